@@ -1,0 +1,51 @@
+"""An asyncio client for RSMQ, the Redis Simple Message Queue, with realtime delivery.
+
+To read the code, follow a message: `client` and `queue`, then `_commands/send` and `_lua/send.lua`, `_listener`,
+`_stream`, `_commands/receive` and `_lua/receive.lua`, `_commands/settle` and `_lua/delete.lua`. Beneath all of them:
+`_batch` (calls share round trips), `_scripts` (Lua, retries), `_connection` (the socket), `_protocol` (the wire format).
+"""
+
+from ._stream import Messages
+from .client import AsyncRSMQ
+from .codecs import BYTES, JSON, TEXT, BytesCodec, Codec, JsonCodec, TextCodec
+from .embedded import EmbeddedServer
+from .errors import (
+    ClientClosed,
+    EmbeddedServerError,
+    ExtraNotInstalled,
+    InvalidParameterValue,
+    MessageTooLong,
+    NoMessageInQueue,
+    QueueAlreadyExists,
+    QueueDoesNotExist,
+    RedisSMQException,
+    WrongEventLoop,
+)
+from .models import Message, QueueAttributes
+from .queue import Queue
+
+__all__ = [
+    "BYTES",
+    "JSON",
+    "TEXT",
+    "AsyncRSMQ",
+    "BytesCodec",
+    "ClientClosed",
+    "Codec",
+    "EmbeddedServer",
+    "EmbeddedServerError",
+    "ExtraNotInstalled",
+    "InvalidParameterValue",
+    "JsonCodec",
+    "Message",
+    "MessageTooLong",
+    "Messages",
+    "NoMessageInQueue",
+    "Queue",
+    "QueueAlreadyExists",
+    "QueueAttributes",
+    "QueueDoesNotExist",
+    "RedisSMQException",
+    "TextCodec",
+    "WrongEventLoop",
+]

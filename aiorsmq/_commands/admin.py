@@ -1,0 +1,96 @@
+"""Queues: created, described, changed, listed, deleted, emptied."""
+
+from datetime import datetime
+from typing import Final
+
+from .._protocol import DEFAULT_DELAY, DEFAULT_MAXSIZE, DEFAULT_VT, Keys, check_maxsize, queues_key, whole_seconds
+from .._scripts import DEADLINE, Call, Reply, Scripts
+from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
+from ..models import QueueAttributes, utc_from_ms
+
+PURGE_STEP: Final = 200
+"""Messages that one script call of a purge deletes: about a millisecond of the server's time."""
+
+
+async def create_queue(
+    scripts: Scripts, keys: Keys, vt: object, delay: object, maxsize: object, exist_ok: bool
+) -> bool:
+    args = (keys.qname, whole_seconds("vt", vt), whole_seconds("delay", delay), check_maxsize(maxsize))
+    three = (*keys.both, keys.queues)
+    lately = round(DEADLINE) + 1
+    call = Call("create_queue", keys.qname, three, ("first", *args), again=(lately, *args))
+    (created,) = await scripts.run(call)
+    if not created and not exist_ok:
+        raise QueueAlreadyExists(keys.qname)
+    return bool(created)
+
+
+async def delete_queue(scripts: Scripts, keys: Keys, missing_ok: bool) -> bool:
+    three = (*keys.both, keys.queues)
+    call = Call("delete_queue", keys.qname, three, ("first", keys.qname), again=("retry", keys.qname))
+    (deleted,) = await scripts.run(call)
+    if not deleted and not missing_ok:
+        raise QueueDoesNotExist(keys.qname)
+    return bool(deleted)
+
+
+async def list_queues(scripts: Scripts, ns: str) -> set[str]:
+    names = await scripts.run(Call("list_queues", "*", (queues_key(ns),), ()))
+    return {name.decode(errors="surrogateescape") for name in names}
+
+
+async def get_queue_attributes(scripts: Scripts, keys: Keys) -> QueueAttributes:
+    return _attributes(await scripts.run(Call("attributes", keys.qname, keys.both, ())))
+
+
+async def set_queue_attributes(
+    scripts: Scripts, keys: Keys, vt: object, delay: object, maxsize: object
+) -> QueueAttributes:
+    changes: list[str | int] = []
+    if vt is not None:
+        changes += "vt", whole_seconds("vt", vt)
+    if delay is not None:
+        changes += "delay", whole_seconds("delay", delay)
+    if maxsize is not None:
+        changes += "maxsize", check_maxsize(maxsize)
+    if not changes:
+        raise InvalidParameterValue("vt, delay, maxsize", None, "at least one of them must be given")
+    return _attributes(await scripts.run(Call("attributes", keys.qname, keys.both, changes)))
+
+
+async def purge(scripts: Scripts, keys: Keys) -> int:
+    """Delete as many messages as there are at the first step, first those that are due first."""
+    deleted, left = await scripts.run(Call("purge", keys.qname, keys.both, (PURGE_STEP,)))
+    total, of = deleted, deleted + left
+    while deleted and total < of:
+        step = min(PURGE_STEP, of - total)
+        deleted, _ = await scripts.run(Call("purge", keys.qname, keys.both, (step,)))
+        total += deleted
+    return total
+
+
+def _attributes(reply: Reply) -> QueueAttributes:
+    vt, delay, maxsize, totalrecv, totalsent, created, modified, msgs, hiddenmsgs = reply
+    return QueueAttributes(
+        vt=_number(vt, DEFAULT_VT),
+        delay=_number(delay, DEFAULT_DELAY),
+        maxsize=_number(maxsize, DEFAULT_MAXSIZE),
+        totalrecv=_number(totalrecv, 0),
+        totalsent=_number(totalsent, 0),
+        created=_time(created),
+        modified=_time(modified),
+        msgs=msgs,
+        hiddenmsgs=hiddenmsgs,
+    )
+
+
+def _number(text: bytes, default: int) -> int:
+    """Others may have written anything; what is no number reads as what the scripts take it for."""
+    try:
+        return int(float(text))
+    except (ValueError, OverflowError):
+        return default
+
+
+def _time(text: bytes) -> datetime:
+    return utc_from_ms(_number(text, 0) * 1000)

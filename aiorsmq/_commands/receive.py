@@ -1,0 +1,60 @@
+"""Messages are handed out, or looked at."""
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from .._protocol import Keys
+from .._scripts import Call, Reply, Scripts
+from ..models import Record
+
+MAX_CLAIM: Final = 64
+"""Messages that one script call hands out at the most, and bytes after which it stops: about a millisecond."""
+MAX_CLAIM_BYTES: Final = 1024 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+class Claim(NamedTuple):
+    """What one script call handed out."""
+
+    records: list[Record]
+    next_ms: float | None
+    """When the first message that is left becomes, or became, visible; None if none is left."""
+
+
+def receive(
+    scripts: Scripts, keys: Keys, vt_ms: int | None, limit: int, answered: Callable[[Claim | Exception], None]
+) -> None:
+    """Claim up to `limit` visible messages. A lost reply is retried: what it held comes back when its lease ends."""
+    args = (min(limit, MAX_CLAIM), "" if vt_ms is None else vt_ms, MAX_CLAIM_BYTES)
+    scripts.submit(Call("receive", keys.qname, keys.both, args), partial(_answer, keys, answered))
+
+
+def pop(scripts: Scripts, keys: Keys, limit: int, answered: Callable[[Claim | Exception], None]) -> None:
+    """Claim and delete up to `limit` visible messages. A lost reply is raised: what it held is gone."""
+    args = (min(limit, MAX_CLAIM), "pop", MAX_CLAIM_BYTES)
+    call = Call("receive", keys.qname, keys.both, args, retry_unknown=False)
+    scripts.submit(call, partial(_answer, keys, answered))
+
+
+async def peek(scripts: Scripts, keys: Keys, limit: int) -> list[Record]:
+    reply = await scripts.run(Call("peek", keys.qname, keys.both, (limit,)))
+    return [Record(*message, message[-1]) for message in _fives(reply)]
+
+
+def _answer(keys: Keys, answered: Callable[[Claim | Exception], None], outcome: Reply | Exception) -> None:
+    answered(outcome if isinstance(outcome, Exception) else _claim(keys, outcome))
+
+
+def _claim(keys: Keys, reply: Reply) -> Claim:
+    next_ms, visible, phantoms, *messages = reply
+    if phantoms:
+        logger.warning("removed %d entries without a body from queue %r", phantoms, keys.qname)
+    records = [Record(*message, visible) for message in _fives(messages)]
+    return Claim(records, float(next_ms) if next_ms else None)
+
+
+def _fives(flat: list[Any]) -> Iterator[tuple[Any, ...]]:
+    return zip(*[iter(flat)] * 5, strict=True)

@@ -1,0 +1,80 @@
+"""A message is born."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from .._batch import Answered, Batch
+from .._pipeline import Argument
+from .._protocol import Keys
+from .._scripts import Call, Reply, Scripts
+from .._tasks import Tasks, resolve
+from ..errors import MessageTooLong
+
+
+class NewMessage(NamedTuple):
+    body: bytes
+    delay_ms: int | None
+    """None for the queue's delay."""
+
+
+class Sender:
+    """Sends to one queue; concurrent calls share a script call.
+
+    The ids are made here, not by the script: so a send whose reply was lost is sent again under the same ids, and the
+    script sees that it has been stored.
+    """
+
+    def __init__(self, scripts: Scripts, keys: Keys, tasks: Tasks, channel: str) -> None:
+        self._scripts = scripts
+        self._keys = keys
+        self._channel = channel
+        self._batch: Batch[NewMessage, str] = Batch(
+            partial(self._submit, "each"), tasks, scripts.is_busy, size=lambda message: len(message.body)
+        )
+        self._tasks = tasks
+
+    async def send(self, message: NewMessage) -> str:
+        return await self._batch.submit(message)
+
+    async def send_all(self, messages: Sequence[NewMessage]) -> list[str]:
+        """Send all or none, in a script call of their own."""
+        stored: asyncio.Future[list[str]] = self._tasks.new_future()
+
+        def answered(outcome: Sequence[str | Exception] | Exception) -> None:
+            if not isinstance(outcome, Exception):
+                outcome = next((result for result in outcome if isinstance(result, Exception)), outcome)
+            resolve(stored, outcome)
+
+        self._submit("all", messages, answered)
+        return await stored
+
+    def _submit(
+        self, which: str, messages: Sequence[NewMessage], answered: Answered[str], first: str = "first"
+    ) -> None:
+        clock = self._scripts.clock
+        us, ids = clock.mint(len(messages))
+        args: list[Argument] = [which, us, self._channel]
+        for id, message in zip(ids, messages, strict=True):
+            args += id, "" if message.delay_ms is None else message.delay_ms, message.body
+
+        def replied(reply: Reply | Exception) -> None:
+            if isinstance(reply, Exception):
+                answered(reply)
+            elif reply[0] == b"stored":
+                answered(self._results(ids, messages, reply))
+            else:  # nothing is stored, and by now the server's time is known: new ids, of which none is refused
+                clock.restart()
+                self._submit(which, messages, answered, "retry")
+
+        keys = self._keys
+        call = Call("send", keys.qname, keys.both, (first, *args), again=("retry", *args))
+        self._scripts.submit(call, replied)
+
+    def _results(self, ids: list[str], messages: Sequence[NewMessage], reply: Reply) -> list[str | Exception]:
+        results: list[str | Exception] = list(ids)
+        for position in reply[2:]:
+            size = len(messages[position].body)
+            results[position] = MessageTooLong(self._keys.qname, size, int(reply[1]))
+        return results

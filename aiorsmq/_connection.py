@@ -1,0 +1,109 @@
+"""redis-py's connections, opened with the settings that the facts call for.
+
+Two are needed: one for all calls, one for the listener. Neither comes out of the client's pool, so that a small or
+busy pool cannot hold them up; they are made by that pool, with its settings.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import anyio
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import TimeoutError
+
+from ._pipeline import Pipeline, seize
+from ._tasks import Tasks
+from .errors import ClientClosed
+
+CONNECT_TIMEOUT: Final = 5.0
+
+# RESP2: with RESP3, redis-py 8.1 does not notice an unread reply. Retries: there is one loop, in `_scripts`.
+_OWN_SETTINGS: dict[str, Any] = {"protocol": 2, "socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": None}
+
+
+def own_client(url: str | None = None, **options: Any) -> Redis:
+    """A client of our own, from a URL or from redis-py's options; no I/O."""
+    settings = _OWN_SETTINGS | {"retry": _no_retry()} | options
+    return Redis(**settings) if url is None else Redis.from_url(url, **settings)  # pyright: ignore[reportUnknownMemberType]
+
+
+def _no_retry() -> Retry:
+    return Retry(NoBackoff(), 0)
+
+
+class Connections:
+    """Opens what one AsyncRSMQ needs."""
+
+    def __init__(self, client: Redis, tasks: Tasks) -> None:
+        self._pool = client.connection_pool
+        self._tasks = tasks
+        self._pipeline: Pipeline | None = None
+        self._opening: asyncio.Task[Pipeline] | None = None
+        self._closed = False
+        self.ever_open = False
+        """Whether the server was ever reached: an address that never answered is probably wrong."""
+        self.before_opening: Callable[[], Awaitable[None]] | None = None
+        """Awaited before a connection is opened."""
+
+    @property
+    def address(self) -> str:
+        """Where the server is, without what is secret."""
+        settings = self._pool.connection_kwargs
+        return str(settings.get("path") or f"{settings.get('host')}:{settings.get('port')}")
+
+    def current(self) -> Pipeline | None:
+        """The pipeline, if it is open."""
+        return None if self._pipeline is None or self._pipeline.lost else self._pipeline
+
+    async def pipeline(self) -> Pipeline:
+        """The pipeline, opened if need be. Raises what redis-py raises; nothing has been sent then."""
+        if (pipeline := self.current()) is not None:
+            return pipeline
+        if self._closed:
+            raise ClientClosed
+        if self._opening is None:
+            self._opening = self._tasks.start(self._open_pipeline())
+        return await asyncio.shield(self._opening)
+
+    async def _open_pipeline(self) -> Pipeline:
+        try:
+            await self.drop()
+            self._pipeline = seize(await self.open(), self._tasks)
+            self.ever_open = True
+            return self._pipeline
+        finally:
+            self._opening = None
+
+    async def open(self) -> AbstractConnection:
+        """Open and authenticate one connection; the caller disconnects it."""
+        if self.before_opening is not None:
+            await self.before_opening()
+        connection = self._pool.make_connection()
+        connection.retry = _no_retry()
+        try:
+            with anyio.fail_after(CONNECT_TIMEOUT):
+                await connection.connect()
+        except BaseException as error:
+            await connection.disconnect(nowait=True)
+            if type(error) is asyncio.TimeoutError:
+                raise TimeoutError("Timeout connecting to server") from None
+            raise
+        connection.socket_timeout = None  # it would abort the wait for a reply that nobody asked for yet
+        return connection
+
+    async def drop(self) -> None:
+        """Give the pipeline up, as after a failover that left it at a replica; the next call opens another."""
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            await pipeline.aclose()
+
+    async def aclose(self) -> None:
+        self._closed = True
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+        await self.drop()

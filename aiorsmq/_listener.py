@@ -1,0 +1,146 @@
+"""One PUBSUB connection, many flags.
+
+One task owns the connection: it alone subscribes, unsubscribes, pings and reads. It uses redis-py's connection, not its
+PubSub: that one resubscribes behind our back, and what was announced meanwhile would be lost without notice.
+"""
+
+import asyncio
+import logging
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import anyio
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import NoPermissionError, RedisError, TimeoutError
+
+from ._scripts import backoff
+from ._tasks import Tasks
+
+PING_INTERVAL: Final = 5.0
+"""Seconds between two PINGs; also how long a channel stays subscribed that nobody waits for."""
+DEAD_AFTER: Final = 5.0
+"""Seconds without a byte after a PING, after which the connection is given up."""
+
+logger = logging.getLogger(__name__)
+
+
+class Flag:
+    """Set when a queue may have something to claim: announced, subscribed anew, or no longer listened to.
+
+    `on_news` is called from the event loop each time it is set by the listener.
+    """
+
+    def __init__(self, channel: str, on_news: Callable[[], None]) -> None:
+        self.channel = channel.encode()
+        self.is_set = False
+        self.wanted = False
+        self._on_news = weakref.WeakMethod(on_news)
+
+    def set(self) -> None:
+        self.is_set = True
+        if (on_news := self._on_news()) is not None:
+            on_news()
+
+
+class Listener:
+    """Sets flags. It reconnects for ever; without a connection the flags just stay unset, and their owners poll."""
+
+    def __init__(self, open_connection: Callable[[], Awaitable[AbstractConnection]], tasks: Tasks) -> None:
+        self._open_connection = open_connection
+        self._tasks = tasks
+        self._task: asyncio.Task[None] | None = None
+        self._flags: dict[bytes, set[Flag]] = {}
+        self._reading = anyio.CancelScope()
+        self._refused = False
+        self._closed = False
+
+    def watch(self, flag: Flag) -> None:
+        """Have the flag set on news from now on, the server's confirmation of the subscription included.
+
+        To stop, set `flag.wanted` to False: a while later the flag is set for the last time.
+        """
+        flag.wanted = True
+        if self._closed or self._refused:
+            return
+        flags = self._flags.setdefault(flag.channel, set())
+        if flag in flags:
+            return
+        if not flags:
+            self._reading.cancel()  # there is something to subscribe to
+        flags.add(flag)
+        if self._task is None:
+            self._task = self._tasks.start(self._listen())
+
+    async def aclose(self) -> None:
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _listen(self) -> None:
+        pauses, silent = backoff(), False
+        while self._flags:
+            try:
+                connection = await self._open_connection()
+                try:
+                    if silent:
+                        logger.warning("listening again")
+                    pauses, silent = backoff(), False
+                    await self._serve(connection)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await connection.disconnect(nowait=True)
+            except NoPermissionError as error:
+                logger.warning("not permitted to listen, polling instead: %s", error)
+                self._refused = True
+                self._flags.clear()
+            except (RedisError, OSError) as error:
+                if not silent:
+                    logger.warning("not listening, polling until it is mended: %s", error)
+                silent = True
+                await asyncio.sleep(next(pauses))
+        self._task = None
+
+    async def _serve(self, connection: AbstractConnection) -> None:
+        """Use one connection until it fails, or until nobody waits for any channel."""
+        now = anyio.current_time
+        subscribed: set[bytes] = set()
+        heard_at, ping_at, pinged_at = now(), now() + PING_INTERVAL, None
+        while self._flags:
+            self._reading = anyio.CancelScope()  # made before looking, so that a flag that comes later cancels it
+            if missing := self._flags.keys() - subscribed:
+                await connection.send_command("SUBSCRIBE", *missing, check_health=False)
+                subscribed |= missing
+            if pinged_at is not None and heard_at >= pinged_at:
+                pinged_at = None
+            if pinged_at is not None and now() >= pinged_at + DEAD_AFTER:
+                raise TimeoutError(f"the connection has been silent for {now() - heard_at:.0f} seconds")
+            if now() >= ping_at:
+                ping_at = now() + PING_INTERVAL
+                pinged_at = pinged_at or now()
+                if unwanted := self._forget_unwanted():
+                    await connection.send_command("UNSUBSCRIBE", *unwanted, check_health=False)
+                    subscribed -= unwanted
+                await connection.send_command("PING", check_health=False)
+            self._reading.deadline = ping_at if pinged_at is None else min(ping_at, pinged_at + DEAD_AFTER)
+            with self._reading:
+                while True:
+                    reply = await connection.read_response(
+                        disable_decoding=True, disconnect_on_error=False, push_request=True
+                    )
+                    heard_at = now()
+                    self._take_in(reply)
+
+    def _take_in(self, reply: Any) -> None:
+        """Announcements and confirmations are news alike: what came before a confirmation was not announced to us."""
+        if isinstance(reply, list) and len(reply) == 3 and reply[0] in (b"message", b"subscribe"):
+            for flag in self._flags.get(reply[1], ()):
+                flag.set()
+
+    def _forget_unwanted(self) -> set[bytes]:
+        unwanted = {channel for channel, flags in self._flags.items() if not any(flag.wanted for flag in flags)}
+        for channel in unwanted:
+            for flag in self._flags.pop(channel):
+                flag.set()
+        return unwanted

@@ -1,0 +1,53 @@
+-- Stores messages in one step and announces them once.
+-- KEYS     messages (ZSET), queue (HASH)
+-- ARGV     'retry' if an earlier attempt may have stored them, else 'first';
+--          'all' to store all or none, 'each' to leave out those that are too long;
+--          the us in the ids; the channel, or '' to stay silent;
+--          then per message: id, delay in ms ('' for the queue's), body
+-- Returns  {s, us, 'stored', maxsize, positions of the messages left out as too long...}
+--          {s, us, 'clock'} if the ids are not of this server's time; nothing is stored then
+-- Errors   QUEUE_DOES_NOT_EXIST
+local time = redis.call('TIME')
+local queue = redis.call('HMGET', KEYS[2], 'vt', 'delay', 'maxsize')
+if not (queue[1] or queue[2] or queue[3]) then
+  return redis.error_reply('QUEUE_DOES_NOT_EXIST')
+end
+local first = ARGV[1] ~= 'retry'
+local age = time[1] * 1000000 + time[2] - ARGV[3]
+if first and (age < -100000 or age > 1000000) then
+  return {time[1], time[2], 'clock'}
+end
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local delay, maxsize = tonumber(queue[2]) or 0, tonumber(queue[3]) or 65536
+delay = delay >= 0 and delay < 1e10 and math.floor(delay) * 1000 or 0 -- others may have written anything
+
+local reply = {time[1], time[2], 'stored', string.format('%.0f', maxsize)}
+local places, bodies = {}, {}
+for i = 5, #ARGV, 3 do
+  local id, body = ARGV[i], ARGV[i + 2]
+  if not first and redis.call('HEXISTS', KEYS[2], id) == 1 then
+    return reply -- the earlier attempt did it, in one step: what is missing now has been received and deleted
+  end
+  if maxsize >= 0 and #body > maxsize then
+    reply[#reply + 1] = (i - 5) / 3
+  else
+    places[#places + 1] = string.format('%.0f', now + (tonumber(ARGV[i + 1]) or delay))
+    places[#places + 1] = id
+    bodies[#bodies + 1] = id
+    bodies[#bodies + 1] = body
+  end
+end
+if #places == 0 or (ARGV[2] == 'all' and #reply > 4) then
+  return reply
+end
+
+for i = 1, #places, 1000 do -- unpack has a limit
+  local last = math.min(i + 999, #places)
+  redis.call('ZADD', KEYS[1], unpack(places, i, last))
+  redis.pcall('HSET', KEYS[2], unpack(bodies, i, last))
+end
+redis.pcall('HINCRBY', KEYS[2], 'totalsent', #places / 2)
+if ARGV[4] ~= '' then
+  redis.pcall('PUBLISH', ARGV[4], redis.call('ZCARD', KEYS[1]))
+end
+return reply

@@ -1,0 +1,159 @@
+"""What every RSMQ must agree on: the names of the keys, the form of the ids, the limits. No I/O.
+
+The source of each is Node rsmq 0.12.4, unless it says otherwise.
+"""
+
+import math
+import os
+import re
+import time
+from datetime import timedelta
+from typing import Final
+
+from .errors import InvalidParameterValue
+
+Seconds = float | timedelta
+
+DEFAULT_VT: Final = 30
+DEFAULT_DELAY: Final = 0
+DEFAULT_MAXSIZE: Final = 65536
+
+_MAX_SECONDS = 9_999_999
+_MIN_MAXSIZE, _MAX_MAXSIZE = 1024, 65536
+_QNAME = re.compile(r"[A-Za-z0-9_-]{1,160}")
+_ID = re.compile(r"[A-Za-z0-9:_-]{1,128}")
+_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+_ALPHANUMERICS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_TO_ALPHANUMERIC = bytes(_ALPHANUMERICS[byte % len(_ALPHANUMERICS)] for byte in range(256))
+_RANDOM_PART = 22
+
+
+def queues_key(ns: str) -> str:
+    return f"{ns}:QUEUES"
+
+
+class Keys:
+    """Where one queue lives."""
+
+    def __init__(self, ns: str, qname: str) -> None:
+        self.qname = qname
+        self.messages = f"{ns}:{qname}"
+        """ZSET: ids by the millisecond at which each may next be received."""
+        self.queue = f"{ns}:{qname}:Q"
+        """HASH: attributes, bodies, receive counts."""
+        self.queues = queues_key(ns)
+        """SET: the names of all queues."""
+        self.channel = f"{ns}:rt:{qname}"
+        """PUBSUB channel of the announcements."""
+        self.both = (self.messages, self.queue)
+
+
+def check_ns(ns: object) -> str:
+    if isinstance(ns, str) and ns:
+        return ns
+    raise InvalidParameterValue("ns", ns, "must be a non-empty str")
+
+
+def check_qname(qname: object) -> str:
+    if not isinstance(qname, str) or not _QNAME.fullmatch(qname):
+        raise InvalidParameterValue("qname", qname, "must be a str of 1 to 160 characters of A-Z a-z 0-9 _ -")
+    if qname == "QUEUES":
+        raise InvalidParameterValue("qname", qname, "is taken: RSMQ keeps the set of all queues under that name")
+    return qname
+
+
+def check_id(id: object) -> str:
+    """Looser than Node's 32 characters: other ports have written ids of 30, and those must be deletable."""
+    if isinstance(id, str) and _ID.fullmatch(id):
+        return id
+    raise InvalidParameterValue("id", id, "must be a str of 1 to 128 characters of A-Z a-z 0-9 : _ -")
+
+
+def check_maxsize(maxsize: object) -> int:
+    if type(maxsize) is int and (maxsize == -1 or _MIN_MAXSIZE <= maxsize <= _MAX_MAXSIZE):
+        return maxsize
+    reason = f"must be an int from {_MIN_MAXSIZE} to {_MAX_MAXSIZE} bytes, or -1 for unlimited"
+    raise InvalidParameterValue("maxsize", maxsize, reason)
+
+
+def check_count(parameter: str, value: object, at_least: int = 1) -> int:
+    if type(value) is int and value >= at_least:
+        return value
+    raise InvalidParameterValue(parameter, value, f"must be an int of {at_least} or more")
+
+
+def check_seconds(parameter: str, value: object) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        raise InvalidParameterValue(parameter, value, f"must be seconds (int, float or timedelta), 0 to {_MAX_SECONDS}")
+    if not 0 <= seconds <= _MAX_SECONDS:
+        raise InvalidParameterValue(parameter, value, f"must be 0 to {_MAX_SECONDS} seconds")
+    return seconds
+
+
+def whole_seconds(parameter: str, value: object) -> int:
+    """Seconds as the queue's own hash stores them: other ports parse integers there."""
+    seconds = check_seconds(parameter, value)
+    if seconds != math.floor(seconds):
+        reason = f"must be whole seconds, 0 to {_MAX_SECONDS}, as an attribute of a queue"
+        raise InvalidParameterValue(parameter, value, reason)
+    return int(seconds)
+
+
+def milliseconds(parameter: str, value: object) -> int:
+    return round(check_seconds(parameter, value) * 1000)
+
+
+def id_time(id: str) -> float | None:
+    """The time in an id, in seconds since the epoch; None for an id that carries none."""
+    try:
+        seconds = int(id[:10], 36) / 1_000_000
+    except ValueError:
+        return None
+    return seconds if len(id) == 32 and 0 <= seconds < 4_102_444_800 else None  # up to the year 2100
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = _BASE36[digit] + digits
+    return digits
+
+
+class Clock:
+    """The server's clock, as far as its replies have told, and the ids that are made from it.
+
+    Until the first reply this machine's clock stands in for it. What a reply says is already old when it is read, so
+    the estimate is late by the way back, never early (but for the drift of two clocks between two replies).
+    """
+
+    def __init__(self) -> None:
+        self._ahead_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+        self._last_us = 0
+
+    def learn(self, seconds: bytes, microseconds: bytes) -> None:
+        """Take in the reply to TIME."""
+        self._ahead_us = int(seconds) * 1_000_000 + int(microseconds) - time.monotonic_ns() // 1000
+
+    def now_us(self) -> int:
+        return time.monotonic_ns() // 1000 + self._ahead_us
+
+    def now_ms(self) -> float:
+        return self.now_us() / 1000
+
+    def restart(self) -> None:
+        """Forget the ids made so far: the server says that they were ahead of its clock, or far behind it."""
+        self._last_us = 0
+
+    def mint(self, count: int) -> tuple[int, list[str]]:
+        """Make `count` ids that ascend, and come after all that were made before.
+
+        Returns the microsecond that they carry, and the ids.
+        """
+        self._last_us = max(self.now_us(), self._last_us + 1)
+        prefix = _base36(self._last_us)
+        letters = os.urandom(_RANDOM_PART * count).translate(_TO_ALPHANUMERIC).decode("ascii")
+        tails = [letters[start : start + _RANDOM_PART] for start in range(0, len(letters), _RANDOM_PART)]
+        tails.sort()
+        return self._last_us, [prefix + tail for tail in tails]

@@ -1,0 +1,213 @@
+"""Runs the Lua half of a command: by its SHA1, retried as far as that is safe, its error words made exceptions."""
+
+import asyncio
+import hashlib
+import random
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cache, partial
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
+
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ConnectionError,
+    MasterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    TimeoutError,
+    TryAgainError,
+)
+
+from ._connection import Connections
+from ._pipeline import Answered, Argument, Pipeline
+from ._protocol import Clock
+from ._tasks import Tasks, resolve
+from .errors import ClientClosed, QueueDoesNotExist, RedisSMQException
+
+Reply = list[Any]
+
+DEADLINE: Final = 30.0
+"""Seconds after which an operation that is retried gives up."""
+
+# Inside a script an error loses its class: all on Redis 6.2, ACL errors everywhere. Hence the words.
+_NOT_YET = (BusyLoadingError, MasterDownError, ReadOnlyError, TryAgainError)
+_NOT_YET_WORDS = re.compile(r"\b(LOADING|BUSY|MASTERDOWN|READONLY|TRYAGAIN)\b")
+_REFUSED = (AuthenticationError, AuthorizationError)
+
+
+class _Script(NamedTuple):
+    source: str
+    sha1: str
+
+
+@cache
+def _load(name: str) -> _Script:
+    source = (files(__package__) / "_lua" / f"{name}.lua").read_text(encoding="utf-8")
+    return _Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+def backoff() -> Iterator[float]:
+    """Seconds to wait before each further attempt: 20 ms, doubling up to 1 s, each cut at random by up to a half."""
+    longest = 0.02
+    while True:
+        yield longest * random.uniform(0.5, 1)
+        longest = min(longest * 2, 1.0)
+
+
+class Call(NamedTuple):
+    """One run of a script."""
+
+    script: str
+    """Its file in `_lua`, without `.lua`."""
+    qname: str
+    """The queue that an error is to name."""
+    keys: Sequence[str]
+    args: Sequence[Argument]
+    again: Sequence[Argument] | None = None
+    """The arguments for an attempt that follows one of unknown outcome, if they differ."""
+    retry_unknown: bool = True
+    """False if a second execution would do harm: then an unknown outcome is raised."""
+
+
+class Scripts:
+    """Runs scripts on one server, and keeps the time that their replies tell.
+
+    The first attempt needs no task and no timer of its own: `submit` writes, and the read callback answers. What does
+    not come out well at once goes on in a task of the client, until it does, cannot, or the deadline is reached.
+    """
+
+    def __init__(self, connections: Connections, tasks: Tasks, deadline: float = DEADLINE) -> None:
+        self._connections = connections
+        self._tasks = tasks
+        self._deadline = deadline
+        self._under_way = 0
+        self._quiet = asyncio.Event()
+        self.clock = Clock()
+
+    def submit(self, call: Call, answered: Answered) -> None:
+        """Run a script. `answered` gets its reply, without the server's time that begins it, or an exception.
+
+        That is one of redis-py's: at once what the server refuses; at the deadline what it did not get over by then; and
+        at once, too, that a server cannot be reached that never was reached before.
+        """
+        loop = self._tasks.loop()
+        self._under_way += 1
+        started = loop.time()
+        pipeline = self._connections.current()
+
+        def first_reply(reply: Any) -> None:
+            if isinstance(reply, Exception):
+                self._tasks.start(self._persist(call, started, reply, answered))
+            else:
+                self._answer(reply, answered)
+
+        if pipeline is None:
+            self._tasks.start(self._persist(call, started, None, answered))
+        else:
+            pipeline.call(first_reply, "EVALSHA", _load(call.script).sha1, len(call.keys), *call.keys, *call.args)
+
+    async def run(self, call: Call) -> Reply:
+        """As `submit`, for one who waits. Cancelling stops the waiting, not the call."""
+        future: asyncio.Future[Reply] = self._tasks.loop().create_future()
+        self.submit(call, partial(resolve, future))
+        return await future
+
+    def is_busy(self) -> bool:
+        """Whether calls are under way."""
+        return self._under_way > 0
+
+    async def quiet(self) -> None:
+        """Wait until no call is under way."""
+        while self._under_way:
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    def _answer(self, outcome: Any, answered: Answered) -> None:
+        self._under_way -= 1
+        if not self._under_way:
+            self._quiet.set()
+        if not isinstance(outcome, Exception):
+            self.clock.learn(outcome[0], outcome[1])
+            del outcome[:2]
+        answered(outcome)
+        self._tasks.plan_due()
+
+    async def _persist(self, call: Call, started: float, error: Exception | None, answered: Answered) -> None:
+        outcome: Any = ClientClosed()  # stands if this task is cancelled
+        errors = [] if error is None else [error]
+        try:
+            async with asyncio.timeout_at(started + self._deadline):
+                outcome = await self._retry(call, errors)
+        except asyncio.TimeoutError:
+            late = f"{call.script} of queue {call.qname!r} did not succeed within {self._deadline:g} seconds"
+            outcome = errors[-1] if errors else TimeoutError(late)
+        except (RedisError, RedisSMQException, OSError) as refused:
+            outcome = refused
+        finally:
+            self._answer(outcome, answered)
+
+    async def _retry(self, call: Call, errors: list[Exception]) -> Reply:
+        """Try until there is a reply, or an error that is not to be retried. `errors` has those met so far."""
+        args, pauses = call.args, backoff()
+        if errors:
+            args = await self._learn_from(errors[0], call, args)
+        while True:
+            try:
+                pipeline = await self._connections.pipeline()
+            except (ConnectionError, TimeoutError, OSError) as not_sent:
+                if isinstance(not_sent, _REFUSED) or not self._connections.ever_open:
+                    raise
+                errors.append(not_sent)
+            else:
+                try:
+                    return await self._attempt(pipeline, call, args)
+                except RedisError as error:
+                    errors.append(error)
+                    args = await self._learn_from(error, call, args)
+            await asyncio.sleep(next(pauses))
+
+    async def _attempt(self, pipeline: Pipeline, call: Call, args: Sequence[Argument]) -> Reply:
+        script = _load(call.script)
+        for how in (("EVALSHA", script.sha1), ("EVAL", script.source)):
+            reply: asyncio.Future[Reply] = self._tasks.loop().create_future()
+            pipeline.call(partial(resolve, reply), *how, len(call.keys), *call.keys, *args)
+            with suppress(NoScriptError):
+                return await reply
+        raise ConnectionError("the server forgets scripts while it is given them")
+
+    async def _learn_from(self, error: Exception, call: Call, args: Sequence[Argument]) -> Sequence[Argument]:
+        """Raise the error if it is not to be retried; else return the arguments to try again with."""
+        if "QUEUE_DOES_NOT_EXIST" in str(error):
+            raise QueueDoesNotExist(call.qname) from None
+        if _is_unknown(error):
+            if not call.retry_unknown:
+                raise error
+            return args if call.again is None else call.again
+        if not isinstance(error, NoScriptError) and not _is_not_yet(error):
+            raise error
+        if _is_replica(error):
+            await self._connections.drop()
+        return args
+
+    def is_outage(self, error: Exception) -> bool:
+        """Whether trying again later may help: the server was reached once, and is away or not ready now."""
+        return (
+            self._connections.ever_open and isinstance(error, RedisError) and (_is_unknown(error) or _is_not_yet(error))
+        )
+
+
+def _is_unknown(error: Exception) -> bool:
+    return isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, _REFUSED + _NOT_YET)
+
+
+def _is_not_yet(error: Exception) -> bool:
+    return isinstance(error, _NOT_YET) or _NOT_YET_WORDS.search(str(error)) is not None
+
+
+def _is_replica(error: Exception) -> bool:
+    return isinstance(error, ReadOnlyError) or "READONLY" in str(error)

@@ -1,0 +1,321 @@
+"""Demand meets supply: what a queue's waiting consumers want, the script calls that fetch it, and the async iterator.
+
+Claims follow demand. A consumer that wants a message puts an empty slot in the line; one script call claims for all
+the slots in it; each message goes into the first slot that still has somebody behind it. A message that finds none is
+handed back to its old place in the queue.
+"""
+
+import asyncio
+import logging
+import weakref
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from itertools import islice
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import anyio
+from redis.exceptions import RedisError
+
+from ._batch import items_per_call
+from ._commands.receive import Claim
+from ._listener import Flag, Listener
+from ._scripts import Scripts
+from ._tasks import Tasks
+from .errors import ClientClosed, RedisSMQException
+from .models import Message, Record
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class Slot:
+    """One consumer's want of one message."""
+
+    __slots__ = ("done", "patient", "record")
+
+    def __init__(self, done: "asyncio.Future[None]", patient: bool) -> None:
+        self.done = done
+        self.record: Record | None = None
+        self.patient = patient
+        """Whether it stays in the line until there is a message; else it is done when there is none now."""
+
+    def finish(self, record: Record | None) -> None:
+        self.record = record
+        self.done.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        self.done.set_exception(error)
+        self.done.exception()  # its consumer may be gone; then nobody else needs to hear of it
+
+    def take(self) -> Record | None:
+        record, self.record = self.record, None
+        return record
+
+
+class Claims:
+    """The line of one queue's consumers that claim in the same way (for the same lease, or popping).
+
+    It claims when there is reason to: somebody wants an answer now, there is news, a message is due, or the safety poll
+    is. While the line is empty it does nothing, but keeps in mind what it knows.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[int, Callable[[Claim | Exception], None]], None],
+        hand_back: Callable[[Sequence[Record]], Awaitable[None]],
+        channel: str,
+        listener: Listener | None,
+        scripts: Scripts,
+        poll_interval: float,
+        tasks: Tasks,
+    ) -> None:
+        self._fetch = fetch
+        self._hand_back = hand_back
+        self._flag = Flag(channel, self._plan)
+        self._listener = listener
+        self._scripts = scripts
+        self._poll_interval = poll_interval
+        self._tasks = tasks
+        self._line: deque[Slot] = deque()
+        self._streams: weakref.WeakSet[Messages[Any]] = weakref.WeakSet()
+        self._claiming = 0
+        self._look_is_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._claimed_at = -poll_interval
+        self._next_ms: float | None = 0
+        self._outage: Exception | None = None
+
+    async def take(self, limit: int, wait: float) -> list[Record]:
+        """Claim up to `limit` messages; wait up to `wait` seconds for the first, and for no other."""
+        slots = self.ask(limit, patient=wait > 0, now=True)
+        first = slots[0]
+        try:
+            if wait > 0:
+                with anyio.move_on_after(wait):
+                    await first.done
+                if first.record is None and self._outage is not None:
+                    raise self._outage
+            else:
+                await first.done
+            if limit > 1 and first.record is not None:
+                await self._fill_up(slots)
+        except BaseException:
+            self.withdraw(slots)
+            raise
+        records = [record for slot in slots if (record := slot.take())]
+        if len(records) < limit:
+            self.withdraw(slots)
+        return records
+
+    async def _fill_up(self, slots: list[Slot]) -> None:
+        for slot in slots:
+            slot.patient = False
+        for slot in slots:
+            if slot.done.done() or self._more_are_visible():
+                await slot.done
+
+    def ask(self, count: int, *, patient: bool, now: bool) -> list[Slot]:
+        """Put slots at the end of the line; `now` if they are not to wait for news or the poll."""
+        slots = [Slot(self._tasks.new_future(), patient) for _ in range(count)]
+        self._line.extend(slots)
+        if now:
+            self._flag.is_set = True
+        self._plan()
+        return slots
+
+    def withdraw(self, slots: Iterable[Slot]) -> None:
+        """Leave the line. What the slots hold goes to the next in it, or back into the queue."""
+        held: list[Record] = []
+        for slot in slots:
+            slot.done.cancel()
+            if record := slot.take():
+                held.append(record)
+        self._give(held)
+
+    def open_stream(self, stream: "Messages[Any]") -> None:
+        self._streams.add(stream)
+
+    def close(self) -> None:
+        """End the streams and turn everybody away. What was claimed and not handed out goes back into the queue."""
+        for slot in self._line:
+            if not slot.done.done():
+                slot.fail(ClientClosed())
+        for stream in list(self._streams):
+            stream.end()
+        self._plan()
+
+    def _plan(self) -> None:
+        if not self._look_is_due:
+            self._look_is_due = True
+            self._tasks.soon(self._look)
+
+    def _look(self) -> None:
+        """Claim if somebody waits and there is a reason to; else wait for one."""
+        self._look_is_due = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._claiming:
+            return
+        self._line = deque(slot for slot in self._line if not slot.done.done())
+        self._flag.wanted = bool(self._line)
+        if not self._line:
+            return
+        seconds = 0.0 if self._flag.is_set else self._seconds_to_wait()
+        if seconds <= 0:
+            self._claim()
+            return
+        if self._listener is not None:
+            self._listener.watch(self._flag)
+        self._timer = self._tasks.loop().call_later(seconds, self._look)
+
+    def _seconds_to_wait(self) -> float:
+        poll = self._claimed_at + self._poll_interval - anyio.current_time()
+        if self._next_ms is None:
+            return poll
+        return min(poll, (self._next_ms + 1 - self._scripts.clock.now_ms()) / 1000)
+
+    def _claim(self) -> None:
+        """Claim for everybody in the line; those who come meanwhile form the next one. One script call, as a rule."""
+        self._flag.is_set = False
+        asked, self._line = self._line, deque()
+        plenty = self._more_are_visible()
+        most = items_per_call(len(asked), busy=not plenty or self._scripts.is_busy())
+        calls = [list(islice(asked, first, first + most)) for first in range(0, len(asked), most)]
+        self._claiming = len(calls)
+        for slots in calls:
+            self._fetch(len(slots), partial(self._answer, slots))
+
+    def _answer(self, asked: list[Slot], claim: Claim | Exception) -> None:
+        self._claiming -= 1
+        if isinstance(claim, Exception):
+            self._fail(asked, claim)
+        else:
+            self._claimed_at, self._next_ms, self._outage = anyio.current_time(), claim.next_ms, None
+            self._distribute(claim.records, asked)
+        self._plan()
+
+    def _distribute(self, records: list[Record], asked: list[Slot]) -> None:
+        unmet: list[Slot] = []
+        left = deque(records)
+        more = self._more_are_visible()
+        for slot in asked:
+            if slot.done.done():
+                continue
+            if left:
+                slot.finish(left.popleft())
+            elif slot.patient or more:
+                unmet.append(slot)
+            else:
+                slot.finish(None)
+        self._line.extendleft(reversed(unmet))
+        self._give(left)
+
+    def _fail(self, asked: list[Slot], error: Exception) -> None:
+        """The patient wait an outage out; everybody else, and everybody if it is no outage, gets the error."""
+        outage = self._scripts.is_outage(error)
+        waiting = [slot for slot in asked if not slot.done.done()]
+        for slot in waiting:
+            if not (outage and slot.patient):
+                slot.fail(error)
+        if outage:
+            if self._outage is None:
+                logger.warning("cannot claim, trying again until it is mended: %s", error)
+            self._outage, self._next_ms = error, 0
+            self._line.extendleft(slot for slot in reversed(waiting) if slot.patient)
+
+    def _more_are_visible(self) -> bool:
+        return self._next_ms is not None and self._next_ms <= self._scripts.clock.now_ms()
+
+    def _give(self, records: Iterable[Record]) -> None:
+        unwanted: list[Record] = []
+        for record in records:
+            slot = next((slot for slot in self._line if not slot.done.done()), None)
+            if slot is None:
+                unwanted.append(record)
+            else:
+                slot.finish(record)
+        if unwanted:
+            self._tasks.start(self._return(unwanted))
+
+    async def _return(self, records: list[Record]) -> None:
+        try:
+            await self._hand_back(records)
+        except (RedisError, RedisSMQException, OSError) as error:
+            logger.warning("could not hand %d messages back; their leases will end: %s", len(records), error)
+
+
+class Messages(Generic[T]):
+    """The messages of one queue as they come: an async iterator that never ends by itself.
+
+    It is an async context manager too; leaving it, `aclose()`, and dropping the iterator all hand back what it had
+    claimed ahead (see `prefetch` of `Queue.messages`) and had not handed out. With the client's `aclose()` the iteration
+    ends. Several tasks may iterate over one.
+    """
+
+    def __init__(self, claims: Claims, read: Callable[[Record], Message[T] | None], prefetch: int) -> None:
+        self._claims = claims
+        self._read = read
+        self._prefetch = prefetch
+        self._ahead: deque[Slot] = deque()
+        self._awaited: set[Slot] = set()
+        self._ended = False
+        claims.open_stream(self)
+
+    def __aiter__(self) -> "Messages[T]":
+        return self
+
+    async def __anext__(self) -> Message[T]:
+        """Wait for the next message.
+
+        Cancelling loses nothing: a message claimed for this call goes to another waiting consumer, or back to its old
+        place in the queue. Outages of the server are waited out; raised are QueueDoesNotExist, and redis-py's errors
+        where waiting does not help (no permission, wrong password, an address that never answered).
+        """
+        while not self._ended:
+            if len(self._ahead) <= self._prefetch // 2:
+                wanted = 1 + self._prefetch - len(self._ahead)
+                self._ahead.extend(self._claims.ask(wanted, patient=True, now=False))
+            slot = self._ahead.popleft()
+            self._awaited.add(slot)
+            try:
+                await slot.done
+            except asyncio.CancelledError:
+                self._claims.withdraw((slot,))
+                raise
+            except ClientClosed:
+                break
+            finally:
+                self._awaited.discard(slot)
+            record = slot.take()
+            if record is not None and (message := self._read(record)) is not None:
+                return message
+        raise StopAsyncIteration
+
+    def end(self) -> None:
+        """End the iteration, wherever it is awaited, and hand back what was not handed out."""
+        self._ended = True
+        for slot in self._awaited:
+            if not slot.done.done():
+                slot.finish(None)
+        self._claims.withdraw([*self._awaited, *self._ahead])
+        self._ahead.clear()
+
+    async def aclose(self) -> None:
+        """End the iteration, also for a task that awaits it just now. Waits for nothing."""
+        self.end()
+
+    async def __aenter__(self) -> "Messages[T]":
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def __del__(self) -> None:
+        if self._ahead and not (loop := self._ahead[0].done.get_loop()).is_closed():
+            loop.call_soon_threadsafe(self._claims.withdraw, self._ahead)

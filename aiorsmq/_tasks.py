@@ -1,0 +1,97 @@
+"""The tasks that outlive the call that started them: the client owns them, and waits for them when it closes."""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import anyio
+
+from .errors import ClientClosed, WrongEventLoop
+
+T = TypeVar("T")
+
+
+def resolve(future: "asyncio.Future[T]", outcome: T | Exception) -> None:
+    """Give a future its result or its exception, unless its caller has stopped waiting."""
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+class Tasks:
+    """A set of running tasks. Not a task group: a client is entered and left wherever its user likes.
+
+    It belongs to the event loop and the process that it is first used in, and says so when used in another.
+    """
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
+        self._due: list[Callable[[], None]] = []
+        self._due_is_planned = False
+        self.closing = False
+        """Set by the client when it closes: nothing new is taken on."""
+
+    @property
+    def used(self) -> bool:
+        return self._loop is not None
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop, which is this one; else WrongEventLoop is raised."""
+        here = asyncio.get_running_loop()
+        if self._loop is not here:
+            if self._loop is None:
+                self._loop, self._pid = here, os.getpid()
+            elif self._pid != os.getpid():
+                raise WrongEventLoop("this AsyncRSMQ belongs to another process: make a new one after a fork")
+            else:
+                raise WrongEventLoop("this AsyncRSMQ belongs to another event loop: make one in each")
+        return here
+
+    def new_future(self) -> "asyncio.Future[Any]":
+        """A future for a caller of the client, who is turned away once it closes."""
+        if self.closing:
+            raise ClientClosed
+        return self.loop().create_future()
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call it when those that are about to run in this turn of the event loop have run."""
+        self._due.append(callback)
+        self.plan_due()
+
+    def plan_due(self) -> None:
+        """Have what is passed to `soon` from now on called no later than if it were passed now.
+
+        After a reply: whoever it wakes will want something; what they want goes out together, and in the same turn of
+        the event loop.
+        """
+        if not self._due_is_planned:
+            self._due_is_planned = True
+            self.loop().call_soon(self._call_due)
+
+    def _call_due(self) -> None:
+        self._due_is_planned = False
+        due, self._due = self._due, []
+        for callback in due:
+            callback()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = self.loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def finish(self, seconds: float) -> None:
+        """Wait until all have ended by themselves; cancel those that have not after `seconds`."""
+        with anyio.move_on_after(seconds):
+            while self._running:
+                await asyncio.wait(self._running)
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)

@@ -1,0 +1,250 @@
+"""AsyncRSMQ: the connection to one server, and RSMQ's own methods. Start here."""
+
+import warnings
+from types import TracebackType
+from typing import Any, Final, TypeVar, overload
+from urllib.parse import unquote, urlsplit
+from weakref import WeakValueDictionary
+
+import anyio
+import anyio.lowlevel
+from redis.asyncio import Redis
+
+from ._commands.admin import list_queues
+from ._connection import Connections, own_client
+from ._listener import Listener
+from ._protocol import DEFAULT_DELAY, DEFAULT_MAXSIZE, DEFAULT_VT, Keys, Seconds, check_ns, check_qname, check_seconds
+from ._scripts import Scripts
+from ._stream import Messages
+from ._tasks import Tasks
+from .codecs import TEXT, Codec
+from .embedded import EmbeddedServer
+from .errors import InvalidParameterValue
+from .models import Message, QueueAttributes
+from .queue import Queue, Shared
+
+T = TypeVar("T")
+
+DEFAULT_NS: Final = "rsmq"
+DEFAULT_POLL_INTERVAL: Final = 5.0
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds that `aclose()` gives to calls that are under way."""
+
+
+class AsyncRSMQ:
+    """RSMQ on one Redis or Valkey server.
+
+    Making it does no I/O and needs no running event loop; the first call connects. It uses two connections of its own:
+    one for all calls, opened by the first, and one for all announcements, opened when a consumer first has to wait. It
+    belongs to the event loop in which it is first used, and to its process (WrongEventLoop).
+
+    Args:
+        client: a `redis.asyncio.Redis` whose settings to connect with; it stays yours to close, and its pool is not
+            used up. Without one: `host`, `port`, and any option of `redis.asyncio.Redis`.
+        ns: the namespace that all keys begin with.
+        realtime: announce what is sent, and listen for announcements. False: say nothing, and poll.
+        qname: the queue meant by methods that are not given one.
+        poll_interval: seconds between two looks at a queue of which nothing is heard: how long a message may wait that
+            was sent without an announcement.
+
+    Calls raise redis-py's errors for a server that cannot be reached: at once if it never was, else after 30 seconds.
+    """
+
+    def __init__(
+        self,
+        client: "Redis | None" = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 6379,
+        ns: str = DEFAULT_NS,
+        realtime: bool = True,
+        qname: str | None = None,
+        poll_interval: Seconds = DEFAULT_POLL_INTERVAL,
+        **redis_options: Any,
+    ) -> None:
+        self._ns = check_ns(ns)
+        self._qname = None if qname is None else check_qname(qname)
+        self._poll_interval = check_seconds("poll_interval", poll_interval)
+        if self._poll_interval < 0.01:
+            raise InvalidParameterValue("poll_interval", poll_interval, "must be 0.01 seconds or more")
+        self._own_client: Redis | None = None
+        self._server: EmbeddedServer | None = None
+        if client is None:
+            client = self._own_client = own_client(host=host, port=port, **redis_options)
+        elif redis_options:
+            raise InvalidParameterValue(
+                "redis_options", sorted(redis_options), "cannot be given together with a client"
+            )
+        elif not isinstance(client, Redis):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidParameterValue("client", client, "must be a redis.asyncio.Redis")
+        self._work, self._upkeep = Tasks(), Tasks()
+        self._connections = Connections(client, self._upkeep)
+        self._scripts = Scripts(self._connections, self._work)
+        self._listener = Listener(self._connections.open, self._upkeep) if realtime else None
+        self._queues: WeakValueDictionary[str, Shared] = WeakValueDictionary()
+        self._closed = False
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        ns: str = DEFAULT_NS,
+        realtime: bool = True,
+        qname: str | None = None,
+        poll_interval: Seconds = DEFAULT_POLL_INTERVAL,
+        **redis_options: Any,
+    ) -> "AsyncRSMQ":
+        """Make one from a URL: redis://, rediss:// and unix:// as redis-py reads them, or embedded://.
+
+        `embedded://` starts a real Valkey server with the first call and stops it with `aclose()`, or with the program;
+        `embedded:///folder` keeps its data there. It needs the extra `embedded`.
+        """
+        parts = urlsplit(url)
+        server: EmbeddedServer | None = None
+        if parts.scheme == "embedded" and not (parts.netloc or parts.query):
+            server = EmbeddedServer(unquote(parts.path) or None)
+            client = own_client(server.url, **redis_options)
+        elif parts.scheme in ("redis", "rediss", "unix"):
+            client = own_client(url, **redis_options)
+        else:
+            accepted = "must begin with redis://, rediss:// or unix://, or be embedded:// or embedded:///folder"
+            raise InvalidParameterValue("url", f"{parts.scheme}://...", accepted)
+        rsmq = cls(client, ns=ns, realtime=realtime, qname=qname, poll_interval=poll_interval)
+        rsmq._own_client = client
+        if server is not None:
+            rsmq._server = server
+            rsmq._connections.before_opening = server.start
+        return rsmq
+
+    @overload
+    def queue(self, name: str) -> Queue[str]: ...
+    @overload
+    def queue(self, name: str, *, codec: Codec[T]) -> Queue[T]: ...
+    def queue(self, name: str, *, codec: Codec[Any] = TEXT) -> Queue[Any]:
+        """A handle of one queue, with all its verbs; no I/O, and the queue need not exist.
+
+        Args:
+            codec: what its bodies are: TEXT, BYTES, JSON, or any object with `encode` and `decode`.
+        """
+        shared = self._queues.get(check_qname(name))
+        if shared is None:
+            keys = Keys(self._ns, name)
+            shared = Shared(self._scripts, keys, self._work, self._listener, self._poll_interval)
+            self._queues[name] = shared
+        return Queue(shared, codec)
+
+    async def create_queue(
+        self,
+        *,
+        qname: str | None = None,
+        vt: Seconds = DEFAULT_VT,
+        delay: Seconds = DEFAULT_DELAY,
+        maxsize: int = DEFAULT_MAXSIZE,
+        exist_ok: bool = False,
+    ) -> bool:
+        """See `Queue.create`."""
+        return await self._named(qname).create(vt=vt, delay=delay, maxsize=maxsize, exist_ok=exist_ok)
+
+    async def delete_queue(self, *, qname: str | None = None, missing_ok: bool = False) -> bool:
+        """See `Queue.delete`."""
+        return await self._named(qname).delete(missing_ok=missing_ok)
+
+    async def list_queues(self) -> set[str]:
+        """The names of all queues in the namespace."""
+        return await list_queues(self._scripts, self._ns)
+
+    async def get_queue_attributes(self, *, qname: str | None = None) -> QueueAttributes:
+        """See `Queue.attributes`."""
+        return await self._named(qname).attributes()
+
+    async def set_queue_attributes(
+        self,
+        *,
+        qname: str | None = None,
+        vt: Seconds | None = None,
+        delay: Seconds | None = None,
+        maxsize: int | None = None,
+    ) -> QueueAttributes:
+        """See `Queue.set_attributes`."""
+        return await self._named(qname).set_attributes(vt=vt, delay=delay, maxsize=maxsize)
+
+    async def send_message(
+        self, *, message: str | bytes, qname: str | None = None, delay: Seconds | None = None
+    ) -> str:
+        """See `Queue.send`."""
+        return await self._named(qname).send(message, delay=delay)
+
+    async def receive_message(
+        self, *, qname: str | None = None, vt: Seconds | None = None, wait: Seconds = 0
+    ) -> Message[str] | None:
+        """See `Queue.receive`."""
+        return await self._named(qname).receive(vt=vt, wait=wait)
+
+    async def pop_message(self, *, qname: str | None = None, wait: Seconds = 0) -> Message[str] | None:
+        """See `Queue.pop`."""
+        return await self._named(qname).pop(wait=wait)
+
+    async def change_message_visibility(self, *, id: str, vt: Seconds, qname: str | None = None) -> bool:
+        """See `Queue.change_visibility`."""
+        return await self._named(qname).change_visibility(id, vt)
+
+    async def delete_message(self, *, id: str, qname: str | None = None) -> bool:
+        """See `Queue.delete_message`."""
+        return await self._named(qname).delete_message(id)
+
+    def messages(
+        self, qname: str | None = None, *, vt: Seconds | None = None, prefetch: int = 0, pop: bool = False
+    ) -> Messages[str]:
+        """See `Queue.messages`."""
+        return self._named(qname).messages(vt=vt, prefetch=prefetch, pop=pop)
+
+    async def aclose(self) -> None:
+        """Close the client; it cannot be used again.
+
+        Ends every stream, hands back what was claimed and not handed out, lets calls that are under way finish (for
+        5 seconds at the most), and leaves no task, connection or embedded server behind. It is not cut short by
+        cancelling. A client that was given stays open.
+        """
+        if self._closed:
+            return
+        self._closed = self._work.closing = True
+        with anyio.CancelScope(shield=True):
+            for shared in list(self._queues.values()):
+                shared.close()
+            if self._listener is not None:
+                await self._listener.aclose()
+            with anyio.move_on_after(CLOSE_TIMEOUT):
+                await (
+                    anyio.lowlevel.checkpoint()
+                )  # what is to be submitted in this turn of the event loop is under way then
+                await self._scripts.quiet()
+            await self._work.finish(CLOSE_TIMEOUT)
+            await self._connections.aclose()
+            await self._upkeep.finish(CLOSE_TIMEOUT)
+            if self._own_client is not None:
+                await self._own_client.aclose()
+            if self._server is not None:
+                await self._server.stop()
+
+    async def __aenter__(self) -> "AsyncRSMQ":
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and self._upkeep.used:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+
+    def __repr__(self) -> str:
+        state = " closed" if self._closed else ""
+        return f"<AsyncRSMQ {self._ns!r} at {self._connections.address}{state}>"
+
+    def _named(self, qname: str | None) -> Queue[str]:
+        name = self._qname if qname is None else qname
+        if name is None:
+            raise InvalidParameterValue("qname", None, "must be given here or to AsyncRSMQ")
+        return self.queue(name)

@@ -1,0 +1,128 @@
+"""What this library raises itself; what a broken server raises is redis-py's.
+
+RedisSMQException
+├── InvalidParameterValue       (also a ValueError)
+├── QueueAlreadyExists
+├── QueueDoesNotExist
+├── NoMessageInQueue
+├── MessageTooLong              (also a ValueError)
+├── ClientClosed                (also a RuntimeError)
+├── WrongEventLoop              (also a RuntimeError)
+├── EmbeddedServerError
+└── ExtraNotInstalled           (also an ImportError)
+
+The names that PyRSMQ has keep PyRSMQ's spelling. Every fact in a message is an attribute too.
+"""
+
+import reprlib
+
+__all__ = [
+    "ClientClosed",
+    "EmbeddedServerError",
+    "ExtraNotInstalled",
+    "InvalidParameterValue",
+    "MessageTooLong",
+    "NoMessageInQueue",
+    "QueueAlreadyExists",
+    "QueueDoesNotExist",
+    "RedisSMQException",
+    "WrongEventLoop",
+]
+
+
+class RedisSMQException(Exception):
+    """Anything that this library raises of its own."""
+
+
+class InvalidParameterValue(RedisSMQException, ValueError):
+    """A parameter was refused before anything was sent.
+
+    Attributes:
+        parameter: the parameter's name.
+        value: what was passed.
+        reason: what is accepted.
+    """
+
+    def __init__(self, parameter: str, value: object, reason: str) -> None:
+        super().__init__(parameter, value, reason)
+        self.parameter = parameter
+        self.value = value
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.parameter}={reprlib.repr(self.value)}: {self.reason}"
+
+
+class _AboutQueue(RedisSMQException):
+    says = ""
+
+    def __init__(self, qname: str) -> None:
+        super().__init__(qname)
+        self.qname = qname
+
+    def __str__(self) -> str:
+        return self.says.format(qname=self.qname)
+
+
+class QueueAlreadyExists(_AboutQueue):
+    """The queue to be created is there already (attribute: qname)."""
+
+    says = "queue {qname!r} already exists"
+
+
+class QueueDoesNotExist(_AboutQueue):
+    """The queue is not there, or is no longer there (attribute: qname)."""
+
+    says = "queue {qname!r} does not exist"
+
+
+class NoMessageInQueue(_AboutQueue):
+    """No message is visible; PyRSMQ's way to say what the native API says with None (attribute: qname)."""
+
+    says = "queue {qname!r} has no visible message"
+
+
+class MessageTooLong(RedisSMQException, ValueError):
+    """The message is longer than the queue's maxsize and was not stored.
+
+    Attributes:
+        qname: the queue.
+        size: the message's length in bytes, as it would have been sent.
+        maxsize: the longest that the queue takes, in bytes.
+    """
+
+    def __init__(self, qname: str, size: int, maxsize: int) -> None:
+        super().__init__(qname, size, maxsize)
+        self.qname = qname
+        self.size = size
+        self.maxsize = maxsize
+
+    def __str__(self) -> str:
+        return f"a message of {self.size} bytes is over the maxsize of queue {self.qname!r}, {self.maxsize} bytes"
+
+
+class ClientClosed(RedisSMQException, RuntimeError):
+    """This AsyncRSMQ has been closed; make a new one."""
+
+    def __init__(self, message: str = "this AsyncRSMQ is closed: make a new one") -> None:
+        super().__init__(message)
+
+
+class WrongEventLoop(RedisSMQException, RuntimeError):
+    """An AsyncRSMQ was used from another event loop, or from another process, than it was first used in."""
+
+
+class EmbeddedServerError(RedisSMQException):
+    """The embedded server could not be started; the message ends with what it logged."""
+
+
+class ExtraNotInstalled(RedisSMQException, ImportError):
+    """A feature needs an optional package.
+
+    Attributes:
+        extra: the name of the extra that brings it.
+    """
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an optional package: pip install 'aiorsmq-realtime[{extra}]'")
+        self.extra = extra

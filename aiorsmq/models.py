@@ -1,0 +1,170 @@
+"""What the library hands out: messages and the attributes of queues."""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from ._protocol import Seconds, id_time, milliseconds
+
+T = TypeVar("T")
+
+_LATEST_MS = 253_402_300_799_000  # the last second that a datetime can say; scores can be anything
+
+
+def utc_from_ms(ms: float) -> datetime:
+    return datetime.fromtimestamp(min(max(ms, 0), _LATEST_MS) / 1000, UTC)
+
+
+class Record(NamedTuple):
+    """A message as a script returned it, not yet parsed: most of it is never asked for."""
+
+    id: bytes
+    raw: bytes
+    receive_count: bytes
+    first_received: bytes
+    """In ms; empty if it never was."""
+    place: bytes
+    """Its score before the script: where a message that is handed back belongs."""
+    visible: bytes
+    """Its score after the script."""
+
+
+class Settler(Protocol):
+    """What a message needs to settle itself; see `_commands.settle`."""
+
+    def delete(self, id: bytes, receive_count: bytes) -> Awaitable[bool]: ...
+    def change_visibility(self, id: bytes, receive_count: bytes, vt_ms: int) -> Awaitable[bool]: ...
+
+
+class Message(Generic[T]):
+    """One delivery of one message. Immutable; it knows its queue and can settle itself.
+
+    `delete`, `extend` and `release` are fenced: they carry the receive count of this delivery and change nothing once
+    another consumer has received the message. `async with message:` deletes it at the end of the block, and makes it
+    visible again at once if the block raises or is cancelled.
+
+    A popped message is no longer in the queue: settling it returns False and does nothing.
+    """
+
+    __slots__ = ("__weakref__", "_body", "_queue", "_record", "_settler")
+
+    def __init__(self, record: Record, body: T, queue: str, settler: Settler | None) -> None:
+        self._record = record
+        self._body = body
+        self._queue = queue
+        self._settler = settler
+
+    @property
+    def id(self) -> str:
+        return self._record.id.decode(errors="surrogateescape")
+
+    @property
+    def body(self) -> T:
+        """The body, as the queue's codec decoded it."""
+        return self._body
+
+    @property
+    def raw(self) -> bytes:
+        """The body as stored."""
+        return self._record.raw
+
+    @property
+    def receive_count(self) -> int:
+        """How often the message has been received, this time included; 0 for one that was only peeked at."""
+        return int(self._record.receive_count)
+
+    @property
+    def sent_at(self) -> datetime:
+        """When it was sent, by the server's clock, as its id tells.
+
+        For a foreign id that carries no time: the earliest moment known, its first receipt or `visible_until`.
+        """
+        seconds = id_time(self.id)
+        if seconds is None:
+            return self.first_received_at or self.visible_until
+        return utc_from_ms(seconds * 1000)
+
+    @property
+    def first_received_at(self) -> datetime | None:
+        """When it was received for the first time; None for one that never was (see `Queue.peek`)."""
+        ms = self._record.first_received
+        return utc_from_ms(float(ms)) if ms else None
+
+    @property
+    def visible_until(self) -> datetime:
+        """When this delivery's lease ends and others may receive the message, as of this delivery.
+
+        Of a popped message: when it was popped. Of a peeked one: when it becomes, or became, visible.
+        """
+        return utc_from_ms(float(self._record.visible))
+
+    @property
+    def queue(self) -> str:
+        """The name of its queue."""
+        return self._queue
+
+    async def delete(self) -> bool:
+        """Delete the message; the work is done.
+
+        Returns False, and changes nothing, if another consumer has received it meanwhile, or if it is gone.
+        Cancelling stops the waiting, not the delete.
+        """
+        settler, record = self._settler, self._record
+        return settler is not None and await settler.delete(record.id, record.receive_count)
+
+    async def extend(self, vt: Seconds) -> bool:
+        """Keep the message hidden for `vt` seconds from now on.
+
+        Returns False, and changes nothing, if another consumer has received it meanwhile, or if it is gone.
+        Cancelling stops the waiting, not the change.
+        """
+        return await self._change_visibility(milliseconds("vt", vt))
+
+    async def release(self, delay: Seconds = 0) -> bool:
+        """Give the message back: visible after `delay` seconds, and announced to waiting consumers.
+
+        The receive count stays. Returns False, and changes nothing, if another consumer has received it meanwhile, or
+        if it is gone. Cancelling stops the waiting, not the change.
+        """
+        return await self._change_visibility(milliseconds("delay", delay))
+
+    async def _change_visibility(self, vt_ms: int) -> bool:
+        settler, record = self._settler, self._record
+        return settler is not None and await settler.change_visibility(record.id, record.receive_count, vt_ms)
+
+    async def __aenter__(self) -> "Message[T]":
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if exc_type is None:
+            await self.delete()
+        else:
+            await self.release()
+
+    def __repr__(self) -> str:
+        return f"<Message {self.id} from {self.queue!r}, received {self.receive_count}x, {len(self.raw)} bytes>"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAttributes:
+    """A queue's settings and counters, all of one moment."""
+
+    vt: int
+    """Seconds for which a received message stays hidden, unless the receive says otherwise."""
+    delay: int
+    """Seconds for which a sent message stays hidden, unless the send says otherwise."""
+    maxsize: int
+    """The longest message in bytes; -1 for unlimited."""
+    totalrecv: int
+    """How often messages were received; a message received twice counts twice."""
+    totalsent: int
+    created: datetime
+    modified: datetime
+    msgs: int
+    """Messages in the queue, hidden ones included."""
+    hiddenmsgs: int
+    """Those among them that are not visible now; exact to the millisecond (Node rsmq: to the second)."""

@@ -1,0 +1,295 @@
+"""A queue's handle: every verb, in the order of a message's life."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
+
+import anyio
+
+from ._commands import admin
+from ._commands.receive import peek, pop, receive
+from ._commands.send import NewMessage, Sender
+from ._commands.settle import Settler
+from ._listener import Listener
+from ._protocol import (
+    DEFAULT_DELAY,
+    DEFAULT_MAXSIZE,
+    DEFAULT_VT,
+    Keys,
+    Seconds,
+    check_count,
+    check_id,
+    check_seconds,
+    milliseconds,
+)
+from ._scripts import Scripts
+from ._stream import Claims, Messages
+from ._tasks import Tasks
+from .codecs import Codec
+from .errors import InvalidParameterValue
+from .models import Message, QueueAttributes, Record
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class Shared:
+    """What all handles of one queue share within one client, so that their calls can share script calls."""
+
+    def __init__(
+        self, scripts: Scripts, keys: Keys, tasks: Tasks, listener: Listener | None, poll_interval: float
+    ) -> None:
+        self.scripts = scripts
+        self.keys = keys
+        self.tasks = tasks
+        channel = keys.channel if listener else ""
+        self.sender = Sender(scripts, keys, tasks, channel)
+        self.settler = Settler(scripts, keys, tasks, channel)
+        self._listener = listener
+        self._poll_interval = poll_interval
+        self._claims: WeakValueDictionary[int | str | None, Claims] = WeakValueDictionary()
+        self._usual_claims = self._new_claims(None)
+
+    def receiving(self, vt: Seconds | None) -> Claims:
+        if vt is None:
+            return self._usual_claims
+        vt_ms = milliseconds("vt", vt)
+        return self._claims.get(vt_ms) or self._new_claims(vt_ms)
+
+    def popping(self) -> Claims:
+        return self._claims.get("pop") or self._new_claims("pop")
+
+    def close(self) -> None:
+        for claims in list(self._claims.values()):
+            claims.close()
+
+    def _new_claims(self, how: int | str | None) -> Claims:
+        if isinstance(how, str):
+            fetch, hand_back = partial(pop, self.scripts, self.keys), self.settler.restore
+        else:
+            fetch, hand_back = partial(receive, self.scripts, self.keys, how), self.settler.hand_back
+        claims = Claims(
+            fetch, hand_back, self.keys.channel, self._listener, self.scripts, self._poll_interval, self.tasks
+        )
+        self._claims[how] = claims
+        return claims
+
+
+class Queue(Generic[T]):
+    """One queue by its name. Made by `AsyncRSMQ.queue`; making it does no I/O, and the queue need not exist.
+
+    Any number of handles may exist for one name, and any number of tasks may use one. Every verb is one atomic script
+    and one round trip, unless it says otherwise; calls made at the same time share script calls.
+
+    Every verb raises QueueDoesNotExist if the queue is not there, InvalidParameterValue before anything is sent,
+    ClientClosed after `aclose()`, and redis-py's errors for a server that is unreachable for longer than the client's
+    deadline or refuses the call.
+    """
+
+    def __init__(self, shared: Shared, codec: Codec[T]) -> None:
+        self._shared = shared
+        self._codec = codec
+
+    @property
+    def name(self) -> str:
+        return self._shared.keys.qname
+
+    async def create(
+        self,
+        *,
+        vt: Seconds = DEFAULT_VT,
+        delay: Seconds = DEFAULT_DELAY,
+        maxsize: int = DEFAULT_MAXSIZE,
+        exist_ok: bool = False,
+    ) -> bool:
+        """Create the queue.
+
+        Args:
+            vt: whole seconds for which a received message stays hidden, 0 to 9999999.
+            delay: whole seconds for which a sent message stays hidden at first, 0 to 9999999.
+            maxsize: the longest message in bytes, 1024 to 65536, or -1 for unlimited.
+            exist_ok: return False, and change nothing, if it exists; else that raises QueueAlreadyExists.
+
+        If cancelled, the queue may have been created or not.
+        """
+        return await admin.create_queue(self._shared.scripts, self._shared.keys, vt, delay, maxsize, exist_ok)
+
+    async def attributes(self) -> QueueAttributes:
+        """The queue's settings and counters."""
+        return await admin.get_queue_attributes(self._shared.scripts, self._shared.keys)
+
+    async def set_attributes(
+        self, *, vt: Seconds | None = None, delay: Seconds | None = None, maxsize: int | None = None
+    ) -> QueueAttributes:
+        """Change settings, at least one, and return all. If cancelled, they may have been changed or not."""
+        return await admin.set_queue_attributes(self._shared.scripts, self._shared.keys, vt, delay, maxsize)
+
+    async def send(self, body: T | bytes, *, delay: Seconds | None = None) -> str:
+        """Send one message and return its id.
+
+        Bytes are sent as they are, everything else as the queue's codec encodes it. When this returns, the server has
+        stored the message. If the reply is lost, the send is repeated without making a second message.
+
+        Args:
+            delay: seconds until it becomes visible; the queue's `delay` if None.
+
+        Raises MessageTooLong if it is over the queue's maxsize. Cancelling stops the waiting, not the send.
+        """
+        (message,) = self._new_messages((body,), delay)
+        return await self._shared.sender.send(message)
+
+    async def send_many(self, bodies: Iterable[T | bytes], *, delay: Seconds | None = None) -> list[str]:
+        """Send messages in order, all or none, in one script call; return their ids.
+
+        Other producers' messages do not come in between. Sending thousands at once keeps the server from other work
+        for milliseconds. Otherwise as `send`; MessageTooLong is about the first that is too long.
+        """
+        if isinstance(bodies, str | bytes):
+            raise InvalidParameterValue("bodies", bodies, "must be an iterable of bodies, not one body")
+        messages = self._new_messages(bodies, delay)
+        return await self._shared.sender.send_all(messages) if messages else []
+
+    async def receive(self, *, vt: Seconds | None = None, wait: Seconds = 0) -> Message[T] | None:
+        """Receive the next visible message and hide it from others for its lease; None if there is none.
+
+        Args:
+            vt: seconds of the lease; the queue's `vt` if None.
+            wait: seconds to wait for a message if none is visible (a long poll). The wait ends within milliseconds of
+                an announcement, on time for messages that become due, and sees producers that never announce at the
+                next safety poll.
+
+        Cancelling loses nothing: a message claimed for this call goes to another waiting consumer, or back to its old
+        place in the queue. A message that the codec cannot decode is not handed out: it stays in the queue, hidden for
+        its lease, with a warning in the log. If the server is unreachable for the whole wait, that error is raised.
+        """
+        messages = await self._take(self._shared.receiving(vt), 1, wait, popped=False)
+        return messages[0] if messages else None
+
+    async def receive_many(self, limit: int, *, vt: Seconds | None = None, wait: Seconds = 0) -> list[Message[T]]:
+        """Receive up to `limit` visible messages, as `receive` does; an empty list if there is none.
+
+        `wait` is for the first message only: with it come those that are visible by then. One script call hands out up
+        to 64 messages or 1 MiB of bodies.
+        """
+        return await self._take(self._shared.receiving(vt), check_count("limit", limit), wait, popped=False)
+
+    async def pop(self, *, wait: Seconds = 0) -> Message[T] | None:
+        """Receive the next visible message and delete it in the same step; None if there is none.
+
+        At most once: a message whose reply is lost on the way is gone (then redis-py's ConnectionError or TimeoutError
+        is raised), and so is one whose handler fails. Cancelling as for `receive`: a popped message that reaches nobody
+        is put back. What the codec cannot decode is put back too, hidden for the queue's vt.
+        """
+        messages = await self._take(self._shared.popping(), 1, wait, popped=True)
+        return messages[0] if messages else None
+
+    def messages(self, *, vt: Seconds | None = None, prefetch: int = 0, pop: bool = False) -> Messages[T]:
+        """The messages of the queue as they come, for `async for`.
+
+        Any number of streams of one client share script calls; each message goes to one of them, in turn.
+
+        Args:
+            vt: seconds of each lease; the queue's `vt` if None.
+            prefetch: how many messages may be claimed ahead of the one asked for. Their leases run while they wait:
+                choose it so that they are handled well within `vt`.
+            pop: delete each message as it is claimed (at most once), instead of hiding it.
+        """
+        check_count("prefetch", prefetch, at_least=0)
+        if pop and vt is not None:
+            raise InvalidParameterValue("vt", vt, "must not be given with pop=True: a popped message has no lease")
+        claims = self._shared.popping() if pop else self._shared.receiving(vt)
+        return Messages(claims, partial(self._read, popped=pop), prefetch)
+
+    async def peek(self, limit: int = 10) -> list[Message[T]]:
+        """Look at the first messages, hidden ones included, in the order in which they become visible.
+
+        Claims nothing and counts as no receipt. `limit` is 1 to 1000. Left out is what the codec cannot decode.
+        """
+        if check_count("limit", limit) > 1000:
+            raise InvalidParameterValue("limit", limit, "must be an int from 1 to 1000")
+        records = await peek(self._shared.scripts, self._shared.keys, limit)
+        return [message for record in records if (message := self._read(record))]
+
+    async def change_visibility(self, id: str, vt: Seconds) -> bool:
+        """Hide a message for `vt` seconds from now on, whoever received it; 0 makes it visible now.
+
+        Returns False if there is no such message. See `Message.extend` for the fenced way. Cancelling stops the
+        waiting, not the change.
+        """
+        vt_ms = milliseconds("vt", vt)
+        return await self._shared.settler.change_visibility(check_id(id).encode(), b"", vt_ms)
+
+    async def delete_message(self, id: str) -> bool:
+        """Delete a message, whoever received it. Returns False if there is no such message.
+
+        See `Message.delete` for the fenced way. Cancelling stops the waiting, not the delete.
+        """
+        return await self._shared.settler.delete(check_id(id).encode(), b"")
+
+    async def delete_many(self, ids: Iterable[str]) -> list[bool]:
+        """Delete messages, as `delete_message` does, in as few script calls as fit; a bool for each, in order."""
+        if isinstance(ids, str):
+            raise InvalidParameterValue("ids", ids, "must be an iterable of ids, not one id")
+        checked = [check_id(id).encode() for id in ids]
+        return await asyncio.gather(*(self._shared.settler.delete(id, b"") for id in checked))
+
+    async def purge(self) -> int:
+        """Delete the messages that are in the queue now, hidden ones included; return how many.
+
+        In steps that each occupy the server for about a millisecond. Cancelling leaves the rest where it is.
+        """
+        return await admin.purge(self._shared.scripts, self._shared.keys)
+
+    async def delete(self, *, missing_ok: bool = False) -> bool:
+        """Delete the queue with all that is in it.
+
+        Returns True, or False if it did not exist and `missing_ok` is set; else that raises QueueDoesNotExist. If
+        cancelled, it may have been deleted or not.
+        """
+        return await admin.delete_queue(self._shared.scripts, self._shared.keys, missing_ok)
+
+    def _new_messages(self, bodies: Iterable[T | bytes], delay: Seconds | None) -> Sequence[NewMessage]:
+        delay_ms = None if delay is None else milliseconds("delay", delay)
+        return [NewMessage(self._encode(body), delay_ms) for body in bodies]
+
+    def _encode(self, body: T | bytes) -> bytes:
+        if isinstance(body, bytes):
+            return body
+        try:
+            return self._codec.encode(body)
+        except (TypeError, ValueError) as error:
+            raise InvalidParameterValue("message", body, str(error)) from error
+
+    async def _take(self, claims: Claims, limit: int, wait: Seconds, *, popped: bool) -> list[Message[T]]:
+        left = check_seconds("wait", wait) if wait else 0
+        until = anyio.current_time() + left if left else 0
+        while True:
+            records = await claims.take(limit, left)
+            messages = [message for record in records if (message := self._read(record, popped=popped))]
+            if messages or not records:
+                return messages
+            left = until - anyio.current_time() if left else 0
+
+    def _read(self, record: Record, *, popped: bool = False) -> Message[T] | None:
+        settler = self._shared.settler
+        try:
+            body = self._codec.decode(record.raw)
+        except ValueError as error:
+            logger.warning(
+                "left message %s in queue %r: %s cannot decode it (%s)",
+                record.id.decode(errors="replace"),
+                self.name,
+                type(self._codec).__name__,
+                type(error).__name__,
+            )
+            if popped:
+                self._shared.tasks.start(settler.restore((record,), hide=True))
+            return None
+        return Message(record, body, self.name, None if popped else settler)
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name!r}>"
