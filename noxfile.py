@@ -21,7 +21,7 @@ def _interpreters() -> list[str]:
         on_path = shutil.which(f"python{version}")
         pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
         for python in [on_path, *map(str, pyenv)]:
-            if python and subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:
+            if python and subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:  # noqa: S603
                 found.append(python)
                 break
     return found or [sys.executable]

@@ -27,7 +27,7 @@ _OWN_SETTINGS: dict[str, Any] = {"protocol": 2, "socket_connect_timeout": CONNEC
 
 def own_client(url: str | None = None, **options: Any) -> Redis:
     """A client of our own, from a URL or from redis-py's options; no I/O."""
-    settings = _OWN_SETTINGS | {"retry": _no_retry()} | options
+    settings: dict[str, Any] = _OWN_SETTINGS | {"retry": _no_retry()} | options
     return Redis(**settings) if url is None else Redis.from_url(url, **settings)  # pyright: ignore[reportUnknownMemberType]
 
 

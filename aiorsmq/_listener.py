@@ -14,6 +14,7 @@ import anyio
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, RedisError, TimeoutError
 
+from ._pipeline import read
 from ._scripts import backoff
 from ._tasks import Tasks
 
@@ -126,17 +127,18 @@ class Listener:
             self._reading.deadline = ping_at if pinged_at is None else min(ping_at, pinged_at + DEAD_AFTER)
             with self._reading:
                 while True:
-                    reply = await connection.read_response(
-                        disable_decoding=True, disconnect_on_error=False, push_request=True
-                    )
+                    reply = await read(connection, push_request=True)
                     heard_at = now()
                     self._take_in(reply)
 
     def _take_in(self, reply: Any) -> None:
         """Announcements and confirmations are news alike: what came before a confirmation was not announced to us."""
-        if isinstance(reply, list) and len(reply) == 3 and reply[0] in (b"message", b"subscribe"):
-            for flag in self._flags.get(reply[1], ()):
-                flag.set()
+        match reply:
+            case [b"message" | b"subscribe", bytes(channel), _]:
+                for flag in self._flags.get(channel, ()):
+                    flag.set()
+            case _:  # the reply to PING or UNSUBSCRIBE
+                pass
 
     def _forget_unwanted(self) -> set[bytes]:
         unwanted = {channel for channel, flags in self._flags.items() if not any(flag.wanted for flag in flags)}

@@ -30,6 +30,7 @@ from redis.exceptions import (
 from ._tasks import Tasks
 
 Argument = str | bytes | int
+_pack = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
 Answered = Callable[[Any], None]
 """Gets the reply to a call, or as an exception the server's error or the loss of the connection."""
 
@@ -62,7 +63,7 @@ class Pipeline(ABC):
             if self._watchdog is None:
                 self._watchdog = self._loop.call_later(REPLY_TIMEOUT, self._check_silence)
         self._unanswered.append(answered)
-        self._write(hiredis.pack_command(command))
+        self._write(_pack(command))
 
     def lose(self, error: Exception) -> None:
         if self.lost:
@@ -171,19 +172,26 @@ class StreamPipeline(Pipeline):
         try:
             while not self.lost:
                 try:
-                    reply = await self._connection.read_response(disable_decoding=True, disconnect_on_error=False)
+                    self._answer(await read(self._connection))
                 except _REPLIES as error:
-                    reply = error
-                self._answer(reply)
+                    self._answer(error)
         except (RedisError, OSError) as error:
             self.lose(error)
+
+
+async def read(connection: AbstractConnection, *, push_request: bool = False) -> Any:
+    """One reply, as bytes; cancelling loses none. `push_request`: RESP3's announcements, too, count as replies."""
+    return await cast(Any, connection).read_response(
+        disable_decoding=True, disconnect_on_error=False, push_request=push_request
+    )
 
 
 def seize(connection: AbstractConnection, tasks: Tasks) -> Pipeline:
     """Make a pipeline of an open connection, which is read by nobody else from now on."""
     private = cast(Any, connection)
     try:
-        transport, parse_error, unread = private._writer.transport, private._parser.parse_error, private._reader._buffer
+        transport, unread = private._writer.transport, private._reader._buffer  # noqa: SLF001
+        parse_error = private._parser.parse_error  # noqa: SLF001
     except AttributeError as missing:
         logger.warning("this version of redis-py is not as expected (%s): calls take the slower path", missing)
         return StreamPipeline(connection, tasks)

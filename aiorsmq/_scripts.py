@@ -47,7 +47,7 @@ class _Script(NamedTuple):
 
 @cache
 def _load(name: str) -> _Script:
-    source = (files(__package__) / "_lua" / f"{name}.lua").read_text(encoding="utf-8")
+    source = (files("aiorsmq") / "_lua" / f"{name}.lua").read_text(encoding="utf-8")
     return _Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -92,8 +92,8 @@ class Scripts:
     def submit(self, call: Call, answered: Answered) -> None:
         """Run a script. `answered` gets its reply, without the server's time that begins it, or an exception.
 
-        That is one of redis-py's: at once what the server refuses; at the deadline what it did not get over by then; and
-        at once, too, that a server cannot be reached that never was reached before.
+        That is one of redis-py's: at once what the server refuses; at the deadline what it did not get over by then;
+        and at once, too, that a server cannot be reached that never was reached before.
         """
         loop = self._tasks.loop()
         self._under_way += 1

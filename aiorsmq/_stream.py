@@ -251,9 +251,9 @@ class Claims:
 class Messages(Generic[T]):
     """The messages of one queue as they come: an async iterator that never ends by itself.
 
-    It is an async context manager too; leaving it, `aclose()`, and dropping the iterator all hand back what it had
-    claimed ahead (see `prefetch` of `Queue.messages`) and had not handed out. With the client's `aclose()` the iteration
-    ends. Several tasks may iterate over one.
+    It is an async context manager too; leaving it, `aclose()`, and dropping the iterator all hand back what it has
+    claimed ahead (see `prefetch` of `Queue.messages`) and has not handed out. The client's `aclose()` ends the
+    iteration. Several tasks may iterate over one.
     """
 
     def __init__(self, claims: Claims, read: Callable[[Record], Message[T] | None], prefetch: int) -> None:

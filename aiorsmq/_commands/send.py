@@ -43,9 +43,9 @@ class Sender:
         stored: asyncio.Future[list[str]] = self._tasks.new_future()
 
         def answered(outcome: Sequence[str | Exception] | Exception) -> None:
-            if not isinstance(outcome, Exception):
-                outcome = next((result for result in outcome if isinstance(result, Exception)), outcome)
-            resolve(stored, outcome)
+            results = [outcome] if isinstance(outcome, Exception) else outcome
+            error = next((result for result in results if isinstance(result, Exception)), None)
+            resolve(stored, error or [id for id in results if isinstance(id, str)])
 
         self._submit("all", messages, answered)
         return await stored
@@ -74,7 +74,7 @@ class Sender:
 
     def _results(self, ids: list[str], messages: Sequence[NewMessage], reply: Reply) -> list[str | Exception]:
         results: list[str | Exception] = list(ids)
-        for position in reply[2:]:
+        for position in map(int, reply[2:]):
             size = len(messages[position].body)
             results[position] = MessageTooLong(self._keys.qname, size, int(reply[1]))
         return results

@@ -1,0 +1,135 @@
+"""What `python -m aiorsmq demo` shows: messages on a real server, in one program and across two processes."""
+
+import asyncio
+import os
+import statistics
+import sys
+import time
+from asyncio.subprocess import PIPE
+
+import anyio
+
+from .client import AsyncRSMQ
+from .embedded import EmbeddedServer
+from .queue import Queue
+
+SENDS = 200
+BURST = 64 * 300
+
+
+async def demo() -> None:
+    started = time.monotonic()
+    async with EmbeddedServer() as server, AsyncRSMQ.from_url(server.url) as rsmq:
+        print(f"A real Valkey server of our own listens at {server.url}\n")
+        await in_one_program(rsmq.queue("one-program"))
+        await after_a_failure(rsmq.queue("failure"))
+        await across_two_processes(rsmq.queue("two-processes"), server.url)
+        await all_at_once(rsmq.queue("burst"))
+    print(f"Done in {time.monotonic() - started:.1f} seconds; the server is gone.")
+
+
+async def in_one_program(queue: Queue[str]) -> None:
+    print("1. One program: three consumers wait in `async for`, a producer sends now and then")
+    await queue.create()
+    latencies: list[float] = []
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(consume, queue, latencies)
+        await send_now_and_then(queue)
+        await until(queue, SENDS)
+        print(f"   {SENDS} messages, from send to handler: {summary(latencies)}")
+        await queue.send(str(time.monotonic() + 0.5), delay=0.5)
+        await until(queue, SENDS + 1)
+        print(f"   one with a delay of 0.5 s came {latencies[-1] * 1000:.1f} ms after it was due; nobody polls\n")
+        tasks.cancel_scope.cancel()
+
+
+async def after_a_failure(queue: Queue[str]) -> None:
+    print("2. A handler fails, and the message comes again")
+    await queue.create()
+    await queue.send("hello")
+    async for message in queue.messages():
+        try:
+            async with message:
+                print(f"   received {message.body!r}, receive count {message.receive_count}")
+                if message.receive_count == 1:
+                    raise RuntimeError("the first attempt fails")
+                break
+        except RuntimeError as error:
+            print(f"   {error}: the message is visible again at once")
+    print()
+
+
+async def across_two_processes(queue: Queue[str], url: str) -> None:
+    print("3. Two processes: a consumer in another one")
+    await queue.create()
+    other = await asyncio.create_subprocess_exec(sys.executable, "-m", __name__, url, queue.name, stdout=PIPE)
+    prints = other.stdout or asyncio.StreamReader()
+    print(f"   process {(await prints.readline()).decode().strip()} waits for messages, {os.getpid()} sends them")
+    await send_now_and_then(queue)
+    print(f"   {SENDS} messages, from send to handler: {(await prints.readline()).decode().strip()}\n")
+    await other.wait()
+
+
+async def all_at_once(queue: Queue[str]) -> None:
+    print(f"4. {BURST:,} messages as fast as 64 producers and 64 consumers can")
+    await queue.create()
+    rates: list[str] = []
+    for verb, work in (("sent", produce), ("received and deleted", consume)):
+        started = time.monotonic()
+        latencies: list[float] = []
+        async with anyio.create_task_group() as tasks:
+            for _ in range(64):
+                tasks.start_soon(work, queue, latencies)
+            if work is consume:
+                await until(queue, BURST)
+                tasks.cancel_scope.cancel()
+        rates.append(f"{BURST / (time.monotonic() - started):,.0f} {verb} a second")
+    print(f"   {', '.join(rates)}\n")
+
+
+async def produce(queue: Queue[str], _latencies: list[float]) -> None:
+    for _ in range(BURST // 64):
+        await queue.send(str(time.monotonic()))
+
+
+async def consume(queue: Queue[str], latencies: list[float]) -> None:
+    async for message in queue.messages():
+        latencies.append(time.monotonic() - float(message.body))
+        await message.delete()
+
+
+async def send_now_and_then(queue: Queue[str]) -> None:
+    for _ in range(SENDS):
+        await queue.send(str(time.monotonic()))
+        await anyio.sleep(0.004)
+
+
+async def until(queue: Queue[str], received: int) -> None:
+    """Wait until all is received and deleted."""
+    while True:
+        attributes = await queue.attributes()
+        if attributes.totalrecv >= received and not attributes.msgs:
+            return
+        await anyio.sleep(0.01)
+
+
+def summary(latencies: list[float]) -> str:
+    median, percentile_99 = statistics.median(latencies), statistics.quantiles(latencies, n=100)[98]
+    return f"median {median * 1000:.2f} ms, 99th percentile {percentile_99 * 1000:.2f} ms"
+
+
+async def other_process(url: str, qname: str) -> None:
+    latencies: list[float] = []
+    async with AsyncRSMQ.from_url(url) as rsmq:
+        print(os.getpid(), flush=True)
+        async for message in rsmq.queue(qname).messages():
+            latencies.append(time.monotonic() - float(message.body))
+            await message.delete()
+            if len(latencies) == SENDS:
+                break
+    print(summary(latencies), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(other_process(*sys.argv[1:]))
