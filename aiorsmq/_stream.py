@@ -179,11 +179,15 @@ class Claims:
         return min(poll, (self._next_ms + 1 - self._scripts.clock.now_ms()) / 1000)
 
     def _claim(self) -> None:
-        """Claim for everybody in the line; those who come meanwhile form the next one. One script call, as a rule."""
+        """Claim for everybody in the line, in one script call unless there is known to be plenty.
+
+        Those who come meanwhile form the next line.
+        """
         self._flag.is_set = False
         asked, self._line = self._line, deque()
-        plenty = self._more_are_visible()
-        most = items_per_call(len(asked), busy=not plenty or self._scripts.is_busy())
+        most = len(asked)
+        if self._more_are_visible():
+            most = items_per_call(most, self._scripts.is_busy())
         calls = [list(islice(asked, first, first + most)) for first in range(0, len(asked), most)]
         self._claiming = len(calls)
         for slots in calls:

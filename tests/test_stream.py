@@ -1,0 +1,453 @@
+"""Waiting for messages: woken by them, shared out fairly, nothing lost by cancelling, breaking, dropping or closing."""
+
+import asyncio
+import gc
+import random
+import time
+from collections import Counter
+
+import anyio
+import pytest
+from aiorsmq import AsyncRSMQ, ClientClosed, QueueDoesNotExist
+
+from support import wait_until
+
+pytestmark = pytest.mark.anyio
+
+
+def patient(server, **options):
+    """A client that practically never polls: what wakes its consumers is something else."""
+    return AsyncRSMQ.from_url(server.url, poll_interval=3600, **options)
+
+
+async def listening(server, qname="jobs"):
+    await wait_until(lambda: server.redis.pubsub_numsub(f"rsmq:rt:{qname}")[0][1] == 1)
+
+
+async def nothing_is_hidden(server, messages, qname="jobs"):
+    """All messages are in the queue, visible, as if they had never been claimed."""
+
+    def as_new():
+        fields = server.redis.hgetall(f"rsmq:{qname}:Q")
+        visible = server.redis.zcount(f"rsmq:{qname}", "-inf", int(time.time() * 1000))
+        counted = [field for field in fields if field.endswith((b":rc", b":fr"))]
+        return visible == messages and not counted and fields.get(b"totalrecv", b"0") == b"0"
+
+    await wait_until(as_new)
+
+
+async def claimed(server, messages):
+    """Until the server has handed out so many, and at once: their consumer has not run since."""
+    while int(server.redis.hget("rsmq:jobs:Q", "totalrecv") or 0) < messages:
+        await asyncio.sleep(0)
+
+
+async def settled(server):
+    """Until no more commands arrive."""
+    before = -1
+    while before != (before := server.script_calls()):
+        await asyncio.sleep(0.05)
+
+
+def queue_is_visible(server, messages):
+    return server.redis.zcount("rsmq:jobs", "-inf", int(time.time() * 1000)) == messages
+
+
+async def collect(stream):
+    return [message async for message in stream]
+
+
+class TestWakeUps:
+    async def test_announced(self, server, queue):
+        """A consumer that waits is woken by an announcement, within milliseconds."""
+        async with patient(server) as other, anyio.create_task_group() as tasks:
+            woken = []
+
+            async def consume():
+                async for message in other.queue("jobs").messages():
+                    woken.append((message.body, time.monotonic()))
+                    await message.delete()
+
+            tasks.start_soon(consume)
+            await listening(server)
+            sent = time.monotonic()
+            await queue.send("now")
+            await wait_until(lambda: woken)
+            tasks.cancel_scope.cancel()
+        assert woken[0][0] == "now"
+        assert woken[0][1] - sent < 1
+
+    async def test_delayed(self, server, queue):
+        """A delayed message wakes its consumer when it becomes due, not before, and nobody has announced that."""
+        async with patient(server) as other:
+            await queue.send("later", delay=0.3)
+            async for message in other.queue("jobs").messages():
+                late = time.time() - message.sent_at.timestamp() - 0.3
+                await message.delete()
+                break
+        assert 0 <= late < 1
+
+    async def test_expired_lease(self, server, queue):
+        """A message whose lease ends wakes another consumer at that moment."""
+        await queue.send("twice")
+        await queue.receive(vt=0.3)
+        async with patient(server) as other:
+            message = await other.queue("jobs").receive(wait=5)
+            assert (message.body, message.receive_count) == ("twice", 2)
+            await message.delete()
+
+    @pytest.mark.parametrize("how", ["release", "change_visibility"])
+    async def test_made_visible(self, server, queue, how):
+        """A message that is released, or made visible by anybody, wakes a consumer."""
+        await queue.send("again")
+        held = await queue.receive(vt=1000)
+        async with patient(server) as other:
+            asking = asyncio.ensure_future(other.queue("jobs").receive(wait=10))
+            await listening(server)
+            await (held.release() if how == "release" else queue.change_visibility(held.id, 0))
+            message = await asking
+            assert (message.id, message.receive_count) == (held.id, 2)
+            assert not await held.delete()
+            assert await message.delete()
+
+    async def test_silent_producer(self, server, queue):
+        """A message that nobody announced is found by the safety poll."""
+        async with (
+            AsyncRSMQ.from_url(server.url, realtime=False) as silent,
+            AsyncRSMQ.from_url(server.url, poll_interval=0.2) as other,
+        ):
+            asking = asyncio.ensure_future(other.queue("jobs").receive(wait=5))
+            await listening(server)
+            await silent.queue("jobs").send("psst")
+            assert await (await asking).delete()
+        assert (await queue.attributes()).msgs == 0
+
+    async def test_subscription_race(self, server, queue):
+        """What is sent while a consumer is subscribing is not missed, whenever it comes."""
+        async with patient(server) as other:
+            for n in range(40):
+                stream = other.queue("jobs").messages()
+                asking = asyncio.ensure_future(anext(stream))
+                for _ in range(random.randrange(12)):
+                    await asyncio.sleep(0)
+                await queue.send(str(n))
+                message = await asyncio.wait_for(asking, 5)
+                assert message.body == str(n)
+                await message.delete()
+                await stream.aclose()
+                server.redis.client_kill_filter(_type="pubsub", skipme=False)  # so that it subscribes anew
+
+    async def test_polls_without_realtime(self, server, queue):
+        """With realtime=False a client neither listens nor announces, and polls."""
+        async with AsyncRSMQ.from_url(server.url, realtime=False, poll_interval=0.05) as other:
+            server.reset_stats()
+            asking = asyncio.ensure_future(other.queue("jobs").receive(wait=5))
+            await wait_until(lambda: server.script_calls() >= 3)
+            assert "subscribe" not in server.commands()
+            await other.queue("jobs").send("found")
+            assert "publish" not in server.commands()
+            await (await asking).delete()
+
+
+class TestCounts:
+    async def test_idle_consumers_cost_a_poll(self, server, queue):
+        """100 waiting consumers on an empty queue: at most one script call per poll_interval, one PUBSUB connection."""
+        async with AsyncRSMQ.from_url(server.url, poll_interval=0.25) as other, anyio.create_task_group() as tasks:
+            for _ in range(100):
+                tasks.start_soon(anext, other.queue("jobs").messages())
+            await listening(server)
+            calls = server.script_calls()
+            await wait_until(lambda: server.script_calls() > calls)  # from one poll ...
+            server.reset_stats()
+            started = time.monotonic()
+            await wait_until(lambda: server.script_calls() == 4)  # ... to the fourth after it
+            assert time.monotonic() - started > 0.9
+            commands = server.commands()
+            assert commands.keys() - {"evalsha", "info", "config|resetstat"} <= {
+                *("time", "hmget", "zrem", "zrangebyscore", "zrange"),  # what a claim does
+                *("ping", "subscribe"),
+            }
+            assert commands.get("ping", 0) <= 1
+            assert commands["evalsha"] == 4
+            assert len(server.redis.client_list(_type="pubsub")) == 1
+            tasks.cancel_scope.cancel()
+
+    async def test_one_claim_for_one_message(self, server, queue):
+        """A message for 30 waiting consumers is claimed by one script call, and wakes no consumer but its receiver."""
+        woken = []
+
+        async def consume(n, stream):
+            while True:
+                message = await anext(stream)
+                woken.append(n)
+                await message.delete()
+
+        async with patient(server) as other:
+            consumers = [asyncio.ensure_future(consume(n, other.queue("jobs").messages())) for n in range(30)]
+            await listening(server)
+            await settled(server)
+            server.reset_stats()
+            await queue.send("for one")
+            await wait_until(lambda: woken)
+            await settled(server)
+            assert server.script_calls() == 3  # the send, the claim, the delete
+            assert len(woken) == 1
+            for consumer in consumers:
+                consumer.cancel()
+            await asyncio.gather(*consumers, return_exceptions=True)
+
+    async def test_a_thousand_messages(self, server, queue):
+        """1,000 messages worked off by 64 consumers in one process cost at most 150 script calls in all."""
+        await queue.send_many([str(n) for n in range(1000)])
+        bodies = []
+        server.reset_stats()
+        async with anyio.create_task_group() as tasks:
+
+            async def consume():
+                async for message in queue.messages():
+                    bodies.append(message.body)
+                    await message.delete()
+                    if len(bodies) >= 1000:
+                        tasks.cancel_scope.cancel()
+
+            for _ in range(64):
+                tasks.start_soon(consume)
+        assert sorted(map(int, bodies)) == list(range(1000))
+        await wait_until(lambda: server.redis.zcard("rsmq:jobs") == 0)
+        assert server.script_calls() <= 150
+
+
+class TestSharing:
+    async def test_in_turn(self, server, queue):
+        """Consumers of one client get the messages in turn."""
+        got = Counter()
+        async with anyio.create_task_group() as tasks:
+
+            async def consume(name):
+                async for message in queue.messages():
+                    got[name] += 1
+                    await message.delete()
+
+            for name in range(5):
+                tasks.start_soon(consume, name)
+            await listening(server)
+            for n in range(100):
+                await queue.send("x")
+                await wait_until(lambda n=n: got.total() == n + 1)
+            tasks.cancel_scope.cancel()
+        assert set(got.values()) == {20}
+
+    async def test_never_more_than_wanted(self, server, queue):
+        """No more messages are claimed than consumers wait."""
+        await queue.send_many(["x"] * 20)
+        streams = [queue.messages() for _ in range(3)]
+        messages = [await anext(stream) for stream in streams]
+        await settled(server)
+        attributes = await queue.attributes()
+        assert (attributes.hiddenmsgs, attributes.totalrecv) == (3, 3)
+        await queue.delete_many([message.id for message in messages])
+
+    async def test_different_leases(self, queue):
+        """Streams with different leases, and popping ones, share a queue."""
+        await queue.send_many(["x"] * 3)
+        short, usual, popping = queue.messages(vt=5), queue.messages(), queue.messages(pop=True)
+        a, b, c = await anext(short), await anext(usual), await anext(popping)
+        assert (b.visible_until - a.visible_until).total_seconds() > 24
+        assert (await queue.attributes()).msgs == 2
+        assert [await a.delete(), await b.delete(), await c.delete()] == [True, True, False]
+
+    async def test_prefetch(self, server, queue):
+        """With prefetch=n a stream claims up to n messages ahead, in few script calls, and hands them out in order."""
+        await queue.send_many([str(n) for n in range(100)])
+        server.reset_stats()
+        bodies = []
+        async with queue.messages(prefetch=20) as stream:
+            async for message in stream:
+                bodies.append(int(message.body))
+                assert int(server.redis.hget("rsmq:jobs:Q", "totalrecv")) <= len(bodies) + 20
+                await message.delete()
+                if len(bodies) == 100:
+                    break
+        assert bodies == list(range(100))
+        assert server.script_calls() <= 15 + 100  # the claims, and a delete each
+
+    async def test_several_tasks_on_one_stream(self, queue):
+        """Several tasks may iterate over one stream."""
+        stream = queue.messages()
+        asking = [asyncio.ensure_future(anext(stream)) for _ in range(4)]
+        await queue.send_many(["a", "b", "c", "d"])
+        messages = await asyncio.gather(*asking)
+        assert sorted(message.body for message in messages) == ["a", "b", "c", "d"]
+        await queue.delete_many([message.id for message in messages])
+
+
+class TestNothingIsLost:
+    @pytest.mark.parametrize("how", ["asyncio", "anyio"])
+    async def test_cancelled_at_random(self, server, queue, how):
+        """Consumers cancelled at any moment lose nothing and leave nothing hidden."""
+        await queue.send_many([str(n) for n in range(50)])
+        delivered = []
+
+        async def one():
+            delivered.append(await anext(queue.messages(vt=3600)))
+
+        for _ in range(300):
+            pause = random.choice([0, 0, 0.0002, 0.0005, 0.001])
+            if how == "asyncio":
+                task = asyncio.ensure_future(one())
+                for _ in range(random.randrange(6)):
+                    await asyncio.sleep(pause)
+                task.cancel()
+                await asyncio.wait([task])
+            else:
+                with anyio.move_on_after(pause * random.randrange(6)):
+                    await one()
+            if delivered:
+                await delivered.pop().release()
+        await wait_until(lambda: queue_is_visible(server, 50))
+        fields = server.redis.hgetall("rsmq:jobs:Q")
+        counts = sum(int(value) for field, value in fields.items() if field.endswith(b":rc"))
+        assert int(fields.get(b"totalrecv", 0)) == counts
+
+    async def test_a_claim_for_a_cancelled_consumer_goes_to_another(self, server, queue):
+        """What was claimed for a consumer that is cancelled goes to another that waits, by no further script call."""
+        other = queue.messages()
+        cancelled = asyncio.ensure_future(anext(queue.messages()))
+        await listening(server)
+        waiting = asyncio.ensure_future(anext(other))
+        await asyncio.sleep(0)
+        await queue.send("x")
+        cancelled.cancel()
+        message = await waiting
+        assert (message.body, message.receive_count) == ("x", 1)
+        await message.delete()
+        await asyncio.wait([cancelled])
+
+    async def test_handed_back_to_its_old_place(self, server, queue):
+        """A claimed message that reaches nobody goes back to its old place, as if it had never been received."""
+        await queue.send_many(["first", "second"])
+        asking = asyncio.ensure_future(anext(queue.messages()))
+        await claimed(server, 1)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await nothing_is_hidden(server, 2)
+        assert [message.body for message in await queue.peek()] == ["first", "second"]
+
+    async def test_popped_and_cancelled(self, server, queue):
+        """A popped message that reaches nobody is put back, to its old place."""
+        await queue.send_many(["first", "second"])
+        asking = asyncio.ensure_future(queue.pop())
+        await claimed(server, 1)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await nothing_is_hidden(server, 2)
+        assert [message.body for message in await queue.peek()] == ["first", "second"]
+
+    async def test_break(self, server, queue):
+        """`break` loses nothing and leaves nothing hidden, with prefetch too."""
+        await queue.send_many([str(n) for n in range(10)])
+        async for message in queue.messages(prefetch=5):
+            assert await message.release()
+            break
+        gc.collect()
+        await wait_until(lambda: queue_is_visible(server, 10))
+
+    async def test_dropped(self, server, queue):
+        """A stream that is dropped hands back what it had claimed ahead."""
+        await queue.send_many([str(n) for n in range(10)])
+        stream = queue.messages(prefetch=5)
+        await (await anext(stream)).delete()
+        assert not queue_is_visible(server, 9)
+        del stream
+        gc.collect()
+        await wait_until(lambda: queue_is_visible(server, 9))
+
+    async def test_aclose_of_a_stream(self, server, queue):
+        """`aclose()` ends the iteration for a task that awaits it, and hands back what was claimed ahead."""
+        await queue.send_many([str(n) for n in range(10)])
+        async with queue.messages(prefetch=5) as stream:
+            await (await anext(stream)).delete()
+        await wait_until(lambda: queue_is_visible(server, 9))
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+
+        await queue.purge()
+        stream = queue.messages()
+        waiting = asyncio.ensure_future(collect(stream))
+        await listening(server)
+        await stream.aclose()
+        assert await waiting == []
+
+    async def test_aclose_of_the_client(self, server, queue):
+        """The client's `aclose()` ends every stream, turns long polls away, and hands back what was claimed."""
+        await queue.send_many([str(n) for n in range(10)])
+        async with patient(server) as other:
+            await other.queue("empty").create()
+            ahead = other.queue("jobs").messages(prefetch=5)
+            await (await anext(ahead)).delete()
+            streaming = asyncio.ensure_future(collect(other.queue("empty").messages()))
+            polling = asyncio.ensure_future(other.queue("empty").receive(wait=10))
+            await listening(server, "empty")
+        assert await streaming == []
+        with pytest.raises(ClientClosed):
+            await polling
+        assert queue_is_visible(server, 9)
+        with pytest.raises(StopAsyncIteration):
+            await anext(ahead)
+
+
+class TestErrors:
+    async def test_unknown_queue(self, rsmq):
+        """Iterating over a queue that does not exist raises QueueDoesNotExist."""
+        with pytest.raises(QueueDoesNotExist) as caught:
+            await anext(rsmq.queue("none").messages())
+        assert caught.value.qname == "none"
+
+    async def test_queue_deleted_meanwhile(self, server, queue):
+        """Deleting a queue ends its waiting consumers with QueueDoesNotExist, at the next poll or announcement."""
+        async with AsyncRSMQ.from_url(server.url, poll_interval=0.05) as other:
+            asking = asyncio.ensure_future(anext(other.queue("jobs").messages()))
+            await listening(server)
+            await queue.delete()
+            with pytest.raises(QueueDoesNotExist):
+                await asking
+
+
+class TestLongPolls:
+    async def test_nothing_comes(self, queue):
+        """A long poll returns None, or an empty list, when its time is over."""
+        assert await queue.receive(wait=0.05) is None
+        assert await queue.receive_many(5, wait=0.05) == []
+        assert await queue.pop(wait=0.05) is None
+
+    async def test_without_wait_one_call(self, server, queue):
+        """Without `wait`, receive looks once."""
+        await queue.receive()
+        server.reset_stats()
+        assert await queue.receive() is None
+        assert server.script_calls() == 1
+
+    async def test_receive_many_takes_what_is_there(self, server, queue):
+        """receive_many returns as soon as there is one message, with all that are visible then, up to its limit."""
+        await queue.send_many([str(n) for n in range(150)])
+        messages = await queue.receive_many(1000, wait=10)
+        assert [message.body for message in messages] == [str(n) for n in range(150)]
+        await queue.delete_many([message.id for message in messages])
+        asking = asyncio.ensure_future(queue.receive_many(10, wait=10))
+        await listening(server)
+        await queue.send_many(["a", "b", "c"])
+        messages = await asking
+        assert [message.body for message in messages] == ["a", "b", "c"]
+        await queue.delete_many([message.id for message in messages])
+
+    async def test_receive_many_cancelled(self, server, queue):
+        """Cancelling receive_many hands back all that it had claimed."""
+        await queue.send_many([str(n) for n in range(100)])
+        asking = asyncio.ensure_future(queue.receive_many(100))
+        await claimed(server, 64)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await nothing_is_hidden(server, 100)
