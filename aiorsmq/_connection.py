@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import TimeoutError
+from redis.exceptions import RedisError, TimeoutError
 
 from ._pipeline import Pipeline, seize
 from ._tasks import Tasks
@@ -46,6 +46,8 @@ class Connections:
         self._closed = False
         self.ever_open = False
         """Whether the server was ever reached: an address that never answered is probably wrong."""
+        self.failure: Exception | None = None
+        """Why the latest attempt to open the pipeline failed; None if it did not."""
         self.before_opening: Callable[[], Awaitable[None]] | None = None
         """Awaited before a connection is opened."""
 
@@ -73,7 +75,11 @@ class Connections:
         try:
             await self.drop()
             self._pipeline = seize(await self.open(), self._tasks)
-            self.ever_open = True
+        except (RedisError, OSError) as error:
+            self.failure = error
+            raise
+        else:
+            self.ever_open, self.failure = True, None
             return self._pipeline
         finally:
             self._opening = None

@@ -5,7 +5,6 @@ import hashlib
 import random
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import cache, partial
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
@@ -152,7 +151,10 @@ class Scripts:
             self._answer(outcome, answered)
 
     async def _retry(self, call: Call, errors: list[Exception]) -> Reply:
-        """Try until there is a reply, or an error that is not to be retried. `errors` has those met so far."""
+        """Try until there is a reply, or an error that is not to be retried. `errors` has those met so far.
+
+        By EVAL: the server may have been restarted, and have forgotten the script.
+        """
         args, pauses = call.args, backoff()
         if errors:
             args = await self._learn_from(errors[0], call, args)
@@ -165,20 +167,17 @@ class Scripts:
                 errors.append(not_sent)
             else:
                 try:
-                    return await self._attempt(pipeline, call, args)
+                    return await self._evaluate(pipeline, call, args)
                 except RedisError as error:
                     errors.append(error)
                     args = await self._learn_from(error, call, args)
             await asyncio.sleep(next(pauses))
 
-    async def _attempt(self, pipeline: Pipeline, call: Call, args: Sequence[Argument]) -> Reply:
+    async def _evaluate(self, pipeline: Pipeline, call: Call, args: Sequence[Argument]) -> Reply:
         script = _load(call.script)
-        for how in (("EVALSHA", script.sha1), ("EVAL", script.source)):
-            reply: asyncio.Future[Reply] = self._tasks.loop().create_future()
-            pipeline.call(partial(resolve, reply), *how, len(call.keys), *call.keys, *args)
-            with suppress(NoScriptError):
-                return await reply
-        raise ConnectionError("the server forgets scripts while it is given them")
+        reply: asyncio.Future[Reply] = self._tasks.loop().create_future()
+        pipeline.call(partial(resolve, reply), "EVAL", script.source, len(call.keys), *call.keys, *args)
+        return await reply
 
     async def _learn_from(self, error: Exception, call: Call, args: Sequence[Argument]) -> Sequence[Argument]:
         """Raise the error if it is not to be retried; else return the arguments to try again with."""
@@ -193,6 +192,10 @@ class Scripts:
         if _is_replica(error):
             await self._connections.drop()
         return args
+
+    def failure(self) -> Exception | None:
+        """Why the server cannot be reached, if it cannot."""
+        return self._connections.failure
 
     def is_outage(self, error: Exception) -> bool:
         """Whether trying again later may help: the server was reached once, and is away or not ready now."""

@@ -89,33 +89,35 @@ class Claims:
         self._outage: Exception | None = None
 
     async def take(self, limit: int, wait: float) -> list[Record]:
-        """Claim up to `limit` messages; wait up to `wait` seconds for the first, and for no other."""
-        slots = self.ask(limit, patient=wait > 0, now=True)
+        """Claim up to `limit` messages; if there is none, wait up to `wait` seconds for the first, and for no other."""
+        records = await self._fill(self.ask(limit, patient=False, now=True))
+        if records or not wait:
+            return records
+        slots = self.ask(limit, patient=True, now=False)
+        with anyio.move_on_after(wait):
+            return await self._fill(slots)
+        if (outage := self._outage or self._scripts.failure()) is not None:
+            raise outage
+        return []
+
+    async def _fill(self, slots: list[Slot]) -> list[Record]:
+        """Wait for the first slot, and for the others as long as there is more to be had."""
         first = slots[0]
         try:
-            if wait > 0:
-                with anyio.move_on_after(wait):
-                    await first.done
-                if first.record is None and self._outage is not None:
-                    raise self._outage
-            else:
-                await first.done
-            if limit > 1 and first.record is not None:
-                await self._fill_up(slots)
+            await first.done
+            if first.record is not None:
+                for slot in slots:
+                    slot.patient = False
+                for slot in slots:
+                    if slot.done.done() or self._more_are_visible():
+                        await slot.done
         except BaseException:
             self.withdraw(slots)
             raise
         records = [record for slot in slots if (record := slot.take())]
-        if len(records) < limit:
+        if len(records) < len(slots):
             self.withdraw(slots)
         return records
-
-    async def _fill_up(self, slots: list[Slot]) -> None:
-        for slot in slots:
-            slot.patient = False
-        for slot in slots:
-            if slot.done.done() or self._more_are_visible():
-                await slot.done
 
     def ask(self, count: int, *, patient: bool, now: bool) -> list[Slot]:
         """Put slots at the end of the line; `now` if they are not to wait for news or the poll."""

@@ -1,0 +1,122 @@
+"""Many calls on one connection: answered in order, failed together when it is lost, disturbed by no caller.
+
+Both ways to the socket are held to the same: redis-py's transport taken over, and redis-py's public methods.
+"""
+
+import asyncio
+import logging
+from functools import partial
+
+import pytest
+import redis
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from support import wait_until
+
+from aiorsmq import _pipeline
+from aiorsmq._pipeline import StreamPipeline, TransportPipeline, seize
+from aiorsmq._tasks import Tasks, resolve
+
+
+@pytest.fixture(params=["transport", "stream", "transport, RESP3", "stream, RESP3"])
+async def pipeline(server, request):
+    protocol = 3 if "RESP3" in request.param else 2
+    client = Redis(unix_socket_path=server.socket, protocol=protocol, retry=Retry(NoBackoff(), 0))
+    connection = client.connection_pool.make_connection()
+    await connection.connect()
+    connection.socket_timeout = None
+    tasks = Tasks()
+    pipeline = seize(connection, tasks) if "transport" in request.param else StreamPipeline(connection, tasks)
+    assert isinstance(pipeline, TransportPipeline) == ("transport" in request.param)
+    yield pipeline
+    await pipeline.aclose()
+    await tasks.finish(5)
+    await client.aclose()
+
+
+def call(pipeline, *command):
+    future = asyncio.get_running_loop().create_future()
+    pipeline.call(partial(resolve, future), *command)
+    return future
+
+
+async def test_in_order(pipeline):
+    """Replies come in the order of the calls, errors among them."""
+    calls = [call(pipeline, "ECHO", str(n)) for n in range(500)]
+    wrong = call(pipeline, "NONSENSE")
+    last = call(pipeline, "ECHO", b"\xff last")
+    assert await asyncio.gather(*calls) == [str(n).encode() for n in range(500)]
+    with pytest.raises(redis.ResponseError):
+        await wrong
+    assert await last == b"\xff last"
+
+
+async def test_error_classes(pipeline):
+    """An error is of the class that redis-py gives it."""
+    with pytest.raises(redis.exceptions.NoScriptError):
+        await call(pipeline, "EVALSHA", "0" * 40, 0)
+
+
+async def test_a_caller_goes(pipeline):
+    """A caller that stops waiting disturbs no other."""
+    first, second, third = (call(pipeline, "ECHO", word) for word in "abc")
+    second.cancel()
+    assert [await first, await third] == [b"a", b"c"]
+
+
+async def test_large_replies(pipeline):
+    """A reply that comes in many pieces is put together."""
+    calls = [call(pipeline, "ECHO", letter * 1_000_000) for letter in "abc"]
+    assert [len(reply) for reply in await asyncio.gather(*calls)] == [1_000_000] * 3
+
+
+async def test_lost(server, pipeline):
+    """When the connection is lost, the calls under way fail with redis-py's ConnectionError, all of them."""
+    calls = [call(pipeline, "BLPOP", "nothing", 0), call(pipeline, "ECHO", "x"), call(pipeline, "ECHO", "y")]
+    await wait_until(lambda: server.redis.info("clients")["blocked_clients"] == 1)
+    server.redis.client_kill_filter(skipme=True, _type="normal")
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result) for result in results] == [redis.ConnectionError] * 3
+    assert pipeline.lost
+
+
+async def test_idle_loss(server, pipeline):
+    """A connection that is lost while nobody calls is known to be lost."""
+    await call(pipeline, "PING")
+    server.redis.client_kill_filter(skipme=True, _type="normal")
+    await wait_until(lambda: pipeline.lost)
+
+
+async def test_silence(server, pipeline, monkeypatch):
+    """A connection from which no byte comes while calls wait is given up with redis-py's TimeoutError."""
+    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.2)
+    with pytest.raises(redis.TimeoutError):
+        await call(pipeline, "BLPOP", "nothing", 0)
+    assert pipeline.lost
+
+
+async def test_falls_back(server, caplog):
+    """If redis-py is not as expected inside, its public methods are used, and the log says so."""
+    client = Redis(unix_socket_path=server.socket, protocol=2)
+    connection = client.connection_pool.make_connection()
+    await connection.connect()
+    connection.socket_timeout = None
+    tasks = Tasks()
+
+    class Other:
+        """A connection whose private attributes have other names."""
+
+        def __getattr__(self, name):
+            if name.startswith("_"):
+                raise AttributeError(name)
+            return getattr(connection, name)
+
+    with caplog.at_level(logging.WARNING):
+        pipeline = seize(Other(), tasks)
+    assert isinstance(pipeline, StreamPipeline)
+    assert "slower" in caplog.text
+    assert await call(pipeline, "ECHO", "x") == b"x"
+    await pipeline.aclose()
+    await tasks.finish(5)
+    await client.aclose()

@@ -1,0 +1,192 @@
+"""Scripts run whatever the server has forgotten, and calls are retried as far as that is safe."""
+
+import asyncio
+import signal
+import time
+
+import anyio
+import pytest
+import redis
+from support import wait_until
+
+from aiorsmq import AsyncRSMQ, QueueAlreadyExists, _pipeline
+from aiorsmq._scripts import _load
+
+
+async def test_script_flush(server, queue):
+    """SCRIPT FLUSH is not noticed by any caller."""
+    for n in range(20):
+        server.redis.script_flush()
+        await queue.send(str(n))
+        server.redis.script_flush()
+        message = await queue.receive()
+        server.redis.script_flush()
+        assert await message.delete()
+
+
+async def test_lost_reply_to_a_send(server, queue, proxy):
+    """A send whose reply is lost is repeated, and makes one message, counted once, under the id it returns."""
+    async with AsyncRSMQ.from_url(proxy.url) as other:
+        behind = other.queue("jobs")
+        await behind.attributes()
+        for n in range(5):
+            proxy.cut_after_execution = 1
+            id = await behind.send(str(n))
+            assert [message.id for message in await queue.peek(100)][-1] == id
+        proxy.cut_after_execution = 1
+        ids = await behind.send_many(["a", "b", "c"])
+        assert [message.id for message in await queue.peek(100)][-3:] == ids
+    attributes = await queue.attributes()
+    assert (attributes.msgs, attributes.totalsent) == (8, 8)
+
+
+async def test_lost_reply_to_a_delete(server, queue, proxy):
+    """A delete, an extend and a release whose reply is lost are repeated, and return True."""
+    await queue.send("x")
+    async with AsyncRSMQ.from_url(proxy.url) as other:
+        message = await other.queue("jobs").receive()
+        for call in (lambda: message.extend(60), message.release, message.delete):
+            proxy.cut_after_execution = 1
+            assert await call()
+    assert (await queue.attributes()).msgs == 0
+
+
+async def test_lost_reply_to_create_and_delete_queue(server, proxy):
+    """Creating and deleting a queue are repeated after a lost reply; a queue of somebody else's is still reported."""
+    async with AsyncRSMQ.from_url(proxy.url) as other:
+        await other.list_queues()
+        proxy.cut_after_execution = 1
+        assert await other.create_queue(qname="new") is True
+        server.redis.hset("rsmq:new:Q", "created", 1000)  # long ago
+        proxy.cut_after_execution = 1
+        with pytest.raises(QueueAlreadyExists):
+            await other.create_queue(qname="new")
+        proxy.cut_after_execution = 1
+        assert await other.delete_queue(qname="new") is True
+
+
+async def test_lost_reply_to_a_receive(server, queue, proxy):
+    """A receive whose reply is lost costs a lease and a count, never the message."""
+    await queue.send("x")
+    async with AsyncRSMQ.from_url(proxy.url) as other:
+        behind = other.queue("jobs")
+        await behind.attributes()
+        proxy.cut_after_execution = 1
+        message = await behind.receive(vt=0.2, wait=5)
+        assert (message.body, message.receive_count) == ("x", 2)
+        await message.delete()
+
+
+async def test_lost_reply_to_a_pop(server, queue, proxy):
+    """A pop whose reply is lost raises: it may not be repeated, and the message is gone."""
+    await queue.send_many(["x", "y"])
+    async with AsyncRSMQ.from_url(proxy.url) as other:
+        behind = other.queue("jobs")
+        await behind.attributes()
+        proxy.cut_after_execution = 1
+        with pytest.raises(redis.ConnectionError):
+            await behind.pop()
+    assert [message.body for message in await queue.peek()] == ["y"]
+
+
+async def test_restart(own_server):
+    """A restarted server is not noticed by callers: calls wait, streams go on."""
+    server = own_server("--appendonly", "yes")
+    async with AsyncRSMQ.from_url(server.url, poll_interval=0.2) as rsmq:
+        queue = rsmq.queue("jobs")
+        await queue.create()
+        stream = queue.messages()
+        asking = asyncio.ensure_future(anext(stream))
+        await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+        server.kill()
+        sending = asyncio.ensure_future(queue.send("sent while it was away"))
+        server.start()
+        await sending
+        message = await asking
+        assert message.body == "sent while it was away"
+        await message.delete()
+
+
+async def test_hung_server(own_server, monkeypatch):
+    """A server that hangs holds no caller longer than its deadline; afterwards calls work again."""
+    server = own_server()
+    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.2)
+    async with AsyncRSMQ.from_url(server.url, poll_interval=60) as rsmq:
+        queue = rsmq.queue("jobs")
+        await queue.create()
+        rsmq._scripts._deadline = 0.5
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            with pytest.raises(redis.TimeoutError):
+                await queue.send("x")
+            assert time.monotonic() - started < 5
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        rsmq._scripts._deadline = 30
+        await queue.send("y")
+
+
+async def test_never_reached(tmp_path):
+    """A server that never answered is reported at once, with redis-py's error."""
+    async with AsyncRSMQ.from_url(f"unix://{tmp_path}/nobody.sock") as rsmq:
+        with anyio.fail_after(5):
+            with pytest.raises(redis.ConnectionError):
+                await rsmq.list_queues()
+            with pytest.raises(redis.ConnectionError):
+                await anext(rsmq.queue("jobs").messages())
+
+
+async def test_gone_for_good(own_server):
+    """A server that goes away raises redis-py's error at the deadline."""
+    server = own_server()
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        queue = rsmq.queue("jobs")
+        await queue.create()
+        rsmq._scripts._deadline = 0.3
+        polling = asyncio.ensure_future(queue.receive(wait=1))
+        await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+        server.kill()
+        for call in (rsmq.list_queues, queue.receive):
+            with pytest.raises(redis.ConnectionError):
+                await call()
+        with pytest.raises(redis.ConnectionError):
+            await polling
+
+
+async def test_waited_out(server, queue):
+    """A server that is busy for a while is waited for."""
+    server.redis.config_set("busy-reply-threshold" if _has_busy_reply_threshold(server) else "lua-time-limit", 1)
+    busy = asyncio.ensure_future(asyncio.to_thread(_run_for_ever, server))
+    await wait_until(lambda: _is_busy(server))
+    sending = asyncio.ensure_future(queue.send("x"))
+    await asyncio.sleep(0.1)
+    assert not sending.done()
+    server.redis.script_kill()
+    await busy
+    await sending
+
+
+def _has_busy_reply_threshold(server):
+    return bool(server.redis.config_get("busy-reply-threshold"))
+
+
+def _run_for_ever(server):
+    with redis.Redis(unix_socket_path=server.socket) as client, pytest.raises(redis.ResponseError):
+        client.eval("while true do end", 0)
+
+
+def _is_busy(server):
+    try:
+        server.redis.ping()
+    except redis.ResponseError as error:
+        return "BUSY" in str(error)
+    return False
+
+
+@pytest.mark.parametrize("name", ["send", "receive", "delete"])
+def test_header(name):
+    """Each script begins with what its keys, arguments and replies are."""
+    source = _load(name).source
+    assert "-- KEYS" in source
+    assert "-- Returns" in source
