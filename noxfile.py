@@ -51,6 +51,6 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """The package in strict mode, the types that its users see, and that none is missing."""
-    _install(session, "typing", "test")
+    session.install("-q", ".[embedded]", *nox.project.dependency_groups(PYPROJECT, "typing"))
     session.run("pyright")
     session.run("pyright", "--verifytypes", "aiorsmq", "--ignoreexternal")

@@ -52,7 +52,7 @@ class Listener:
         self._tasks = tasks
         self._task: asyncio.Task[None] | None = None
         self._flags: dict[bytes, set[Flag]] = {}
-        self._reading = anyio.CancelScope()
+        self._reading: anyio.CancelScope | None = None
         self._refused = False
         self._closed = False
 
@@ -67,7 +67,7 @@ class Listener:
         flags = self._flags.setdefault(flag.channel, set())
         if flag in flags:
             return
-        if not flags:
+        if not flags and self._reading is not None:
             self._reading.cancel()  # there is something to subscribe to
         flags.add(flag)
         if self._task is None:
@@ -109,7 +109,7 @@ class Listener:
         subscribed: set[bytes] = set()
         heard_at, ping_at, pinged_at = now(), now() + PING_INTERVAL, None
         while self._flags:
-            self._reading = anyio.CancelScope()  # made before looking, so that a flag that comes later cancels it
+            reading = self._reading = anyio.CancelScope()  # made before looking: a flag that comes later cancels it
             if missing := self._flags.keys() - subscribed:
                 await connection.send_command("SUBSCRIBE", *missing, check_health=False)
                 subscribed |= missing
@@ -124,8 +124,8 @@ class Listener:
                     await connection.send_command("UNSUBSCRIBE", *unwanted, check_health=False)
                     subscribed -= unwanted
                 await connection.send_command("PING", check_health=False)
-            self._reading.deadline = ping_at if pinged_at is None else min(ping_at, pinged_at + DEAD_AFTER)
-            with self._reading:
+            reading.deadline = ping_at if pinged_at is None else min(ping_at, pinged_at + DEAD_AFTER)
+            with reading:
                 while True:
                     reply = await read(connection, push_request=True)
                     heard_at = now()

@@ -20,15 +20,20 @@ from .errors import EmbeddedServerError, ExtraNotInstalled
 START_TIMEOUT: Final = 30.0
 STOP_TIMEOUT: Final = 10.0
 
-# The server's parent. It waits at the other end of a pipe for our program to close it or to die, however it dies.
+# The server's parent. Its other half waits at the end of a pipe for our program to close it or to die, however it dies;
+# then it stops the server, and clears up.
 _GUARD = """
 folder=$1; shift
 exec 3<&0
 "$@" </dev/null 3<&- & server=$!
-{ cat <&3 >/dev/null; kill $server; } 2>/dev/null &
-wait $server; status=$?
-rm -rf "$folder"
-exit $status
+{
+  cat <&3 >/dev/null
+  while kill $server; do sleep 0.02; done
+  rm -rf "$folder"
+} 2>/dev/null & clearing=$!
+wait $server
+touch "$folder/exited" 2>/dev/null
+wait $clearing
 """
 
 
@@ -81,7 +86,7 @@ class EmbeddedServer:
             try:
                 with anyio.fail_after(START_TIMEOUT):
                     while not await self._answers():
-                        if process.returncode is not None:
+                        if (self._folder / "exited").exists():
                             raise EmbeddedServerError(f"the embedded server did not start: {self._last_words()}")
                         await anyio.sleep(0.005)
             except BaseException:

@@ -9,14 +9,14 @@ from functools import partial
 
 import pytest
 import redis
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from support import wait_until
-
 from aiorsmq import _pipeline
 from aiorsmq._pipeline import StreamPipeline, TransportPipeline, seize
 from aiorsmq._tasks import Tasks, resolve
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from support import wait_until
 
 
 @pytest.fixture(params=["transport", "stream", "transport, RESP3", "stream, RESP3"])

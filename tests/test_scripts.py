@@ -7,10 +7,10 @@ import time
 import anyio
 import pytest
 import redis
-from support import wait_until
-
 from aiorsmq import AsyncRSMQ, QueueAlreadyExists, _pipeline
 from aiorsmq._scripts import _load
+
+from support import wait_until
 
 
 async def test_script_flush(server, queue):

@@ -16,57 +16,43 @@ local queue = redis.call('HMGET', KEYS[2], 'vt', 'delay', 'maxsize')
 if not (queue[1] or queue[2] or queue[3]) then
   return redis.error_reply('QUEUE_DOES_NOT_EXIST')
 end
-local pop = ARGV[2] == 'pop'
+local pop, wanted, left = ARGV[2] == 'pop', tonumber(ARGV[1]), tonumber(ARGV[3])
 local vt = pop and 0 or tonumber(ARGV[2]) or (whole(queue[1]) or 30) * 1000
-local visible, now, left = string.format('%.0f', now + vt), string.format('%.0f', now), tonumber(ARGV[3])
+local visible, now = string.format('%.0f', now + vt), string.format('%.0f', now)
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 
-local reply = {time[1], time[2], '', visible, 0}
-local ids, scores, fields, counts, rounds = {}, {}, {}, {}, 0
-repeat
-  local removed = reply[5]
-  local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', '0', ARGV[1])
-  for first = 1, #due, 32 do -- 16 messages at a time: reading stops when the bodies are enough
-    local names, n = {}, 0
-    for i = first, math.min(first + 31, #due), 2 do
-      local id = due[i]
-      names[n + 1], names[n + 2], names[n + 3] = id, id .. ':rc', id .. ':fr'
-      n = n + 3
-    end
-    local values = redis.call('HMGET', KEYS[2], unpack(names))
-    for v = 1, n, 3 do
-      local id, rc, fr, body = names[v], names[v + 1], names[v + 2], values[v]
-      if not body then
-        redis.call('ZREM', KEYS[1], id)
-        reply[5] = reply[5] + 1
-      elseif left > 0 then
-        left = left - #body
-        local received, since = '1', now
-        if values[v + 1] then
-          received = string.format('%.0f', (whole(values[v + 1]) or 0) + 1)
-          since = received ~= '1' and whole(values[v + 2]) or now
-        end
-        local k, r = #ids, #reply
-        ids[k + 1], scores[2 * k + 1], scores[2 * k + 2] = id, visible, id
-        fields[3 * k + 1], fields[3 * k + 2], fields[3 * k + 3] = id, rc, fr
-        counts[4 * k + 1], counts[4 * k + 2], counts[4 * k + 3], counts[4 * k + 4] = rc, received, fr, since
-        reply[r + 1], reply[r + 2], reply[r + 3], reply[r + 4] = id, body, received, since
-        reply[r + 5] = due[first + (v - 1) / 3 * 2 + 1]
-      end
-    end
-    if left <= 0 then break end
+local reply, ids, scores, fields, counts = {time[1], time[2], '', visible, 0}, {}, {}, {}, {}
+repeat -- 16 at a time: it stops when the bodies are enough
+  local names, some = {}, math.min(16, wanted - #ids)
+  local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', #ids, some)
+  for i = 1, #due, 2 do
+    local n, id = #names, due[i]
+    names[n + 1], names[n + 2], names[n + 3] = id, id .. ':rc', id .. ':fr'
   end
-  rounds = rounds + 1
-until #ids > 0 or reply[5] == removed or rounds == 100
+  local values = due[1] and redis.call('HMGET', KEYS[2], unpack(names))
+  for n = 1, #names, 3 do
+    local id, rc, fr, body, received, since = names[n], names[n + 1], names[n + 2], values[n], '1', now
+    if not body then
+      reply[5] = reply[5] + redis.call('ZREM', KEYS[1], id)
+    elseif left > 0 then
+      if values[n + 1] then
+        received = string.format('%.0f', (whole(values[n + 1]) or 0) + 1)
+        since = received ~= '1' and whole(values[n + 2]) or now
+      end
+      local k, r = #ids, #reply
+      ids[k + 1], scores[2 * k + 1], scores[2 * k + 2] = id, visible, id
+      fields[3 * k + 1], fields[3 * k + 2], fields[3 * k + 3] = id, rc, fr
+      counts[4 * k + 1], counts[4 * k + 2], counts[4 * k + 3], counts[4 * k + 4] = rc, received, fr, since
+      reply[r + 1], reply[r + 2], reply[r + 3], reply[r + 4] = id, body, received, since
+      reply[r + 5] = due[(n - 1) / 3 * 2 + 2]
+      left = left - #body
+    end
+  end
+until #due == 0 or #ids == wanted or left <= 0 or reply[5] >= 1000
 
 if #ids > 0 then
-  if pop then
-    redis.call('ZREM', KEYS[1], unpack(ids))
-    redis.pcall('HDEL', KEYS[2], unpack(fields))
-  else
-    redis.call('ZADD', KEYS[1], unpack(scores))
-    redis.pcall('HSET', KEYS[2], unpack(counts))
-  end
+  redis.call(pop and 'ZREM' or 'ZADD', KEYS[1], unpack(pop and ids or scores))
+  redis.pcall(pop and 'HDEL' or 'HSET', KEYS[2], unpack(pop and fields or counts))
   redis.pcall('HINCRBY', KEYS[2], 'totalrecv', #ids)
 end
 reply[3] = redis.call('ZRANGE', KEYS[1], '0', '0', 'WITHSCORES')[2] or ''

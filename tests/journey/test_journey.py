@@ -1,0 +1,105 @@
+"""The life of a message, told from the beginning. Written to be read."""
+
+import asyncio
+
+import pytest
+from aiorsmq import JSON, AsyncRSMQ
+
+
+async def test_the_life_of_a_message(server):
+    """A message is sent, received, kept, given back, received again, and deleted."""
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        queue = rsmq.queue("letters")
+        await queue.create(vt=30)
+
+        # It is born with an id that tells when.
+        id = await queue.send("hello")
+        (seen,) = await queue.peek()
+        assert (seen.id, seen.body, seen.receive_count) == (id, "hello", 0)
+
+        # Received, it is hidden from everybody else for 30 seconds.
+        message = await queue.receive()
+        assert (message.id, message.receive_count) == (id, 1)
+        assert await queue.receive() is None
+
+        # Its receiver may keep it longer, or give it back.
+        assert await message.extend(60)
+        assert await message.release()
+
+        # Then the next one gets it, and the first has lost its say.
+        again = await queue.receive()
+        assert (again.id, again.receive_count) == (id, 2)
+        assert not await message.delete()
+
+        # Deleted, it is gone, and the counters remember.
+        assert await again.delete()
+        attributes = await queue.attributes()
+        assert (attributes.msgs, attributes.totalsent, attributes.totalrecv) == (0, 1, 2)
+
+
+async def test_a_consumer_and_a_producer(server):
+    """A consumer waits for work instead of polling for it; what fails comes again."""
+    async with AsyncRSMQ.from_url(server.url, poll_interval=3600) as rsmq:
+        queue = rsmq.queue("jobs", codec=JSON)
+        await queue.create()
+        done = []
+
+        async def consumer():
+            async for message in queue.messages():
+                try:
+                    async with message:  # deleted at the end of the block, visible again if it raises
+                        if message.body["fails"] and message.receive_count == 1:
+                            raise RuntimeError("the first attempt")
+                        done.append(message.body["n"])
+                except RuntimeError:
+                    pass
+                if len(done) == 3:
+                    break
+
+        working = asyncio.create_task(consumer())
+        await queue.send({"n": 1, "fails": False})
+        await queue.send({"n": 2, "fails": True})
+        await queue.send({"n": 3, "fails": False}, delay=0.2)
+        await working
+        assert sorted(done) == [1, 2, 3]
+        assert (await queue.attributes()).msgs == 0
+
+
+async def test_two_programs(server):
+    """Two programs with a client each share a queue: no message is worked off by both."""
+    async with AsyncRSMQ.from_url(server.url) as one, AsyncRSMQ.from_url(server.url) as two:
+        await one.create_queue(qname="shared")
+        await one.queue("shared").send_many([str(n) for n in range(200)])
+        bodies = []
+
+        async def work(rsmq):
+            while message := await rsmq.receive_message(qname="shared"):
+                bodies.append(int(message.body))
+                await message.delete()
+
+        await asyncio.gather(work(one), work(two), work(one), work(two))
+        assert sorted(bodies) == list(range(200))
+
+
+async def test_cancelled_in_the_middle(server):
+    """A consumer that is cancelled in the middle of its work gives the message back at once."""
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        queue = rsmq.queue("jobs")
+        await queue.create(vt=3600)
+        await queue.send("long work")
+        started = asyncio.Event()
+
+        async def consumer():
+            async for message in queue.messages():
+                async with message:
+                    started.set()
+                    await asyncio.sleep(3600)
+
+        working = asyncio.create_task(consumer())
+        await started.wait()
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+        message = await queue.receive(wait=5)
+        assert (message.body, message.receive_count) == ("long work", 2)
+        await message.delete()

@@ -1,0 +1,179 @@
+"""The life of a client: made anywhere, used in one event loop, closed completely."""
+
+import asyncio
+import gc
+import multiprocessing
+import warnings
+
+import anyio
+import anyio.lowlevel
+import pytest
+from aiorsmq import AsyncRSMQ, ClientClosed, InvalidParameterValue, WrongEventLoop
+
+from support import wait_until
+
+
+def test_made_without_a_loop():
+    """Making a client does no I/O and needs no event loop; one that was never used need not be closed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        AsyncRSMQ(host="nowhere.invalid")
+        gc.collect()
+
+
+async def test_ten_operations(rsmq):
+    """RSMQ's operations are methods with keyword-only arguments, and qname defaults to the client's."""
+    assert await rsmq.create_queue(qname="a", vt=10) is True
+    assert await rsmq.list_queues() == {"a"}
+    id = await rsmq.send_message(qname="a", message="hello", delay=0)
+    assert (await rsmq.get_queue_attributes(qname="a")).msgs == 1
+    assert (await rsmq.set_queue_attributes(qname="a", vt=20)).vt == 20
+    message = await rsmq.receive_message(qname="a")
+    assert (message.id, message.body) == (id, "hello")
+    assert await rsmq.change_message_visibility(qname="a", id=id, vt=0) is True
+    assert (await rsmq.pop_message(qname="a")).id == id
+    assert await rsmq.delete_message(qname="a", id=id) is False
+    assert await rsmq.delete_queue(qname="a") is True
+
+
+async def test_default_queue(server):
+    """The client's qname is meant where none is given; without it, that is an error."""
+    async with AsyncRSMQ.from_url(server.url, qname="usual") as rsmq:
+        await rsmq.create_queue()
+        await rsmq.send_message(message="x")
+        async for message in rsmq.messages():
+            await message.delete()
+            break
+        await rsmq.delete_queue()
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        with pytest.raises(InvalidParameterValue, match="qname"):
+            await rsmq.send_message(message="x")
+
+
+async def test_namespaces(server):
+    """Two namespaces do not see each other."""
+    async with AsyncRSMQ.from_url(server.url, ns="one") as one, AsyncRSMQ.from_url(server.url, ns="two") as two:
+        await one.create_queue(qname="q")
+        assert await two.list_queues() == set()
+
+
+async def test_closed(server):
+    """A closed client refuses every call; closing twice is allowed."""
+    rsmq = AsyncRSMQ.from_url(server.url)
+    queue = rsmq.queue("jobs")
+    await queue.create()
+    await queue.send("x")
+    message = await queue.receive()
+    await rsmq.aclose()
+    await rsmq.aclose()
+    for call in (
+        rsmq.list_queues, queue.attributes, lambda: queue.send("y"), lambda: queue.send_many(["y"]), queue.receive,
+        lambda: queue.receive(wait=1), queue.pop, message.delete, lambda: message.extend(1), queue.purge,
+    ):  # fmt: skip
+        with pytest.raises(ClientClosed):
+            await call()
+
+
+async def test_closing_finishes_what_was_submitted(server, queue):
+    """What was submitted before `aclose()` is carried out."""
+    other = AsyncRSMQ.from_url(server.url)
+    sends = [asyncio.ensure_future(other.queue("jobs").send(str(n))) for n in range(100)]
+    await asyncio.sleep(0)
+    await other.aclose()
+    assert len(set(await asyncio.gather(*sends))) == 100
+    assert (await queue.attributes()).msgs == 100
+
+
+async def test_closing_is_not_cut_short(server, queue):
+    """Cancelling does not cut `aclose()` short."""
+    await queue.send_many(["x"] * 5)
+    with anyio.CancelScope() as scope:
+        async with AsyncRSMQ.from_url(server.url) as other:
+            await (await anext(other.queue("jobs").messages(prefetch=3))).release()
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+    assert (await queue.attributes()).hiddenmsgs == 0
+
+
+async def test_exceptions_come_out_as_themselves(rsmq):
+    """An exception in the user's block is not wrapped in a group."""
+    with pytest.raises(KeyError):
+        async with rsmq.queue("jobs").messages():
+            raise KeyError
+
+
+async def test_entered_and_left_in_different_tasks(server):
+    """A client may be entered in one task and left in another, as fixtures and lifespans do."""
+    rsmq = AsyncRSMQ.from_url(server.url)
+    await asyncio.create_task(rsmq.__aenter__())
+    await asyncio.create_task(rsmq.create_queue(qname="q"))
+    waiting = asyncio.create_task(rsmq.receive_message(qname="q", wait=10))
+    await wait_until(server.redis.pubsub_channels)
+    await asyncio.create_task(rsmq.__aexit__(None, None, None))
+    with pytest.raises(ClientClosed):
+        await waiting
+
+
+def test_a_second_event_loop(running_server):
+    """A client that was used in one event loop says plainly that it cannot be used in another."""
+    rsmq = AsyncRSMQ.from_url(running_server.url)
+    queue = rsmq.queue("jobs")
+    with asyncio.Runner() as first:
+        first.run(queue.create(exist_ok=True))
+        for call in (queue.attributes, lambda: queue.send("x"), queue.receive, lambda: anext(queue.messages())):
+            with pytest.raises(WrongEventLoop, match="another event loop"):
+                asyncio.run(_call(call))
+        first.run(queue.delete())
+        first.run(rsmq.aclose())
+
+
+async def _call(call):
+    return await call()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork(running_server):
+    """A client that was used before a fork says plainly that the child cannot use it."""
+    rsmq = AsyncRSMQ.from_url(running_server.url)
+
+    async def use():
+        await rsmq.list_queues()
+        context = multiprocessing.get_context("fork")
+        said = context.SimpleQueue()
+        child = context.Process(target=_in_the_child, args=(rsmq, said))
+        child.start()
+        what = await asyncio.to_thread(said.get)
+        child.join()
+        await rsmq.aclose()
+        return what
+
+    assert "another process" in asyncio.run(use())
+
+
+def _in_the_child(rsmq, said):
+    asyncio.events._set_running_loop(None)
+    try:
+        asyncio.run(rsmq.list_queues())
+    except WrongEventLoop as error:
+        said.put(str(error))
+    else:
+        said.put("no error")
+
+
+async def test_never_closed(server):
+    """A client that was used and never closed gives a ResourceWarning."""
+    rsmq = AsyncRSMQ.from_url(server.url)
+    await rsmq.list_queues()
+    connections, upkeep = rsmq._connections, rsmq._upkeep
+    with pytest.warns(ResourceWarning, match="unclosed <AsyncRSMQ"):
+        del rsmq
+    await connections.aclose()
+    await upkeep.finish(1)
+
+
+async def test_handles_leave_nothing(rsmq):
+    """Handles of many queues leave nothing in the client once they are dropped."""
+    for n in range(100):
+        rsmq.queue(f"q{n}")
+    gc.collect()
+    assert len(rsmq._queues) == 0

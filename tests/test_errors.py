@@ -1,0 +1,46 @@
+"""What the library raises."""
+
+import inspect
+import re
+
+import aiorsmq
+import pytest
+from aiorsmq import errors
+
+
+def test_the_tree():
+    """The tree that is drawn at the top of the module is the tree of the classes."""
+    drawn = dict(re.findall(r"^(?:├── |└── |)(\w+)(?: +\(also an? (\w+)\))?$", errors.__doc__, re.MULTILINE))
+    classes = {name: getattr(errors, name) for name in errors.__all__}
+    assert drawn.keys() == classes.keys()
+    for name, cls in classes.items():
+        assert issubclass(cls, errors.RedisSMQException)
+        assert [base.__name__ for base in cls.__mro__ if base.__module__ == "builtins"][:1] == [
+            drawn[name] or "Exception"
+        ]
+
+
+def test_all_are_exported():
+    """Every error is a name of the package."""
+    public = [name for name, cls in inspect.getmembers(errors, inspect.isclass) if not name.startswith("_")]
+    assert set(public) == set(errors.__all__) <= set(aiorsmq.__all__)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (errors.InvalidParameterValue("vt", -1, "must be 0 or more"), "vt=-1: must be 0 or more"),
+        (errors.QueueDoesNotExist("q"), "queue 'q' does not exist"),
+        (errors.QueueAlreadyExists("q"), "queue 'q' already exists"),
+        (errors.NoMessageInQueue("q"), "queue 'q' has no visible message"),
+        (errors.MessageTooLong("q", 9, 5), "a message of 9 bytes is over the maxsize of queue 'q', 5 bytes"),
+    ],
+)
+def test_text(error, text):
+    """An error says what happened, with the facts."""
+    assert str(error) == text
+
+
+def test_long_values_are_cut():
+    """A long value is not repeated in full."""
+    assert len(str(errors.InvalidParameterValue("message", "x" * 100_000, "must be bytes"))) < 100

@@ -1,0 +1,40 @@
+"""Ids and the server's clock; the limits are in test_bad_input."""
+
+import re
+import time
+from itertools import pairwise
+
+from aiorsmq._protocol import Clock, id_time
+
+ID = re.compile(r"[0-9a-z]{10}[A-Za-z0-9]{22}")
+
+
+def test_form():
+    """An id is the server's microseconds in base 36, ten characters until 2085, and 22 letters or digits."""
+    us, ids = Clock().mint(100)
+    assert all(ID.fullmatch(id) for id in ids)
+    assert {int(id[:10], 36) for id in ids} == {us}
+
+
+def test_ascending():
+    """Ids of one client ascend strictly, in a batch and from batch to batch."""
+    clock = Clock()
+    ids = [id for _ in range(100) for id in clock.mint(50)[1]]
+    assert all(a < b for a, b in pairwise(ids))
+
+
+def test_server_time():
+    """They carry the server's time once a reply has told it, whatever this machine's clock says."""
+    clock = Clock()
+    clock.learn(b"1000000000", b"500000")
+    clock.restart()
+    assert 0 <= clock.now_us() - 1_000_000_000_500_000 < 1_000_000
+
+
+def test_id_time():
+    """An id tells its time; one of another form tells none."""
+    now = time.time()
+    assert abs(id_time(Clock().mint(1)[1][0]) - now) < 1
+    assert id_time("0" * 30) is None
+    assert id_time("!" * 32) is None
+    assert id_time("0" * 10 + "!" * 30) is None
