@@ -1,5 +1,6 @@
 """All that CI does: `nox -s NAME`; `nox -l` lists the names."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 
 PYPROJECT = nox.project.load_toml()
+PROJECT = Path(__file__).parent
 
 
 def _interpreters() -> list[str]:
@@ -33,14 +35,53 @@ def _install(session: nox.Session, *groups: str) -> None:
 
 @nox.session(python=_interpreters())
 def tests(session: nox.Session) -> None:
-    """The tests on the embedded server, on every interpreter that is present."""
+    """The tests on the embedded server, on every interpreter that is present; they need nothing but Python."""
     _install(session, "test")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "--ignore=tests/interop", "--ignore=tests/examples", *session.posargs)
+
+
+@nox.session
+def servers(session: nox.Session) -> None:
+    """What is promised of the wire, on Valkey 8.1, Redis 6.2 and Redis 7, which it fetches itself."""
+    _install(session, "test")
+    folder = session.create_tmp()
+    listed = session.run("python", "tests/servers.py", folder, silent=True) or ""
+    for line in listed.splitlines():
+        name, binary = line.split("\t")
+        session.log(f"{name}: {binary}")
+        what = [f"tests/test_{module}.py" for module in ("conformance", "foreign_data", "bad_input", "stream", "batch")]
+        session.run("pytest", "-q", *what, *session.posargs, env={"AIORSMQ_TEST_SERVER": binary})
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """One queue shared with the real Node rsmq and the real PyRSMQ; needs Node and npm."""
+    _install(session, "test", "interop")
+    _npm_ci(session)
+    session.run("pytest", "tests/interop", *session.posargs)
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """The examples as programs, over HTTP and in a real browser; installs Debian's Chromium if there is none."""
+    _install(session, "test", "examples")
+    if not shutil.which("chromium"):
+        session.run("apt-get", "update", "-q", external=True, silent=True)
+        session.run("apt-get", "install", "-q", "-y", "chromium", external=True, silent=True)
+    session.run("pytest", "tests/examples", *session.posargs)
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Messages a second beside Node rsmq's, in one alternating run; needs Node and npm. Argument: rounds."""
+    _install(session)
+    _npm_ci(session)
+    session.run("python", "tests/benchmarks/run.py", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, and which module may import which."""
+    """Style, which module may import which, and how large one may be."""
     _install(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -54,3 +95,23 @@ def typing(session: nox.Session) -> None:
     session.install("-q", ".[embedded]", *nox.project.dependency_groups(PYPROJECT, "typing"))
     session.run("pyright")
     session.run("pyright", "--verifytypes", "aiorsmq", "--ignoreexternal")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """The wheel, installed without extras, away from the sources."""
+    session.install("-q", "build")
+    folder = session.create_tmp()
+    session.run("python", "-m", "build", "--wheel", "--outdir", folder, ".", silent=True)
+    (built,) = sorted(Path(folder).glob("*.whl"), key=os.path.getmtime)[-1:]
+    session.install("-q", str(built))
+    session.run("pip", "check")
+    session.chdir(folder)
+    session.run("python", "-I", str(PROJECT / "tests" / "wheel.py"))
+
+
+def _npm_ci(session: nox.Session) -> None:
+    """Node's part of the tests, as locked."""
+    if not shutil.which("npm"):
+        session.error("this needs Node and npm")
+    session.run("npm", "ci", "--silent", "--no-audit", "--no-fund", "--prefix", "tests/interop", external=True)

@@ -44,7 +44,7 @@ class Connections:
         self._pipeline: Pipeline | None = None
         self._opening: asyncio.Task[Pipeline] | None = None
         self._closed = False
-        self.ever_open = False
+        self.ever_open: bool = False
         """Whether the server was ever reached: an address that never answered is probably wrong."""
         self.failure: Exception | None = None
         """Why the latest attempt to open the pipeline failed; None if it did not."""

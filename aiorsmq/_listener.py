@@ -23,7 +23,7 @@ PING_INTERVAL: Final = 5.0
 DEAD_AFTER: Final = 5.0
 """Seconds without a byte after a PING, after which the connection is given up."""
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class Flag:
@@ -33,9 +33,9 @@ class Flag:
     """
 
     def __init__(self, channel: str, on_news: Callable[[], None]) -> None:
-        self.channel = channel.encode()
-        self.is_set = False
-        self.wanted = False
+        self.channel: bytes = channel.encode()
+        self.is_set: bool = False
+        self.wanted: bool = False
         self._on_news = weakref.WeakMethod(on_news)
 
     def set(self) -> None:
@@ -86,19 +86,19 @@ class Listener:
                 connection = await self._open_connection()
                 try:
                     if silent:
-                        logger.warning("listening again")
+                        _logger.warning("listening again")
                     pauses, silent = backoff(), False
                     await self._serve(connection)
                 finally:
                     with anyio.CancelScope(shield=True):
                         await connection.disconnect(nowait=True)
             except NoPermissionError as error:
-                logger.warning("not permitted to listen, polling instead: %s", error)
+                _logger.warning("not permitted to listen, polling instead: %s", error)
                 self._refused = True
                 self._flags.clear()
             except (RedisError, OSError) as error:
                 if not silent:
-                    logger.warning("not listening, polling until it is mended: %s", error)
+                    _logger.warning("not listening, polling until it is mended: %s", error)
                 silent = True
                 await asyncio.sleep(next(pauses))
         self._task = None

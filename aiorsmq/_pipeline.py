@@ -40,7 +40,7 @@ REPLY_TIMEOUT: Final = 5.0
 # redis-py raises these when they come as the reply to a call, although they are ConnectionErrors by class.
 _REPLIES = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class Pipeline(ABC):
@@ -49,7 +49,7 @@ class Pipeline(ABC):
     """
 
     def __init__(self, connection: AbstractConnection) -> None:
-        self.lost = False
+        self.lost: bool = False
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._unanswered: deque[Answered] = deque()
@@ -193,7 +193,7 @@ def seize(connection: AbstractConnection, tasks: Tasks) -> Pipeline:
         transport, unread = private._writer.transport, private._reader._buffer  # noqa: SLF001
         parse_error = private._parser.parse_error  # noqa: SLF001
     except AttributeError as missing:
-        logger.warning("this version of redis-py is not as expected (%s): calls take the slower path", missing)
+        _logger.warning("this version of redis-py is not as expected (%s): calls take the slower path", missing)
         return StreamPipeline(connection, tasks)
     if unread:
         raise ConnectionError(f"the server said {len(unread)} bytes that nobody asked for")

@@ -36,16 +36,16 @@ class Keys:
     """Where one queue lives."""
 
     def __init__(self, ns: str, qname: str) -> None:
-        self.qname = qname
-        self.messages = f"{ns}:{qname}"
+        self.qname: str = qname
+        self.messages: str = f"{ns}:{qname}"
         """ZSET: ids by the millisecond at which each may next be received."""
-        self.queue = f"{ns}:{qname}:Q"
+        self.queue: str = f"{ns}:{qname}:Q"
         """HASH: attributes, bodies, receive counts."""
-        self.queues = queues_key(ns)
+        self.queues: str = queues_key(ns)
         """SET: the names of all queues."""
-        self.channel = f"{ns}:rt:{qname}"
+        self.channel: str = f"{ns}:rt:{qname}"
         """PUBSUB channel of the announcements."""
-        self.both = (self.messages, self.queue)
+        self.both: tuple[str, str] = (self.messages, self.queue)
 
 
 def check_ns(ns: object) -> str:

@@ -86,7 +86,7 @@ class Scripts:
         self._deadline = deadline
         self._under_way = 0
         self._quiet = asyncio.Event()
-        self.clock = Clock()
+        self.clock: Clock = Clock()
 
     def submit(self, call: Call, answered: Answered) -> None:
         """Run a script. `answered` gets its reply, without the server's time that begins it, or an exception.

@@ -28,7 +28,7 @@ from .models import Message, Record
 
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class Slot:
@@ -229,7 +229,7 @@ class Claims:
                 slot.fail(error)
         if outage:
             if self._outage is None:
-                logger.warning("cannot claim, trying again until it is mended: %s", error)
+                _logger.warning("cannot claim, trying again until it is mended: %s", error)
             self._outage, self._next_ms = error, 0
             self._line.extendleft(slot for slot in reversed(waiting) if slot.patient)
 
@@ -251,7 +251,7 @@ class Claims:
         try:
             await self._hand_back(records)
         except (RedisError, RedisSMQException, OSError) as error:
-            logger.warning("could not hand %d messages back; their leases will end: %s", len(records), error)
+            _logger.warning("could not hand %d messages back; their leases will end: %s", len(records), error)
 
 
 class Messages(Generic[T]):

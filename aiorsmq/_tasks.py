@@ -34,7 +34,7 @@ class Tasks:
         self._pid = os.getpid()
         self._due: list[Callable[[], None]] = []
         self._due_is_planned = False
-        self.closing = False
+        self.closing: bool = False
         """Set by the client when it closes: nothing new is taken on."""
 
     @property

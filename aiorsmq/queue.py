@@ -34,7 +34,7 @@ from .models import Message, QueueAttributes, Record
 
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class Shared:
@@ -47,8 +47,8 @@ class Shared:
         self.keys = keys
         self.tasks = tasks
         channel = keys.channel if listener else ""
-        self.sender = Sender(scripts, keys, tasks, channel)
-        self.settler = Settler(scripts, keys, tasks, channel)
+        self.sender: Sender = Sender(scripts, keys, tasks, channel)
+        self.settler: Settler = Settler(scripts, keys, tasks, channel)
         self._listener = listener
         self._poll_interval = poll_interval
         self._claims: WeakValueDictionary[int | str | None, Claims] = WeakValueDictionary()
@@ -279,7 +279,7 @@ class Queue(Generic[T]):
         try:
             body = self._codec.decode(record.raw)
         except ValueError as error:
-            logger.warning(
+            _logger.warning(
                 "left message %s in queue %r: %s cannot decode it (%s)",
                 record.id.decode(errors="replace"),
                 self.name,

@@ -13,7 +13,7 @@ MAX_CLAIM: Final = 64
 """Messages that one script call hands out at the most, and bytes after which it stops: about a millisecond."""
 MAX_CLAIM_BYTES: Final = 1024 * 1024
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class Claim(NamedTuple):
@@ -51,7 +51,7 @@ def _answer(keys: Keys, answered: Callable[[Claim | Exception], None], outcome: 
 def _claim(keys: Keys, reply: Reply) -> Claim:
     next_ms, visible, phantoms, *messages = reply
     if phantoms:
-        logger.warning("removed %d entries without a body from queue %r", phantoms, keys.qname)
+        _logger.warning("removed %d entries without a body from queue %r", phantoms, keys.qname)
     records = [Record._make((*message, visible)) for message in _fives(messages)]
     return Claim(records, float(next_ms) if next_ms else None)
 

@@ -1,0 +1,20 @@
+"""Run against an installed wheel: everything is in it, and nothing but its two dependencies is needed."""
+
+from importlib.metadata import requires, version
+from importlib.resources import files
+
+import aiorsmq
+
+package = files("aiorsmq")
+assert "site-packages" in str(package), package
+assert (package / "py.typed").is_file()
+assert len([script for script in (package / "_lua").iterdir() if script.name.endswith(".lua")]) == 12
+needed = sorted(name for name in requires("aiorsmq-realtime") or [] if "extra" not in name)
+assert [name.split(">")[0] for name in needed] == ["anyio", "redis[hiredis]"], needed
+aiorsmq.AsyncRSMQ()
+try:
+    aiorsmq.AsyncRSMQ.from_url("embedded://")
+except aiorsmq.ExtraNotInstalled as error:
+    print(f"aiorsmq-realtime {version('aiorsmq-realtime')}: {error}")
+else:
+    raise AssertionError("an embedded server without its extra")
