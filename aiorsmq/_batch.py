@@ -69,7 +69,10 @@ class Batch(Generic[Item, Result]):
         calls = self._cut(turn)
         self._in_flight = len(calls)
         for call in calls:
-            self._commit([item for item, _ in call], partial(self._answer, call))
+            try:
+                self._commit([item for item, _ in call], partial(self._answer, call))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers' to handle
+                self._answer(call, error)
 
     def _cut(
         self, turn: list[tuple[Item, "asyncio.Future[Result]"]]

@@ -58,12 +58,13 @@ class Pipeline(ABC):
 
     def call(self, answered: Answered, *command: Argument) -> None:
         """Send a command; `answered` is called once, from the event loop, and must not raise."""
+        data = _pack(command)
         if not self._unanswered:
             self._heard_at = self._loop.time()
             if self._watchdog is None:
                 self._watchdog = self._loop.call_later(REPLY_TIMEOUT, self._check_silence)
         self._unanswered.append(answered)
-        self._write(_pack(command))
+        self._write(data)
 
     def lose(self, error: Exception) -> None:
         if self.lost:

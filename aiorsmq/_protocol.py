@@ -49,9 +49,9 @@ class Keys:
 
 
 def check_ns(ns: object) -> str:
-    if isinstance(ns, str) and ns:
+    if isinstance(ns, str) and ns and ns.isprintable():
         return ns
-    raise InvalidParameterValue("ns", ns, "must be a non-empty str")
+    raise InvalidParameterValue("ns", ns, "must be a non-empty str that can be printed")
 
 
 def check_qname(qname: object) -> str:

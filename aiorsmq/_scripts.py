@@ -26,7 +26,7 @@ from ._connection import Connections
 from ._pipeline import Answered, Argument, Pipeline
 from ._protocol import Clock
 from ._tasks import Tasks, resolve
-from .errors import ClientClosed, QueueDoesNotExist, RedisSMQException
+from .errors import ClientClosed, QueueDoesNotExist
 
 Reply = list[Any]
 
@@ -94,9 +94,7 @@ class Scripts:
         That is one of redis-py's: at once what the server refuses; at the deadline what it did not get over by then;
         and at once, too, that a server cannot be reached that never was reached before.
         """
-        loop = self._tasks.loop()
-        self._under_way += 1
-        started = loop.time()
+        started = self._tasks.loop().time()
         pipeline = self._connections.current()
 
         def first_reply(reply: Any) -> None:
@@ -109,6 +107,7 @@ class Scripts:
             self._tasks.start(self._persist(call, started, None, answered))
         else:
             pipeline.call(first_reply, "EVALSHA", _load(call.script).sha1, len(call.keys), *call.keys, *call.args)
+        self._under_way += 1
 
     async def run(self, call: Call) -> Reply:
         """As `submit`, for one who waits. Cancelling stops the waiting, not the call."""
@@ -145,7 +144,7 @@ class Scripts:
         except asyncio.TimeoutError:
             late = f"{call.script} of queue {call.qname!r} did not succeed within {self._deadline:g} seconds"
             outcome = errors[-1] if errors else TimeoutError(late)
-        except (RedisError, RedisSMQException, OSError) as refused:
+        except Exception as refused:  # noqa: BLE001 - whatever it is, it is the caller's to handle
             outcome = refused
         finally:
             self._answer(outcome, answered)

@@ -193,7 +193,10 @@ class Claims:
         calls = [list(islice(asked, first, first + most)) for first in range(0, len(asked), most)]
         self._claiming = len(calls)
         for slots in calls:
-            self._fetch(len(slots), partial(self._answer, slots))
+            try:
+                self._fetch(len(slots), partial(self._answer, slots))
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who asked must hear of it
+                self._answer(slots, error)
 
     def _answer(self, asked: list[Slot], claim: Claim | Exception) -> None:
         self._claiming -= 1

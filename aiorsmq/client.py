@@ -100,7 +100,7 @@ class AsyncRSMQ:
         `embedded://` starts a real Valkey server with the first call and stops it with `aclose()`, or with the program;
         `embedded:///folder` keeps its data there. It needs the extra `embedded`.
         """
-        parts = urlsplit(url)
+        parts = urlsplit(url if isinstance(url, str) else "")  # pyright: ignore[reportUnnecessaryIsInstance]
         server: EmbeddedServer | None = None
         if parts.scheme == "embedded" and not (parts.netloc or parts.query):
             server = EmbeddedServer(unquote(parts.path) or None)

@@ -55,7 +55,10 @@ class JsonCodec:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
     def decode(self, raw: bytes) -> Any:
-        return json.loads(raw)
+        try:
+            return json.loads(raw)
+        except RecursionError:
+            raise ValueError("too deep") from None
 
 
 BYTES: Final = BytesCodec()

@@ -260,12 +260,15 @@ class Queue(Generic[T]):
         if isinstance(body, bytes):
             return body
         try:
-            return self._codec.encode(body)
-        except (TypeError, ValueError) as error:
+            encoded = self._codec.encode(body)
+        except (TypeError, ValueError, RecursionError) as error:
             raise InvalidParameterValue("message", body, str(error)) from error
+        if type(encoded) is not bytes:
+            raise InvalidParameterValue("message", body, f"{type(self._codec).__name__} did not make bytes of it")
+        return encoded
 
     async def _take(self, claims: Claims, limit: int, wait: Seconds, *, popped: bool) -> list[Message[T]]:
-        left = check_seconds("wait", wait) if wait else 0
+        left = check_seconds("wait", wait)
         until = anyio.current_time() + left if left else 0
         while True:
             records = await claims.take(limit, left)
