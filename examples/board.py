@@ -1,0 +1,49 @@
+"""What became of the jobs, and who watches: shared by the two web apps, and nothing to do with queues.
+
+It is kept in the memory of one process. An app that runs in several keeps it in Redis, or in its database.
+"""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import anyio
+from anyio.streams.memory import MemoryObjectSendStream
+
+Job = dict[str, Any]
+
+
+class Board:
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self._watchers: set[MemoryObjectSendStream[Job]] = set()
+        self._closed = False
+
+    def put(self, job: Job) -> None:
+        self.jobs[job["id"]] = job
+        if len(self.jobs) > 10_000:
+            del self.jobs[next(iter(self.jobs))]
+        for watcher in self._watchers:
+            try:
+                watcher.send_nowait(job)
+            except (anyio.WouldBlock, anyio.ClosedResourceError):
+                watcher.close()  # too slow: its browser connects again, and starts afresh
+
+    async def watch(self) -> AsyncGenerator[Job, None]:
+        """The last jobs, then every change, until the board is closed."""
+        sender, changes = anyio.create_memory_object_stream[Job](1000)
+        with sender, changes:
+            self._watchers.add(sender)
+            try:
+                for job in list(self.jobs.values())[-100:]:
+                    yield job
+                if not self._closed:
+                    async for job in changes:
+                        yield job
+            finally:
+                self._watchers.discard(sender)
+
+    def close(self) -> None:
+        """End all streams of events, so that the server can shut down: it waits for open connections."""
+        self._closed = True
+        for watcher in self._watchers:
+            watcher.close()
