@@ -55,7 +55,8 @@ class Connections:
     def address(self) -> str:
         """Where the server is, without what is secret."""
         settings = self._pool.connection_kwargs
-        return str(settings.get("path") or f"{settings.get('host')}:{settings.get('port')}")
+        host, port = settings.get("host"), settings.get("port")
+        return str(settings.get("path") or (f"{host}:{port}" if host else type(self._pool).__name__))
 
     def current(self) -> Pipeline | None:
         """The pipeline, if it is open."""

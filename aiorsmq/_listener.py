@@ -70,7 +70,7 @@ class Listener:
         if not flags and self._reading is not None:
             self._reading.cancel()  # there is something to subscribe to
         flags.add(flag)
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = self._tasks.start(self._listen())
 
     async def aclose(self) -> None:
@@ -86,7 +86,7 @@ class Listener:
                 connection = await self._open_connection()
                 try:
                     if silent:
-                        _logger.warning("listening again")
+                        _logger.info("listening again")
                     pauses, silent = backoff(), False
                     await self._serve(connection)
                 finally:
@@ -101,7 +101,6 @@ class Listener:
                     _logger.warning("not listening, polling until it is mended: %s", error)
                 silent = True
                 await asyncio.sleep(next(pauses))
-        self._task = None
 
     async def _serve(self, connection: AbstractConnection) -> None:
         """Use one connection until it fails, or until nobody waits for any channel."""
@@ -141,8 +140,11 @@ class Listener:
                 pass
 
     def _forget_unwanted(self) -> set[bytes]:
-        unwanted = {channel for channel, flags in self._flags.items() if not any(flag.wanted for flag in flags)}
-        for channel in unwanted:
-            for flag in self._flags.pop(channel):
+        for flags in self._flags.values():
+            for flag in [flag for flag in flags if not flag.wanted]:
+                flags.discard(flag)
                 flag.set()
+        unwanted = {channel for channel, flags in self._flags.items() if not flags}
+        for channel in unwanted:
+            del self._flags[channel]
         return unwanted

@@ -116,8 +116,8 @@ class Scripts:
         return await future
 
     def is_busy(self) -> bool:
-        """Whether calls are under way."""
-        return self._under_way > 0
+        """Whether the server has something to do for this client, or will have at once."""
+        return self._under_way > 0 or self._tasks.several_are_due
 
     async def quiet(self) -> None:
         """Wait until no call is under way."""
@@ -143,7 +143,8 @@ class Scripts:
                 outcome = await self._retry(call, errors)
         except asyncio.TimeoutError:
             late = f"{call.script} of queue {call.qname!r} did not succeed within {self._deadline:g} seconds"
-            outcome = errors[-1] if errors else TimeoutError(late)
+            known = [error for error in errors if not isinstance(error, NoScriptError)]
+            outcome = known[-1] if known else TimeoutError(late)
         except Exception as refused:  # noqa: BLE001 - whatever it is, it is the caller's to handle
             outcome = refused
         finally:

@@ -11,14 +11,13 @@ import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import anyio
 from redis.exceptions import RedisError
 
-from ._batch import items_per_call
+from ._batch import InFlight
 from ._commands.receive import Claim
 from ._listener import Flag, Listener
 from ._scripts import Scripts
@@ -81,7 +80,7 @@ class Claims:
         self._tasks = tasks
         self._line: deque[Slot] = deque()
         self._streams: weakref.WeakSet[Messages[Any]] = weakref.WeakSet()
-        self._claiming = 0
+        self._claiming = InFlight(scripts.is_busy)
         self._look_is_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._claimed_at = -poll_interval
@@ -132,8 +131,9 @@ class Claims:
         """Leave the line. What the slots hold goes to the next in it, or back into the queue."""
         held: list[Record] = []
         for slot in slots:
-            slot.done.cancel()
-            if record := slot.take():
+            if slot.done.cancel():
+                self._plan()  # perhaps there is nobody left to wait for
+            elif record := slot.take():
                 held.append(record)
         self._give(held)
 
@@ -160,11 +160,9 @@ class Claims:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._claiming:
-            return
         self._line = deque(slot for slot in self._line if not slot.done.done())
         self._flag.wanted = bool(self._line)
-        if not self._line:
+        if not self._line or (self._claiming and not self._may_claim_too()):
             return
         seconds = 0.0 if self._flag.is_set else self._seconds_to_wait()
         if seconds <= 0:
@@ -174,6 +172,10 @@ class Claims:
             self._listener.watch(self._flag)
         self._timer = self._tasks.loop().call_later(seconds, self._look)
 
+    def _may_claim_too(self) -> bool:
+        """Whether another claim may join those in flight: there is plenty, and enough want some."""
+        return self._more_are_visible() and self._claiming.next_call(len(self._line)) > 0
+
     def _seconds_to_wait(self) -> float:
         poll = self._claimed_at + self._poll_interval - anyio.current_time()
         if self._next_ms is None:
@@ -181,25 +183,22 @@ class Claims:
         return min(poll, (self._next_ms + 1 - self._scripts.clock.now_ms()) / 1000)
 
     def _claim(self) -> None:
-        """Claim for everybody in the line, in one script call unless there is known to be plenty.
-
-        Those who come meanwhile form the next line.
-        """
-        self._flag.is_set = False
-        asked, self._line = self._line, deque()
-        most = len(asked)
+        """One script call: for everybody in the line, or if there is known to be plenty, for a share of it."""
+        count = len(self._line)
         if self._more_are_visible():
-            most = items_per_call(most, self._scripts.is_busy())
-        calls = [list(islice(asked, first, first + most)) for first in range(0, len(asked), most)]
-        self._claiming = len(calls)
-        for slots in calls:
-            try:
-                self._fetch(len(slots), partial(self._answer, slots))
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who asked must hear of it
-                self._answer(slots, error)
+            count = self._claiming.next_call(count)
+        self._flag.is_set = False
+        asked = [self._line.popleft() for _ in range(count)]
+        self._claiming.begin(count)
+        try:
+            self._fetch(count, partial(self._answer, asked))
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who asked must hear of it
+            self._answer(asked, error)
+        if self._line:
+            self._plan()
 
     def _answer(self, asked: list[Slot], claim: Claim | Exception) -> None:
-        self._claiming -= 1
+        self._claiming.end(len(asked))
         if isinstance(claim, Exception):
             self._fail(asked, claim)
         else:

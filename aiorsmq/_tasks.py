@@ -34,6 +34,8 @@ class Tasks:
         self._pid = os.getpid()
         self._due: list[Callable[[], None]] = []
         self._due_is_planned = False
+        self.several_are_due: bool = False
+        """While `soon` is being kept: whether it was asked for more than once."""
         self.closing: bool = False
         """Set by the client when it closes: nothing new is taken on."""
 
@@ -77,8 +79,10 @@ class Tasks:
     def _call_due(self) -> None:
         self._due_is_planned = False
         due, self._due = self._due, []
+        self.several_are_due = len(due) > 1
         for callback in due:
             callback()
+        self.several_are_due = False
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = self.loop().create_task(work)

@@ -204,10 +204,12 @@ class AsyncRSMQ:
 
         Ends every stream, hands back what was claimed and not handed out, lets calls that are under way finish (for
         5 seconds at the most), and leaves no task, connection or embedded server behind. It is not cut short by
-        cancelling. A client that was given stays open.
+        cancelling. A client that was given stays open. Raises WrongEventLoop in another event loop than its own.
         """
         if self._closed:
             return
+        if self._upkeep.used:
+            self._upkeep.loop()
         self._closed = self._work.closing = True
         with anyio.CancelScope(shield=True):
             for shared in list(self._queues.values()):

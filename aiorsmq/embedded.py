@@ -28,7 +28,7 @@ exec 3<&0
 "$@" </dev/null 3<&- & server=$!
 {
   cat <&3 >/dev/null
-  while kill $server; do sleep 0.02; done
+  while ! [ -e "$folder/exited" ] && kill $server; do sleep 0.02; done
   rm -rf "$folder"
 } 2>/dev/null & clearing=$!
 wait $server

@@ -30,7 +30,7 @@ async def test_one_connection_for_all_queues(server, rsmq):
 
 async def test_killed(server, queue, caplog):
     """A killed connection is replaced, what was announced meanwhile is not missed, and the log has a line for each."""
-    with caplog.at_level(logging.WARNING, "aiorsmq"):
+    with caplog.at_level(logging.INFO, "aiorsmq"):
         async with AsyncRSMQ.from_url(server.url, poll_interval=3600) as other:
             for n in range(10):
                 asking = asyncio.ensure_future(other.queue("jobs").receive(wait=10))

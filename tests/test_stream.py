@@ -269,7 +269,7 @@ class TestSharing:
                 if len(bodies) == 100:
                     break
         assert bodies == list(range(100))
-        assert server.script_calls() <= 15 + 100  # the claims, and a delete each
+        assert server.script_calls() <= 25 + 100  # the claims, and a delete each
 
     async def test_several_tasks_on_one_stream(self, queue):
         """Several tasks may iterate over one stream."""
