@@ -46,7 +46,8 @@ class _Script(NamedTuple):
 
 @cache
 def _load(name: str) -> _Script:
-    source = (files("aiorsmq") / "_lua" / f"{name}.lua").read_text(encoding="utf-8")
+    common, own = ((files("aiorsmq") / "_lua" / f"{part}.lua").read_text("utf-8") for part in ("_common", name))
+    source = f"{common}\n{own}"
     return _Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 

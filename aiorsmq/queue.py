@@ -270,11 +270,14 @@ class Queue(Generic[T]):
     async def _take(self, claims: Claims, limit: int, wait: Seconds, *, popped: bool) -> list[Message[T]]:
         left = check_seconds("wait", wait)
         until = anyio.current_time() + left if left else 0
+        met: set[bytes] = set()
         while True:
             records = await claims.take(limit, left)
             messages = [message for record in records if (message := self._read(record, popped=popped))]
-            if messages or not records:
+            ids = {record.id for record in records}
+            if messages or ids <= met:  # none; or with vt=0 the same again, which the codec cannot decode
                 return messages
+            met |= ids
             left = until - anyio.current_time() if left else 0
 
     def _read(self, record: Record, *, popped: bool = False) -> Message[T] | None:

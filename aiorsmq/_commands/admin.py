@@ -1,9 +1,8 @@
 """Queues: created, described, changed, listed, deleted, emptied."""
 
-from datetime import datetime
 from typing import Final
 
-from .._protocol import DEFAULT_DELAY, DEFAULT_MAXSIZE, DEFAULT_VT, Keys, check_maxsize, queues_key, whole_seconds
+from .._protocol import Keys, check_maxsize, queues_key, whole_seconds
 from .._scripts import DEADLINE, Call, Reply, Scripts
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
 from ..models import QueueAttributes, utc_from_ms
@@ -70,27 +69,15 @@ async def purge(scripts: Scripts, keys: Keys) -> int:
 
 
 def _attributes(reply: Reply) -> QueueAttributes:
-    vt, delay, maxsize, totalrecv, totalsent, created, modified, msgs, hiddenmsgs = reply
+    vt, delay, maxsize, totalrecv, totalsent, created, modified, msgs, hiddenmsgs = map(int, reply)
     return QueueAttributes(
-        vt=_number(vt, DEFAULT_VT),
-        delay=_number(delay, DEFAULT_DELAY),
-        maxsize=_number(maxsize, DEFAULT_MAXSIZE),
-        totalrecv=_number(totalrecv, 0),
-        totalsent=_number(totalsent, 0),
-        created=_time(created),
-        modified=_time(modified),
+        vt=vt,
+        delay=delay,
+        maxsize=maxsize,
+        totalrecv=totalrecv,
+        totalsent=totalsent,
+        created=utc_from_ms(created * 1000),
+        modified=utc_from_ms(modified * 1000),
         msgs=msgs,
         hiddenmsgs=hiddenmsgs,
     )
-
-
-def _number(text: bytes, default: int) -> int:
-    """Others may have written anything; what is no number reads as what the scripts take it for."""
-    try:
-        return int(float(text))
-    except (ValueError, OverflowError):
-        return default
-
-
-def _time(text: bytes) -> datetime:
-    return utc_from_ms(_number(text, 0) * 1000)

@@ -3,12 +3,7 @@
 -- ARGV     the channel, or '' to stay silent; then per message: id, receive count ('' for whichever), ms from now
 -- Returns  {s, us, per message: 1 if it was changed, 0 if it is gone or was received by another since}
 -- Errors   QUEUE_DOES_NOT_EXIST
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local queue = redis.call('HMGET', KEYS[2], 'vt', 'delay', 'maxsize')
-if not (queue[1] or queue[2] or queue[3]) then
-  return redis.error_reply('QUEUE_DOES_NOT_EXIST')
-end
+attributes(KEYS[2])
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 
 local ids, counts = {}, {}
@@ -22,11 +17,11 @@ counts = redis.call('HMGET', KEYS[2], unpack(counts))
 local reply, changes, earlier = time, {}, false
 for i, id in ipairs(ids) do
   local fence, visible = ARGV[3 * i], now + ARGV[3 * i + 1]
-  local mine = scores[i] and (fence == '' or (tonumber(counts[i]) or 0) == tonumber(fence))
+  local mine = scores[i] and (fence == '' or text(whole(counts[i]) or 0) == fence)
   reply[#reply + 1] = mine and 1 or 0
   if mine then
     earlier = earlier or visible < tonumber(scores[i])
-    changes[#changes + 1] = string.format('%.0f', visible)
+    changes[#changes + 1] = text(visible)
     changes[#changes + 1] = id
   end
 end

@@ -5,11 +5,7 @@
 -- Returns  {s, us, per message: 1 if it was deleted, 0 if it is gone or was received by another since}; to a retry,
 --          what is gone is deleted
 -- Errors   QUEUE_DOES_NOT_EXIST
-local reply = redis.call('TIME')
-local queue = redis.call('HMGET', KEYS[2], 'vt', 'delay', 'maxsize')
-if not (queue[1] or queue[2] or queue[3]) then
-  return redis.error_reply('QUEUE_DOES_NOT_EXIST')
-end
+attributes(KEYS[2])
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 
 local counts = {}
@@ -18,13 +14,13 @@ for i = 2, #ARGV, 2 do
 end
 local received = redis.call('HMGET', KEYS[2], unpack(counts))
 
-local gone, ids, fields = {}, {}, {}
+local reply, gone, ids, fields = time, {}, {}, {}
 for i = 2, #ARGV, 2 do
   local id, fence, count = ARGV[i], ARGV[i + 1], received[i / 2]
   local mine, here = count and count == fence, true
   if not mine then -- a count that matches is of a message that is there; else look
     here = redis.call('ZSCORE', KEYS[1], id)
-    mine = here and (fence == '' or (tonumber(count) or 0) == tonumber(fence))
+    mine = here and (fence == '' or text(whole(count) or 0) == fence)
   end
   mine = mine and not gone[id]
   reply[#reply + 1] = (mine or ARGV[1] == 'retry' and not here) and 1 or 0

@@ -2,6 +2,7 @@
 -- KEYS     messages (ZSET), queue (HASH), queues (SET)
 -- ARGV     'retry' if an earlier attempt may have deleted it, else 'first'; qname
 -- Returns  {s, us, deleted}: 0 if nothing of it was there; to a retry, what is gone is deleted
-local time = redis.call('TIME')
+redis.call('ZCARD', KEYS[1]) -- another program's key is not ours to delete
+redis.call('HLEN', KEYS[2])
 local gone = redis.call('SREM', KEYS[3], ARGV[2]) + redis.call('UNLINK', KEYS[1], KEYS[2])
 return {time[1], time[2], (gone > 0 or ARGV[1] == 'retry') and 1 or 0}

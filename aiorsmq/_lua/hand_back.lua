@@ -2,7 +2,6 @@
 -- KEYS     messages (ZSET), queue (HASH)
 -- ARGV     the channel, or '' to stay silent; then per message: id, receive count, score that it got, former score
 -- Returns  {s, us, how many were handed back}
-local time = redis.call('TIME')
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 local back = 0
 for i = 2, #ARGV, 4 do
@@ -13,7 +12,7 @@ for i = 2, #ARGV, 4 do
     if received == '1' then
       redis.pcall('HDEL', KEYS[2], id .. ':rc', id .. ':fr')
     else
-      redis.pcall('HSET', KEYS[2], id .. ':rc', string.format('%.0f', received - 1))
+      redis.pcall('HSET', KEYS[2], id .. ':rc', text(received - 1))
     end
     back = back + 1
   end

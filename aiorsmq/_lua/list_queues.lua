@@ -1,6 +1,7 @@
+-- Lists all queues.
 -- KEYS     queues (SET)
 -- Returns  {s, us, qname...}
-local reply = redis.call('TIME')
+local reply = time
 for _, qname in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   reply[#reply + 1] = qname
 end

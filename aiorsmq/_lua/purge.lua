@@ -3,11 +3,7 @@
 -- ARGV     how many at the most
 -- Returns  {s, us, how many were deleted, how many are left}
 -- Errors   QUEUE_DOES_NOT_EXIST
-local time = redis.call('TIME')
-local queue = redis.call('HMGET', KEYS[2], 'vt', 'delay', 'maxsize')
-if not (queue[1] or queue[2] or queue[3]) then
-  return redis.error_reply('QUEUE_DOES_NOT_EXIST')
-end
+attributes(KEYS[2])
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 local ids, fields = redis.call('ZRANGE', KEYS[1], '0', ARGV[1] - 1), {}
 for _, id in ipairs(ids) do

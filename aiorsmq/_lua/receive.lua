@@ -5,20 +5,9 @@
 --          next: score of the first message that is left, '' if none; visible: the new score of those handed out, for
 --          a pop the time; phantoms: how many members without a body were removed
 -- Errors   QUEUE_DOES_NOT_EXIST
-local function whole(text) -- others may have written anything
-  local n = tonumber(text)
-  return n and n >= 0 and n < 1e15 and string.format('%.0f', math.floor(n))
-end
-
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local queue = redis.call('HMGET', KEYS[2], 'vt', 'delay', 'maxsize')
-if not (queue[1] or queue[2] or queue[3]) then
-  return redis.error_reply('QUEUE_DOES_NOT_EXIST')
-end
+local vt = attributes(KEYS[2])
 local pop, wanted, left = ARGV[2] == 'pop', tonumber(ARGV[1]), tonumber(ARGV[3])
-local vt = pop and 0 or tonumber(ARGV[2]) or (whole(queue[1]) or 30) * 1000
-local visible, now = string.format('%.0f', now + vt), string.format('%.0f', now)
+local visible, now = text(now + (pop and 0 or tonumber(ARGV[2]) or vt * 1000)), text(now)
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 
 local reply, ids, scores, fields, counts = {time[1], time[2], '', visible, 0}, {}, {}, {}, {}
@@ -36,8 +25,8 @@ repeat -- 16 at a time: it stops when the bodies are enough
       reply[5] = reply[5] + redis.call('ZREM', KEYS[1], id)
     elseif left > 0 then
       if values[n + 1] then
-        received = string.format('%.0f', (whole(values[n + 1]) or 0) + 1)
-        since = received ~= '1' and whole(values[n + 2]) or now
+        received = text((whole(values[n + 1]) or 0) + 1)
+        since = received ~= '1' and whole(values[n + 2]) and text(whole(values[n + 2])) or now
       end
       local k, r = #ids, #reply
       ids[k + 1], scores[2 * k + 1], scores[2 * k + 2] = id, visible, id

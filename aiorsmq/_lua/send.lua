@@ -7,21 +7,14 @@
 -- Returns  {s, us, 'stored', maxsize, positions of the messages left out as too long...}
 --          {s, us, 'clock'} if the ids are not of this server's time; nothing is stored then
 -- Errors   QUEUE_DOES_NOT_EXIST
-local time = redis.call('TIME')
-local queue = redis.call('HMGET', KEYS[2], 'vt', 'delay', 'maxsize')
-if not (queue[1] or queue[2] or queue[3]) then
-  return redis.error_reply('QUEUE_DOES_NOT_EXIST')
-end
+local _, delay, maxsize = attributes(KEYS[2])
 local first = ARGV[1] ~= 'retry'
 local age = time[1] * 1000000 + time[2] - ARGV[3]
 if first and (age < -100000 or age > 1000000) then
   return {time[1], time[2], 'clock'}
 end
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local delay, maxsize = tonumber(queue[2]) or 0, tonumber(queue[3]) or 65536
-delay = delay >= 0 and delay < 1e10 and math.floor(delay) * 1000 or 0 -- others may have written anything
 
-local reply = {time[1], time[2], 'stored', string.format('%.0f', maxsize)}
+local reply = {time[1], time[2], 'stored', text(maxsize)}
 local places, bodies = {}, {}
 for i = 5, #ARGV, 3 do
   local id, body = ARGV[i], ARGV[i + 2]
@@ -31,10 +24,9 @@ for i = 5, #ARGV, 3 do
   if maxsize >= 0 and #body > maxsize then
     reply[#reply + 1] = (i - 5) / 3
   else
-    places[#places + 1] = string.format('%.0f', now + (tonumber(ARGV[i + 1]) or delay))
-    places[#places + 1] = id
-    bodies[#bodies + 1] = id
-    bodies[#bodies + 1] = body
+    local n = #places
+    places[n + 1], places[n + 2] = text(now + (tonumber(ARGV[i + 1]) or delay * 1000)), id
+    bodies[n + 1], bodies[n + 2] = id, body
   end
 end
 if #places == 0 or (ARGV[2] == 'all' and #reply > 4) then
