@@ -12,9 +12,8 @@ import sys
 from pathlib import Path
 
 import anyio
-from redis import Redis
-
 from aiorsmq import EmbeddedServer
+from redis import Redis
 
 HERE = Path(__file__).parent
 NODE_MODULES = HERE.parent / "interop" / "node_modules"
