@@ -9,6 +9,7 @@ from functools import cache, partial
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
+import anyio.lowlevel
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -122,7 +123,10 @@ class Scripts:
 
     async def quiet(self) -> None:
         """Wait until no call is under way."""
-        while self._under_way:
+        while True:
+            await anyio.lowlevel.checkpoint()  # then what is due in this turn of the event loop is under way
+            if not self._under_way:
+                return
             self._quiet.clear()
             await self._quiet.wait()
 

@@ -142,12 +142,9 @@ class Claims:
 
     def close(self) -> None:
         """End the streams and turn everybody away. What was claimed and not handed out goes back into the queue."""
-        for slot in self._line:
-            if not slot.done.done():
-                slot.fail(ClientClosed())
         for stream in list(self._streams):
             stream.end()
-        self._plan()
+        self._look()
 
     def _plan(self) -> None:
         if not self._look_is_due:
@@ -161,6 +158,9 @@ class Claims:
             self._timer.cancel()
             self._timer = None
         self._line = deque(slot for slot in self._line if not slot.done.done())
+        if self._tasks.closing:
+            while self._line:
+                self._line.popleft().fail(ClientClosed())
         self._flag.wanted = bool(self._line)
         if not self._line or (self._claiming and not self._may_claim_too()):
             return

@@ -7,7 +7,6 @@ from urllib.parse import unquote, urlsplit
 from weakref import WeakValueDictionary
 
 import anyio
-import anyio.lowlevel
 from redis.asyncio import Redis
 
 from ._commands.admin import list_queues
@@ -217,9 +216,6 @@ class AsyncRSMQ:
             if self._listener is not None:
                 await self._listener.aclose()
             with anyio.move_on_after(CLOSE_TIMEOUT):
-                await (
-                    anyio.lowlevel.checkpoint()
-                )  # what is to be submitted in this turn of the event loop is under way then
                 await self._scripts.quiet()
             await self._work.finish(CLOSE_TIMEOUT)
             await self._connections.aclose()

@@ -68,23 +68,29 @@ def from_debian(folder: Path) -> Path:
 def unpack(folder: Path, *names: str) -> None:
     """Fetch and unpack a package of the distribution, by the first of its names under which there is one."""
     as_root = ("-o", "APT::Sandbox::User=root") if os.geteuid() == 0 else ()  # the folder may be root's alone
-    for how_old in ("as they are", "new"):
-        if how_old == "new":
+    why: list[object] = []
+    for lists in ("as they are", "new"):
+        if lists == "new":
             run("apt-get", "update")
         for name in names:
-            download = ["apt-get", *as_root, "download", name]
-            if subprocess.run(download, cwd=folder, capture_output=True, check=False).returncode == 0:
-                (package,) = folder.glob("*.deb")
-                run("dpkg-deb", "-x", str(package), str(folder))
-                package.unlink()
-                return
-    sys.exit(f"apt-get download {' or '.join(names)}: no such package, and `apt-get update` did not bring it")
+            try:
+                run("apt-get", *as_root, "download", name, cwd=folder)
+            except SystemExit as failed:
+                why.append(failed)
+                continue
+            (package,) = folder.glob("*.deb")
+            run("dpkg-deb", "-x", str(package), str(folder))
+            package.unlink()
+            return
+    sys.exit(str(why[-1]))
 
 
-def run(*command: str, **environment: str) -> str:
+def run(*command: str, cwd: Path | None = None, **environment: str) -> str:
     """Run a command and return what it says; if it fails, end with what it says then."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+        done = subprocess.run(
+            command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False
+        )
     except FileNotFoundError:
         sys.exit(f"{command[0]} is not on this machine")
     if done.returncode != 0:

@@ -77,11 +77,23 @@ async def test_closed(server):
 async def test_closing_finishes_what_was_submitted(server, queue):
     """What was submitted before `aclose()` is carried out."""
     other = AsyncRSMQ.from_url(server.url)
-    sends = [asyncio.ensure_future(other.queue("jobs").send(str(n))) for n in range(100)]
+    jobs = other.queue("jobs")
+    sends = [asyncio.ensure_future(jobs.send(str(n))) for n in range(1000)]
     await asyncio.sleep(0)
     await other.aclose()
-    assert len(set(await asyncio.gather(*sends))) == 100
-    assert (await queue.attributes()).msgs == 100
+    assert len(set(await asyncio.gather(*sends))) == 1000
+    assert (await queue.attributes()).msgs == 1000
+
+
+async def test_closing_ends_a_long_poll_that_claims(server, queue):
+    """A long poll that claims while the client closes is turned away; nothing stays hidden."""
+    other = AsyncRSMQ.from_url(server.url, poll_interval=0.01)
+    polling = [asyncio.ensure_future(other.queue("jobs").receive(wait=60)) for _ in range(20)]
+    await wait_until(server.redis.pubsub_channels)
+    await other.aclose()
+    with anyio.fail_after(5):
+        results = await asyncio.gather(*polling, return_exceptions=True)
+    assert [type(result) for result in results] == [ClientClosed] * 20
 
 
 async def test_closing_is_not_cut_short(server, queue):

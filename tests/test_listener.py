@@ -73,7 +73,7 @@ async def test_silent_connection(server, queue, proxy, monkeypatch):
     monkeypatch.setattr(_connection, "CONNECT_TIMEOUT", 0.5)
     monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.5)
     async with AsyncRSMQ.from_url(proxy.url, poll_interval=3600) as other:
-        asking = asyncio.ensure_future(other.queue("jobs").receive(wait=10))
+        asking = asyncio.ensure_future(other.queue("jobs").receive(vt=0.5, wait=30))
         await listening(server, "jobs")
         first = server.redis.client_list(_type="pubsub")[0]["id"]
         proxy.silent = True
@@ -82,7 +82,7 @@ async def test_silent_connection(server, queue, proxy, monkeypatch):
         proxy.silent = False
         message = await asking
         assert message.body == "into the void"
-        await message.delete()
+    await queue.delete()
 
 
 async def test_pings(server, queue, monkeypatch):
