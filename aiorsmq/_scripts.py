@@ -122,13 +122,13 @@ class Scripts:
         return self._under_way > 0 or self._tasks.several_are_due
 
     async def quiet(self) -> None:
-        """Wait until no call is under way."""
-        while True:
-            await anyio.lowlevel.checkpoint()  # then what is due in this turn of the event loop is under way
-            if not self._under_way:
-                return
-            self._quiet.clear()
-            await self._quiet.wait()
+        """Wait until no call is under way, nor about to be."""
+        while self._under_way or self._tasks.has_due():
+            if self._under_way:
+                self._quiet.clear()
+                await self._quiet.wait()
+            else:
+                await anyio.lowlevel.checkpoint()
 
     def _answer(self, outcome: Any, answered: Answered) -> None:
         self._under_way -= 1

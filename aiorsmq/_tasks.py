@@ -66,6 +66,10 @@ class Tasks:
         self._due.append(callback)
         self.plan_due()
 
+    def has_due(self) -> bool:
+        """Whether something that was passed to `soon` has not been called yet."""
+        return bool(self._due)
+
     def plan_due(self) -> None:
         """Have what is passed to `soon` from now on called no later than if it were passed now.
 
