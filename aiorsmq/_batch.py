@@ -75,7 +75,7 @@ class Batch(Generic[Item, Result]):
 
     def submit(self, item: Item) -> "asyncio.Future[Result]":
         """Have the item committed; it will be, even if the future is cancelled."""
-        future: asyncio.Future[Result] = self._tasks.new_future()
+        future: asyncio.Future[Result] = self._tasks.admit().create_future()
         self._waiting.append((item, future))
         self._plan_call()
         return future

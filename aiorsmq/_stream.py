@@ -30,24 +30,20 @@ T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
 
-class Slot:
-    """One consumer's want of one message."""
+class Slot(asyncio.Future[None]):
+    """One consumer's want of one message; done when it is met, or is not going to be."""
 
-    __slots__ = ("done", "patient", "record")
-
-    def __init__(self, done: "asyncio.Future[None]", patient: bool) -> None:
-        self.done = done
-        self.record: Record | None = None
-        self.patient = patient
-        """Whether it stays in the line until there is a message; else it is done when there is none now."""
+    record: Record | None = None
+    patient: bool = True
+    """Whether it stays in the line until there is a message; else it is done when there is none now."""
 
     def finish(self, record: Record | None) -> None:
         self.record = record
-        self.done.set_result(None)
+        self.set_result(None)
 
     def fail(self, error: Exception) -> None:
-        self.done.set_exception(error)
-        self.done.exception()  # its consumer may be gone; then nobody else needs to hear of it
+        self.set_exception(error)
+        self.exception()  # its consumer may be gone; then nobody else needs to hear of it
 
     def take(self) -> Record | None:
         record, self.record = self.record, None
@@ -89,27 +85,37 @@ class Claims:
 
     async def take(self, limit: int, wait: float) -> list[Record]:
         """Claim up to `limit` messages; if there is none, wait up to `wait` seconds for the first, and for no other."""
-        records = await self._fill(self.ask(limit, patient=False, now=True))
+        records = await self._fill(self.ask(limit, patient=False))
         if records or not wait:
             return records
-        slots = self.ask(limit, patient=True, now=False)
+        slots = self.ask(limit, patient=True)
         with anyio.move_on_after(wait):
             return await self._fill(slots)
         if (outage := self._outage or self._scripts.failure()) is not None:
             raise outage
         return []
 
+    async def take_one(self) -> Record | None:
+        """`take(1, 0)` by the shortest way: it is a fifth of what a receive costs here."""
+        slots = self.ask(1, patient=False)
+        try:
+            await slots[0]
+        except BaseException:
+            self.withdraw(slots)
+            raise
+        return slots[0].take()
+
     async def _fill(self, slots: list[Slot]) -> list[Record]:
         """Wait for the first slot, and for the others as long as there is more to be had."""
         first = slots[0]
         try:
-            await first.done
+            await first
             if first.record is not None:
                 for slot in slots:
                     slot.patient = False
                 for slot in slots:
-                    if slot.done.done() or self._more_are_visible():
-                        await slot.done
+                    if slot.done() or self._more_are_visible():
+                        await slot
         except BaseException:
             self.withdraw(slots)
             raise
@@ -118,12 +124,15 @@ class Claims:
             self.withdraw(slots)
         return records
 
-    def ask(self, count: int, *, patient: bool, now: bool) -> list[Slot]:
-        """Put slots at the end of the line; `now` if they are not to wait for news or the poll."""
-        slots = [Slot(self._tasks.new_future(), patient) for _ in range(count)]
+    def ask(self, count: int, *, patient: bool) -> list[Slot]:
+        """Put slots at the end of the line: patient ones, or such as are done when there is no message now."""
+        loop = self._tasks.admit()
+        slots = [Slot(loop=loop) for _ in range(count)]
         self._line.extend(slots)
-        if now:
+        if not patient:
             self._flag.is_set = True
+            for slot in slots:
+                slot.patient = False
         self._plan()
         return slots
 
@@ -131,7 +140,7 @@ class Claims:
         """Leave the line. What the slots hold goes to the next in it, or back into the queue."""
         held: list[Record] = []
         for slot in slots:
-            if slot.done.cancel():
+            if slot.cancel():
                 self._plan()  # perhaps there is nobody left to wait for
             elif record := slot.take():
                 held.append(record)
@@ -157,7 +166,7 @@ class Claims:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._line = deque(slot for slot in self._line if not slot.done.done())
+        self._line = deque(slot for slot in self._line if not slot.done())
         if self._tasks.closing:
             while self._line:
                 self._line.popleft().fail(ClientClosed())
@@ -211,7 +220,7 @@ class Claims:
         left = deque(records)
         more = self._more_are_visible()
         for slot in asked:
-            if slot.done.done():
+            if slot.done():
                 continue
             if left:
                 slot.finish(left.popleft())
@@ -225,7 +234,7 @@ class Claims:
     def _fail(self, asked: list[Slot], error: Exception) -> None:
         """The patient wait an outage out; everybody else, and everybody if it is no outage, gets the error."""
         outage = self._scripts.is_outage(error)
-        waiting = [slot for slot in asked if not slot.done.done()]
+        waiting = [slot for slot in asked if not slot.done()]
         for slot in waiting:
             if not (outage and slot.patient):
                 slot.fail(error)
@@ -241,7 +250,7 @@ class Claims:
     def _give(self, records: Iterable[Record]) -> None:
         unwanted: list[Record] = []
         for record in records:
-            slot = next((slot for slot in self._line if not slot.done.done()), None)
+            slot = next((slot for slot in self._line if not slot.done()), None)
             if slot is None:
                 unwanted.append(record)
             else:
@@ -286,11 +295,11 @@ class Messages(Generic[T]):
         while not self._ended:
             if len(self._ahead) <= self._prefetch // 2:
                 wanted = 1 + self._prefetch - len(self._ahead)
-                self._ahead.extend(self._claims.ask(wanted, patient=True, now=False))
+                self._ahead.extend(self._claims.ask(wanted, patient=True))
             slot = self._ahead.popleft()
             self._awaited.add(slot)
             try:
-                await slot.done
+                await slot
             except asyncio.CancelledError:
                 self._claims.withdraw((slot,))
                 raise
@@ -307,7 +316,7 @@ class Messages(Generic[T]):
         """End the iteration, wherever it is awaited, and hand back what was not handed out."""
         self._ended = True
         for slot in self._awaited:
-            if not slot.done.done():
+            if not slot.done():
                 slot.finish(None)
         self._claims.withdraw([*self._awaited, *self._ahead])
         self._ahead.clear()
@@ -325,5 +334,5 @@ class Messages(Generic[T]):
         self.end()
 
     def __del__(self) -> None:
-        if self._ahead and not (loop := self._ahead[0].done.get_loop()).is_closed():
+        if self._ahead and not (loop := self._ahead[0].get_loop()).is_closed():
             loop.call_soon_threadsafe(self._claims.withdraw, self._ahead)

@@ -55,11 +55,11 @@ class Tasks:
                 raise WrongEventLoop("this AsyncRSMQ belongs to another event loop: make one in each")
         return here
 
-    def new_future(self) -> "asyncio.Future[Any]":
-        """A future for a caller of the client, who is turned away once it closes."""
+    def admit(self) -> asyncio.AbstractEventLoop:
+        """The event loop, for a caller of the client; who is turned away once it closes."""
         if self.closing:
             raise ClientClosed
-        return self.loop().create_future()
+        return self.loop()
 
     def soon(self, callback: Callable[[], None]) -> None:
         """Call it when those that are about to run in this turn of the event loop have run."""

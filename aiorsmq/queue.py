@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -91,12 +91,9 @@ class Queue(Generic[T]):
     """
 
     def __init__(self, shared: Shared, codec: Codec[T]) -> None:
+        self.name: str = shared.keys.qname
         self._shared = shared
         self._codec = codec
-
-    @property
-    def name(self) -> str:
-        return self._shared.keys.qname
 
     async def create(
         self,
@@ -139,8 +136,8 @@ class Queue(Generic[T]):
 
         Raises MessageTooLong if it is over the queue's maxsize. Cancelling stops the waiting, not the send.
         """
-        (message,) = self._new_messages((body,), delay)
-        return await self._shared.sender.send(message)
+        delay_ms = None if delay is None else milliseconds("delay", delay)
+        return await self._shared.sender.send(NewMessage(self._encode(body), delay_ms))
 
     async def send_many(self, bodies: Iterable[T | bytes], *, delay: Seconds | None = None) -> list[str]:
         """Send messages in order, all or none, in one script call; return their ids.
@@ -150,7 +147,8 @@ class Queue(Generic[T]):
         """
         if isinstance(bodies, str | bytes):
             raise InvalidParameterValue("bodies", bodies, "must be an iterable of bodies, not one body")
-        messages = self._new_messages(bodies, delay)
+        delay_ms = None if delay is None else milliseconds("delay", delay)
+        messages = [NewMessage(self._encode(body), delay_ms) for body in bodies]
         return await self._shared.sender.send_all(messages) if messages else []
 
     async def receive(self, *, vt: Seconds | None = None, wait: Seconds = 0) -> Message[T] | None:
@@ -166,7 +164,14 @@ class Queue(Generic[T]):
         place in the queue. A message that the codec cannot decode is not handed out: it stays in the queue, hidden for
         its lease, with a warning in the log. If the server is unreachable for the whole wait, that error is raised.
         """
-        messages = await self._take(self._shared.receiving(vt), 1, wait, popped=False)
+        claims = self._shared.receiving(vt)
+        if not check_seconds("wait", wait):
+            record = await claims.take_one()
+            if record is None:
+                return None
+            if (message := self._read(record)) is not None:
+                return message
+        messages = await self._take(claims, 1, wait, popped=False)
         return messages[0] if messages else None
 
     async def receive_many(self, limit: int, *, vt: Seconds | None = None, wait: Seconds = 0) -> list[Message[T]]:
@@ -251,10 +256,6 @@ class Queue(Generic[T]):
         cancelled, it may have been deleted or not.
         """
         return await admin.delete_queue(self._shared.scripts, self._shared.keys, missing_ok)
-
-    def _new_messages(self, bodies: Iterable[T | bytes], delay: Seconds | None) -> Sequence[NewMessage]:
-        delay_ms = None if delay is None else milliseconds("delay", delay)
-        return [NewMessage(self._encode(body), delay_ms) for body in bodies]
 
     def _encode(self, body: T | bytes) -> bytes:
         if isinstance(body, bytes):

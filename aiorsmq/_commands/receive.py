@@ -41,7 +41,7 @@ def pop(scripts: Scripts, keys: Keys, limit: int, answered: Callable[[Claim | Ex
 
 async def peek(scripts: Scripts, keys: Keys, limit: int) -> list[Record]:
     reply = await scripts.run(Call("peek", keys.qname, keys.both, (limit,)))
-    return [Record._make((*message, message[-1])) for message in _fives(reply)]
+    return [Record(*message, message[-1]) for message in _fives(reply)]
 
 
 def _answer(keys: Keys, answered: Callable[[Claim | Exception], None], outcome: Reply | Exception) -> None:
@@ -52,7 +52,7 @@ def _claim(keys: Keys, reply: Reply) -> Claim:
     next_ms, visible, phantoms, *messages = reply
     if phantoms:
         _logger.warning("removed %d entries without a body from queue %r", phantoms, keys.qname)
-    records = [Record._make((*message, visible)) for message in _fives(messages)]
+    records = [Record(*message, visible) for message in _fives(messages)]
     return Claim(records, float(next_ms) if next_ms else None)
 
 

@@ -1,7 +1,7 @@
 """A message is born."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -35,12 +35,12 @@ class Sender:
         )
         self._tasks = tasks
 
-    async def send(self, message: NewMessage) -> str:
-        return await self._batch.submit(message)
+    def send(self, message: NewMessage) -> Awaitable[str]:
+        return self._batch.submit(message)
 
     async def send_all(self, messages: Sequence[NewMessage]) -> list[str]:
         """Send all or none, in a script call of their own."""
-        stored: asyncio.Future[list[str]] = self._tasks.new_future()
+        stored: asyncio.Future[list[str]] = self._tasks.admit().create_future()
 
         def answered(outcome: Sequence[str | Exception] | Exception) -> None:
             results = [outcome] if isinstance(outcome, Exception) else outcome
