@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import anyio
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, TimeoutError
 
-from ._pipeline import Pipeline, seize
+from ._pipeline import Pipeline
 from ._tasks import Tasks
+from ._wire import Wire, seize
 from .errors import ClientClosed
 
 CONNECT_TIMEOUT: Final = 5.0
@@ -75,7 +75,7 @@ class Connections:
     async def _open_pipeline(self) -> Pipeline:
         try:
             await self.drop()
-            self._pipeline = seize(await self.open(), self._tasks)
+            self._pipeline = Pipeline(await self.open())
         except (RedisError, OSError) as error:
             self.failure = error
             raise
@@ -85,8 +85,8 @@ class Connections:
         finally:
             self._opening = None
 
-    async def open(self) -> AbstractConnection:
-        """Open and authenticate one connection; the caller disconnects it."""
+    async def open(self, *, pushes: bool = False) -> Wire:
+        """Open and authenticate one connection; the caller closes it. `pushes`: see `seize`."""
         if self.before_opening is not None:
             await self.before_opening()
         connection = self._pool.make_connection()
@@ -100,7 +100,7 @@ class Connections:
                 raise TimeoutError("Timeout connecting to server") from None
             raise
         connection.socket_timeout = None  # it would abort the wait for a reply that nobody asked for yet
-        return connection
+        return seize(connection, self._tasks, pushes=pushes)
 
     async def drop(self) -> None:
         """Give the pipeline up, as after a failover that left it at a replica; the next call opens another."""

@@ -1,7 +1,8 @@
 """One PUBSUB connection, many flags.
 
-One task owns the connection: it alone subscribes, unsubscribes, pings and reads. It uses redis-py's connection, not its
-PubSub: that one resubscribes behind our back, and what was announced meanwhile would be lost without notice.
+One task owns the connection: it alone subscribes, unsubscribes and pings. It uses redis-py's connection, not its
+PubSub: that one resubscribes behind our back, and what was announced meanwhile would be lost without notice. What comes
+in sets flags from inside the read callback: a third less from an announcement to its claim than by way of a task.
 """
 
 import asyncio
@@ -11,12 +12,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import anyio
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, RedisError, TimeoutError
 
-from ._pipeline import read
 from ._scripts import backoff
 from ._tasks import Tasks
+from ._wire import Wire, pack
 
 PING_INTERVAL: Final = 5.0
 """Seconds between two PINGs; also how long a channel stays subscribed that nobody waits for."""
@@ -47,12 +47,15 @@ class Flag:
 class Listener:
     """Sets flags. It reconnects for ever; without a connection the flags just stay unset, and their owners poll."""
 
-    def __init__(self, open_connection: Callable[[], Awaitable[AbstractConnection]], tasks: Tasks) -> None:
-        self._open_connection = open_connection
+    def __init__(self, open_wire: Callable[[], Awaitable[Wire]], tasks: Tasks) -> None:
+        self._open_wire = open_wire
         self._tasks = tasks
         self._task: asyncio.Task[None] | None = None
         self._flags: dict[bytes, set[Flag]] = {}
-        self._reading: anyio.CancelScope | None = None
+        self._stirred = asyncio.Event()
+        """Set when the task has something to do: to subscribe, or to deal with the failure."""
+        self._failure: Exception | None = None
+        self._heard_at = 0.0
         self._refused = False
         self._closed = False
 
@@ -67,8 +70,8 @@ class Listener:
         flags = self._flags.setdefault(flag.channel, set())
         if flag in flags:
             return
-        if not flags and self._reading is not None:
-            self._reading.cancel()  # there is something to subscribe to
+        if not flags:
+            self._stirred.set()
         flags.add(flag)
         if self._task is None or self._task.done():
             self._task = self._tasks.start(self._listen())
@@ -83,15 +86,15 @@ class Listener:
         pauses, silent = backoff(), False
         while self._flags:
             try:
-                connection = await self._open_connection()
+                wire = await self._open_wire()
                 try:
                     if silent:
                         _logger.info("listening again")
                     pauses, silent = backoff(), False
-                    await self._serve(connection)
+                    await self._serve(wire)
                 finally:
                     with anyio.CancelScope(shield=True):
-                        await connection.disconnect(nowait=True)
+                        await wire.aclose()
             except NoPermissionError as error:
                 _logger.warning("not permitted to listen, polling instead: %s", error)
                 self._refused = True
@@ -102,42 +105,49 @@ class Listener:
                 silent = True
                 await asyncio.sleep(next(pauses))
 
-    async def _serve(self, connection: AbstractConnection) -> None:
+    async def _serve(self, wire: Wire) -> None:
         """Use one connection until it fails, or until nobody waits for any channel."""
         now = anyio.current_time
+        wire.attach(self._take_in, self._fail)
         subscribed: set[bytes] = set()
-        heard_at, ping_at, pinged_at = now(), now() + PING_INTERVAL, None
+        self._failure, self._heard_at = None, now()
+        ping_at, pinged_at = now() + PING_INTERVAL, None
         while self._flags:
-            reading = self._reading = anyio.CancelScope()  # made before looking: a flag that comes later cancels it
+            self._stirred.clear()
+            if self._failure is not None:
+                raise self._failure
             if missing := self._flags.keys() - subscribed:
-                await connection.send_command("SUBSCRIBE", *missing, check_health=False)
+                wire.write(pack(("SUBSCRIBE", *missing)))
                 subscribed |= missing
-            if pinged_at is not None and heard_at >= pinged_at:
+            if pinged_at is not None and self._heard_at >= pinged_at:
                 pinged_at = None
             if pinged_at is not None and now() >= pinged_at + DEAD_AFTER:
-                raise TimeoutError(f"the connection has been silent for {now() - heard_at:.0f} seconds")
+                raise TimeoutError(f"the connection has been silent for {now() - self._heard_at:.0f} seconds")
             if now() >= ping_at:
                 ping_at = now() + PING_INTERVAL
                 pinged_at = pinged_at or now()
                 if unwanted := self._forget_unwanted():
-                    await connection.send_command("UNSUBSCRIBE", *unwanted, check_health=False)
+                    wire.write(pack(("UNSUBSCRIBE", *unwanted)))
                     subscribed -= unwanted
-                await connection.send_command("PING", check_health=False)
-            reading.deadline = ping_at if pinged_at is None else min(ping_at, pinged_at + DEAD_AFTER)
-            with reading:
-                while True:
-                    reply = await read(connection, push_request=True)
-                    heard_at = now()
-                    self._take_in(reply)
+                wire.write(pack(("PING",)))
+            with anyio.CancelScope(deadline=ping_at if pinged_at is None else min(ping_at, pinged_at + DEAD_AFTER)):
+                await self._stirred.wait()
 
     def _take_in(self, reply: Any) -> None:
         """Announcements and confirmations are news alike: what came before a confirmation was not announced to us."""
+        self._heard_at = anyio.current_time()
         match reply:
             case [b"message" | b"subscribe", bytes(channel), _]:
                 for flag in self._flags.get(channel, ()):
                     flag.set()
+            case Exception():
+                self._fail(reply)
             case _:  # the reply to PING or UNSUBSCRIBE
                 pass
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
+        self._stirred.set()
 
     def _forget_unwanted(self) -> set[bytes]:
         for flags in self._flags.values():

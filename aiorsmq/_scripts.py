@@ -24,9 +24,10 @@ from redis.exceptions import (
 )
 
 from ._connection import Connections
-from ._pipeline import Answered, Argument, Pipeline
+from ._pipeline import Answered, Pipeline
 from ._protocol import Clock
 from ._tasks import Tasks, resolve
+from ._wire import Argument
 from .errors import ClientClosed, QueueDoesNotExist
 
 Reply = list[Any]

@@ -1,6 +1,7 @@
 """AsyncRSMQ: the connection to one server, and RSMQ's own methods. Start here."""
 
 import warnings
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, TypeVar, overload
 from urllib.parse import unquote, urlsplit
@@ -79,7 +80,7 @@ class AsyncRSMQ:
         self._work, self._upkeep = Tasks(), Tasks()
         self._connections = Connections(client, self._upkeep)
         self._scripts = Scripts(self._connections, self._work)
-        self._listener = Listener(self._connections.open, self._upkeep) if realtime else None
+        self._listener = Listener(partial(self._connections.open, pushes=True), self._upkeep) if realtime else None
         self._queues: WeakValueDictionary[str, Shared] = WeakValueDictionary()
         self._closed = False
 

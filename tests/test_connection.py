@@ -6,6 +6,7 @@ import pytest
 import redis
 import trustme
 from aiorsmq import AsyncRSMQ, InvalidParameterValue
+from aiorsmq._wire import TransportWire
 from redis.asyncio import Redis
 
 from support import Proxy, free_port, wait_until
@@ -78,7 +79,7 @@ async def test_tls(server, tmp_path):
         url = f"rediss://localhost:{port}"
         async with AsyncRSMQ.from_url(url, ssl_ca_certs=f"{tmp_path}/ca.pem") as rsmq:
             await round_trip(rsmq)
-            assert type(rsmq._connections.current()).__name__ == "TransportPipeline"
+            assert isinstance(rsmq._connections.current()._wire, TransportWire)
 
 
 async def test_enough_rights(server):

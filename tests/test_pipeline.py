@@ -10,8 +10,9 @@ from functools import partial
 import pytest
 import redis
 from aiorsmq import _pipeline
-from aiorsmq._pipeline import StreamPipeline, TransportPipeline, seize
+from aiorsmq._pipeline import Pipeline
 from aiorsmq._tasks import Tasks, resolve
+from aiorsmq._wire import StreamWire, TransportWire, seize
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -27,8 +28,9 @@ async def pipeline(server, request):
     await connection.connect()
     connection.socket_timeout = None
     tasks = Tasks()
-    pipeline = seize(connection, tasks) if "transport" in request.param else StreamPipeline(connection, tasks)
-    assert isinstance(pipeline, TransportPipeline) == ("transport" in request.param)
+    wire = seize(connection, tasks) if "transport" in request.param else StreamWire(connection, tasks, pushes=False)
+    assert isinstance(wire, TransportWire) == ("transport" in request.param)
+    pipeline = Pipeline(wire)
     yield pipeline
     await pipeline.aclose()
     await tasks.finish(5)
@@ -113,9 +115,10 @@ async def test_falls_back(server, caplog):
             return getattr(connection, name)
 
     with caplog.at_level(logging.WARNING):
-        pipeline = seize(Other(), tasks)
-    assert isinstance(pipeline, StreamPipeline)
+        wire = seize(Other(), tasks)
+    assert isinstance(wire, StreamWire)
     assert "slower" in caplog.text
+    pipeline = Pipeline(wire)
     assert await call(pipeline, "ECHO", "x") == b"x"
     await pipeline.aclose()
     await tasks.finish(5)

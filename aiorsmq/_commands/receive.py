@@ -56,5 +56,5 @@ def _claim(keys: Keys, reply: Reply) -> Claim:
     return Claim(records, float(next_ms) if next_ms else None)
 
 
-def _fives(flat: list[Any]) -> Iterator[tuple[Any, ...]]:
+def _fives(flat: list[Any]) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
     return zip(*[iter(flat)] * 5, strict=True)

@@ -6,10 +6,10 @@ from functools import partial
 from typing import NamedTuple
 
 from .._batch import Answered, Batch
-from .._pipeline import Argument
 from .._protocol import Keys
 from .._scripts import Call, Reply, Scripts
 from .._tasks import Tasks, resolve
+from .._wire import Argument
 from ..errors import MessageTooLong
 
 

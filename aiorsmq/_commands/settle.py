@@ -5,10 +5,10 @@ from functools import partial
 from typing import Any
 
 from .._batch import Answered, Batch
-from .._pipeline import Argument
 from .._protocol import Keys
 from .._scripts import Call, Scripts
 from .._tasks import Tasks
+from .._wire import Argument
 from ..models import Record
 
 
