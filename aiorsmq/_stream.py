@@ -7,6 +7,7 @@ handed back to its old place in the queue.
 
 import asyncio
 import logging
+import time
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -186,7 +187,7 @@ class Claims:
         return self._more_are_visible() and self._claiming.next_call(len(self._line)) > 0
 
     def _seconds_to_wait(self) -> float:
-        poll = self._claimed_at + self._poll_interval - anyio.current_time()
+        poll = self._claimed_at + self._poll_interval - time.monotonic()
         if self._next_ms is None:
             return poll
         return min(poll, (self._next_ms + 1 - self._scripts.clock.now_ms()) / 1000)
@@ -211,7 +212,7 @@ class Claims:
         if isinstance(claim, Exception):
             self._fail(asked, claim)
         else:
-            self._claimed_at, self._next_ms, self._outage = anyio.current_time(), claim.next_ms, None
+            self._claimed_at, self._next_ms, self._outage = time.monotonic(), claim.next_ms, None
             self._distribute(claim.records, asked)
         self._plan()
 

@@ -2,12 +2,11 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from functools import partial
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
-
-import anyio
 
 from ._commands import admin
 from ._commands.receive import peek, pop, receive
@@ -270,7 +269,7 @@ class Queue(Generic[T]):
 
     async def _take(self, claims: Claims, limit: int, wait: Seconds, *, popped: bool) -> list[Message[T]]:
         left = check_seconds("wait", wait)
-        until = anyio.current_time() + left if left else 0
+        until = time.monotonic() + left if left else 0
         met: set[bytes] = set()
         while True:
             records = await claims.take(limit, left)
@@ -279,7 +278,7 @@ class Queue(Generic[T]):
             if messages or ids <= met:  # none; or with vt=0 the same again, which the codec cannot decode
                 return messages
             met |= ids
-            left = until - anyio.current_time() if left else 0
+            left = until - time.monotonic() if left else 0
 
     def _read(self, record: Record, *, popped: bool = False) -> Message[T] | None:
         settler = self._shared.settler
