@@ -12,7 +12,7 @@ import anyio
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, TimeoutError
+from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, TimeoutError
 
 from ._pipeline import Pipeline
 from ._tasks import Tasks
@@ -68,13 +68,13 @@ class Connections:
             return pipeline
         if self._closed:
             raise ClientClosed
-        if self._opening is None:
+        if self._opening is None or self._opening.done():
             self._opening = self._tasks.start(self._open_pipeline())
         return await asyncio.shield(self._opening)
 
     async def _open_pipeline(self) -> Pipeline:
         try:
-            await self.drop()
+            await self.drop(self._pipeline)
             self._pipeline = Pipeline(await self.open())
         except (RedisError, OSError) as error:
             self.failure = error
@@ -98,14 +98,19 @@ class Connections:
             await connection.disconnect(nowait=True)
             if type(error) is asyncio.TimeoutError:
                 raise TimeoutError("Timeout connecting to server") from None
+            if isinstance(error.__cause__, AuthenticationError | AuthorizationError):
+                raise error.__cause__ from None  # redis-py 8.1 wraps a wrong password, which waiting does not mend
             raise
         connection.socket_timeout = None  # it would abort the wait for a reply that nobody asked for yet
         return seize(connection, self._tasks, pushes=pushes)
 
-    async def drop(self) -> None:
-        """Give the pipeline up, as after a failover that left it at a replica; the next call opens another."""
-        pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None:
+    async def drop(self, pipeline: Pipeline | None) -> None:
+        """Give a pipeline up, as after a failover that left it at a replica; the next call opens another.
+
+        One that is not the current one has been given up already; those who call on the current one are not disturbed.
+        """
+        if pipeline is not None and pipeline is self._pipeline:
+            self._pipeline = None
             await pipeline.aclose()
 
     async def aclose(self) -> None:
@@ -113,4 +118,4 @@ class Connections:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])
-        await self.drop()
+        await self.drop(self._pipeline)

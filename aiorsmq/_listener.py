@@ -55,6 +55,10 @@ class Listener:
         self._stirred = asyncio.Event()
         """Set when the task has something to do: to subscribe, or to deal with the failure."""
         self._failure: Exception | None = None
+        self._confirmed = False
+        """Whether the server has confirmed a subscription on this connection."""
+        self._silent = False
+        """Whether the log says that nobody listens."""
         self._heard_at = 0.0
         self._refused = False
         self._closed = False
@@ -83,14 +87,11 @@ class Listener:
             await asyncio.wait([self._task])
 
     async def _listen(self) -> None:
-        pauses, silent = backoff(), False
+        pauses = backoff()
         while self._flags:
             try:
                 wire = await self._open_wire()
                 try:
-                    if silent:
-                        _logger.info("listening again")
-                    pauses, silent = backoff(), False
                     await self._serve(wire)
                 finally:
                     with anyio.CancelScope(shield=True):
@@ -100,17 +101,19 @@ class Listener:
                 self._refused = True
                 self._flags.clear()
             except (RedisError, OSError) as error:
-                if not silent:
+                if self._confirmed:
+                    pauses, self._confirmed = backoff(), False
+                if not self._silent:
                     _logger.warning("not listening, polling until it is mended: %s", error)
-                silent = True
+                self._silent = True
                 await asyncio.sleep(next(pauses))
 
     async def _serve(self, wire: Wire) -> None:
         """Use one connection until it fails, or until nobody waits for any channel."""
-        now = anyio.current_time
+        now = self._tasks.loop().time
         wire.attach(self._take_in, self._fail)
         subscribed: set[bytes] = set()
-        self._failure, self._heard_at = None, now()
+        self._failure, self._heard_at, self._confirmed = None, now(), False
         ping_at, pinged_at = now() + PING_INTERVAL, None
         while self._flags:
             self._stirred.clear()
@@ -135,15 +138,23 @@ class Listener:
 
     def _take_in(self, reply: Any) -> None:
         """Announcements and confirmations are news alike: what came before a confirmation was not announced to us."""
-        self._heard_at = anyio.current_time()
+        self._heard_at = self._tasks.loop().time()  # anyio's clock may refuse where there is no task
         match reply:
-            case [b"message" | b"subscribe", bytes(channel), _]:
+            case [b"message" | b"subscribe" as what, bytes(channel), _]:
+                if what == b"subscribe":
+                    self._confirm()
                 for flag in self._flags.get(channel, ()):
                     flag.set()
             case Exception():
                 self._fail(reply)
             case _:  # the reply to PING or UNSUBSCRIBE
                 pass
+
+    def _confirm(self) -> None:
+        self._confirmed = True
+        if self._silent:
+            _logger.info("listening again")
+        self._silent = False
 
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error

@@ -125,16 +125,21 @@ class Clock:
     """The server's clock, as far as its replies have told, and the ids that are made from it.
 
     Until the first reply this machine's clock stands in for it. What a reply says is already old when it is read, so
-    the estimate is late by the way back, never early (but for the drift of two clocks between two replies).
+    the estimate is late by the way back, never early (but for the drift of two clocks between two replies). One that is
+    read much later, because the event loop was blocked, does not make it later: it is kept as long as it is possible.
     """
 
     def __init__(self) -> None:
         self._ahead_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+        self._learned = False
         self._last_us = 0
 
-    def learn(self, seconds: bytes, microseconds: bytes) -> None:
-        """Take in the reply to TIME."""
-        self._ahead_us = int(seconds) * 1_000_000 + int(microseconds) - time.monotonic_ns() // 1000
+    def learn(self, seconds: bytes, microseconds: bytes, asked: float) -> None:
+        """Take in the reply to TIME, which was asked for at that moment of the monotonic clock."""
+        server_us = int(seconds) * 1_000_000 + int(microseconds)
+        at_least, at_most = server_us - time.monotonic_ns() // 1000, server_us - asked * 1_000_000
+        if not (self._learned and at_least <= self._ahead_us <= at_most):
+            self._ahead_us, self._learned = at_least, True
 
     def now_us(self) -> int:
         return time.monotonic_ns() // 1000 + self._ahead_us

@@ -102,12 +102,12 @@ class Scripts:
 
         def first_reply(reply: Any) -> None:
             if isinstance(reply, Exception):
-                self._tasks.start(self._persist(call, started, reply, answered))
+                self._tasks.start(self._persist(call, started, reply, pipeline, answered))
             else:
-                self._answer(reply, answered)
+                self._answer(reply, started, answered)
 
         if pipeline is None:
-            self._tasks.start(self._persist(call, started, None, answered))
+            self._tasks.start(self._persist(call, started, None, None, answered))
         else:
             pipeline.call(first_reply, "EVALSHA", _load(call.script).sha1, len(call.keys), *call.keys, *call.args)
         self._under_way += 1
@@ -131,22 +131,24 @@ class Scripts:
             else:
                 await anyio.lowlevel.checkpoint()
 
-    def _answer(self, outcome: Any, answered: Answered) -> None:
+    def _answer(self, outcome: Any, started: float, answered: Answered) -> None:
         self._under_way -= 1
         if not self._under_way:
             self._quiet.set()
         if not isinstance(outcome, Exception):
-            self.clock.learn(outcome[0], outcome[1])
+            self.clock.learn(outcome[0], outcome[1], started)
             del outcome[:2]
         answered(outcome)
         self._tasks.plan_due()
 
-    async def _persist(self, call: Call, started: float, error: Exception | None, answered: Answered) -> None:
+    async def _persist(
+        self, call: Call, started: float, error: Exception | None, pipeline: Pipeline | None, answered: Answered
+    ) -> None:
         outcome: Any = ClientClosed()  # stands if this task is cancelled
         errors = [] if error is None else [error]
         try:
             async with asyncio.timeout_at(started + self._deadline):
-                outcome = await self._retry(call, errors)
+                outcome = await self._retry(call, errors, pipeline)
         except asyncio.TimeoutError:
             late = f"{call.script} of queue {call.qname!r} did not succeed within {self._deadline:g} seconds"
             known = [error for error in errors if not isinstance(error, NoScriptError)]
@@ -154,16 +156,16 @@ class Scripts:
         except Exception as refused:  # noqa: BLE001 - whatever it is, it is the caller's to handle
             outcome = refused
         finally:
-            self._answer(outcome, answered)
+            self._answer(outcome, started, answered)
 
-    async def _retry(self, call: Call, errors: list[Exception]) -> Reply:
-        """Try until there is a reply, or an error that is not to be retried. `errors` has those met so far.
+    async def _retry(self, call: Call, errors: list[Exception], pipeline: Pipeline | None) -> Reply:
+        """Try until there is a reply, or an error that is not to be retried. `errors`: those met so far, on `pipeline`.
 
         By EVAL: the server may have been restarted, and have forgotten the script.
         """
         args, pauses = call.args, backoff()
         if errors:
-            args = await self._learn_from(errors[0], call, args)
+            args = await self._learn_from(errors[0], call, args, pipeline)
         while True:
             try:
                 pipeline = await self._connections.pipeline()
@@ -176,7 +178,7 @@ class Scripts:
                     return await self._evaluate(pipeline, call, args)
                 except RedisError as error:
                     errors.append(error)
-                    args = await self._learn_from(error, call, args)
+                    args = await self._learn_from(error, call, args, pipeline)
             await asyncio.sleep(next(pauses))
 
     async def _evaluate(self, pipeline: Pipeline, call: Call, args: Sequence[Argument]) -> Reply:
@@ -185,7 +187,9 @@ class Scripts:
         pipeline.call(partial(resolve, reply), "EVAL", script.source, len(call.keys), *call.keys, *args)
         return await reply
 
-    async def _learn_from(self, error: Exception, call: Call, args: Sequence[Argument]) -> Sequence[Argument]:
+    async def _learn_from(
+        self, error: Exception, call: Call, args: Sequence[Argument], pipeline: Pipeline | None
+    ) -> Sequence[Argument]:
         """Raise the error if it is not to be retried; else return the arguments to try again with."""
         if "QUEUE_DOES_NOT_EXIST" in str(error):
             raise QueueDoesNotExist(call.qname) from None
@@ -196,7 +200,7 @@ class Scripts:
         if not isinstance(error, NoScriptError) and not _is_not_yet(error):
             raise error
         if _is_replica(error):
-            await self._connections.drop()
+            await self._connections.drop(pipeline)
         return args
 
     def failure(self) -> Exception | None:

@@ -62,6 +62,7 @@ class Claims:
         self,
         fetch: Callable[[int, Callable[[Claim | Exception], None]], None],
         hand_back: Callable[[Sequence[Record]], Awaitable[None]],
+        leases: bool,
         channel: str,
         listener: Listener | None,
         scripts: Scripts,
@@ -70,6 +71,7 @@ class Claims:
     ) -> None:
         self._fetch = fetch
         self._hand_back = hand_back
+        self._leases = leases
         self._flag = Flag(channel, self._plan)
         self._listener = listener
         self._scripts = scripts
@@ -86,12 +88,12 @@ class Claims:
 
     async def take(self, limit: int, wait: float) -> list[Record]:
         """Claim up to `limit` messages; if there is none, wait up to `wait` seconds for the first, and for no other."""
-        records = await self._fill(self.ask(limit, patient=False))
-        if records or not wait:
-            return records
-        slots = self.ask(limit, patient=True)
+        if not wait:
+            return await self._fill(self.ask(limit, patient=False))
         with anyio.move_on_after(wait):
-            return await self._fill(slots)
+            if records := await self._fill(self.ask(limit, patient=False)):
+                return records
+            return await self._fill(self.ask(limit, patient=True))
         if (outage := self._outage or self._scripts.failure()) is not None:
             raise outage
         return []
@@ -127,8 +129,7 @@ class Claims:
 
     def ask(self, count: int, *, patient: bool) -> list[Slot]:
         """Put slots at the end of the line: patient ones, or such as are done when there is no message now."""
-        loop = self._tasks.admit()
-        slots = [Slot(loop=loop) for _ in range(count)]
+        slots = [Slot(loop=self._tasks.admit()) for _ in range(count)]
         self._line.extend(slots)
         if not patient:
             self._flag.is_set = True
@@ -143,9 +144,13 @@ class Claims:
         for slot in slots:
             if slot.cancel():
                 self._plan()  # perhaps there is nobody left to wait for
-            elif record := slot.take():
+            elif (record := slot.take()) and not self.is_over(record):
                 held.append(record)
         self._give(held)
+
+    def is_over(self, record: Record) -> bool:
+        """Whether the lease of a message has ended; a popped one has none."""
+        return self._leases and float(record.visible) <= self._scripts.clock.now_ms()
 
     def open_stream(self, stream: "Messages[Any]") -> None:
         self._streams.add(stream)
@@ -298,6 +303,8 @@ class Messages(Generic[T]):
                 wanted = 1 + self._prefetch - len(self._ahead)
                 self._ahead.extend(self._claims.ask(wanted, patient=True))
             slot = self._ahead.popleft()
+            if slot.record is not None and self._claims.is_over(slot.record):
+                continue  # its lease has ended while it waited here: others may have received it
             self._awaited.add(slot)
             try:
                 await slot
@@ -306,6 +313,10 @@ class Messages(Generic[T]):
                 raise
             except ClientClosed:
                 break
+            except Exception:
+                self._claims.withdraw(self._ahead)  # they have met the same
+                self._ahead.clear()
+                raise
             finally:
                 self._awaited.discard(slot)
             record = slot.take()

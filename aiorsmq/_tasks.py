@@ -45,8 +45,6 @@ class Tasks:
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop, which is this one; else WrongEventLoop is raised."""
-        if self._loop is not None and self._due_is_planned:
-            return self._loop  # checked earlier in this turn: on Python 3.11 the check is a system call
         here = asyncio.get_running_loop()
         if self._loop is not here:
             if self._loop is None:

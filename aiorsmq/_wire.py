@@ -34,6 +34,8 @@ pack = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)  # py
 # redis-py raises these when they come as the reply to a command, although they are ConnectionErrors by class.
 _REPLIES = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
 
+_PUSH = cast(type, getattr(hiredis, "PushNotification", ()))  # RESP3's; hiredis 3.0 and 3.1 have no class for it
+
 _logger = logging.getLogger(__name__)
 
 
@@ -92,7 +94,7 @@ class TransportWire(Wire, asyncio.Protocol):
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
-                if self._pushes or not isinstance(reply, hiredis.PushNotification):
+                if self._pushes or not isinstance(reply, _PUSH):
                     self._received(reply)
         except InvalidResponse as error:
             self._lost(error)

@@ -1,5 +1,6 @@
 """AsyncRSMQ: the connection to one server, and RSMQ's own methods. Start here."""
 
+import asyncio
 import warnings
 from functools import partial
 from types import TracebackType
@@ -82,7 +83,7 @@ class AsyncRSMQ:
         self._scripts = Scripts(self._connections, self._work)
         self._listener = Listener(partial(self._connections.open, pushes=True), self._upkeep) if realtime else None
         self._queues: WeakValueDictionary[str, Shared] = WeakValueDictionary()
-        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
 
     @classmethod
     def from_url(
@@ -203,28 +204,32 @@ class AsyncRSMQ:
         """Close the client; it cannot be used again.
 
         Ends every stream, hands back what was claimed and not handed out, lets calls that are under way finish (for
-        5 seconds at the most), and leaves no task, connection or embedded server behind. It is not cut short by
-        cancelling. A client that was given stays open. Raises WrongEventLoop in another event loop than its own.
+        5 seconds at the most), and leaves no task, connection or embedded server behind. A message that is still being
+        handled can no longer be settled: its lease ends by itself. Cancelling stops the waiting, not the closing. A
+        client that was given stays open. Raises WrongEventLoop in another event loop than its own.
         """
-        if self._closed:
-            return
-        if self._upkeep.used:
-            self._upkeep.loop()
-        self._closed = self._work.closing = True
-        with anyio.CancelScope(shield=True):
-            for shared in list(self._queues.values()):
-                shared.close()
-            if self._listener is not None:
-                await self._listener.aclose()
-            with anyio.move_on_after(CLOSE_TIMEOUT):
-                await self._scripts.quiet()
-            await self._work.finish(CLOSE_TIMEOUT)
-            await self._connections.aclose()
-            await self._upkeep.finish(CLOSE_TIMEOUT)
-            if self._own_client is not None:
-                await self._own_client.aclose()
-            if self._server is not None:
-                await self._server.stop()
+        if self._closing is None:
+            if self._upkeep.used:
+                self._upkeep.loop()
+            self._work.closing = True
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        if not self._closing.done():
+            await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        for shared in list(self._queues.values()):
+            shared.close()
+        if self._listener is not None:
+            await self._listener.aclose()
+        with anyio.move_on_after(CLOSE_TIMEOUT):
+            await self._scripts.quiet()
+        await self._work.finish(CLOSE_TIMEOUT)
+        await self._connections.aclose()
+        await self._upkeep.finish(CLOSE_TIMEOUT)
+        if self._own_client is not None:
+            await self._own_client.aclose()
+        if self._server is not None:
+            await self._server.stop()
 
     async def __aenter__(self) -> "AsyncRSMQ":
         return self
@@ -235,11 +240,11 @@ class AsyncRSMQ:
         await self.aclose()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True) and self._upkeep.used:
+        if getattr(self, "_closing", self) is None and self._upkeep.used:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:
-        state = " closed" if self._closed else ""
+        state = "" if self._closing is None else " closed"
         return f"<AsyncRSMQ {self._ns!r} at {self._connections.address}{state}>"
 
     def _named(self, qname: str | None) -> Queue[str]:

@@ -1,14 +1,20 @@
 """What the library hands out: messages and the attributes of queues."""
 
+import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from redis.exceptions import RedisError
+
 from ._protocol import Seconds, id_time, milliseconds
+from .errors import RedisSMQException
 
 T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
 
 _LATEST_MS = 253_402_300_799_000  # the last second that a datetime can say; scores can be anything
 
@@ -142,8 +148,11 @@ class Message(Generic[T]):
     ) -> None:
         if exc_type is None:
             await self.delete()
-        else:
+            return
+        try:
             await self.release()
+        except (RedisError, RedisSMQException, OSError) as error:  # the block's own exception is what matters
+            _logger.warning("could not release message %s, its lease will end: %s", self.id, error)
 
     def __repr__(self) -> str:
         return f"<Message {self.id} from {self.queue!r}, received {self.receive_count}x, {len(self.raw)} bytes>"

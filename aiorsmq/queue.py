@@ -71,8 +71,9 @@ class Shared:
             fetch, hand_back = partial(pop, self.scripts, self.keys), self.settler.restore
         else:
             fetch, hand_back = partial(receive, self.scripts, self.keys, how), self.settler.hand_back
+        leases = not isinstance(how, str)
         claims = Claims(
-            fetch, hand_back, self.keys.channel, self._listener, self.scripts, self._poll_interval, self.tasks
+            fetch, hand_back, leases, self.keys.channel, self._listener, self.scripts, self._poll_interval, self.tasks
         )
         self._claims[how] = claims
         return claims
@@ -244,7 +245,9 @@ class Queue(Generic[T]):
     async def purge(self) -> int:
         """Delete the messages that are in the queue now, hidden ones included; return how many.
 
-        In steps that each occupy the server for about a millisecond. Cancelling leaves the rest where it is.
+        In steps that each occupy the server for about a millisecond. Cancelling leaves the rest where it is; so does a
+        step whose reply is lost, with redis-py's ConnectionError or TimeoutError: repeated, it might delete what was
+        sent since.
         """
         return await admin.purge(self._shared.scripts, self._shared.keys)
 
@@ -284,7 +287,7 @@ class Queue(Generic[T]):
         settler = self._shared.settler
         try:
             body = self._codec.decode(record.raw)
-        except ValueError as error:
+        except Exception as error:  # noqa: BLE001 - whatever a user's codec raises, the other messages must arrive
             _logger.warning(
                 "left message %s in queue %r: %s cannot decode it (%s)",
                 record.id.decode(errors="replace"),

@@ -59,11 +59,11 @@ async def set_queue_attributes(
 
 async def purge(scripts: Scripts, keys: Keys) -> int:
     """Delete as many messages as there are at the first step, first those that are due first."""
-    deleted, left = await scripts.run(Call("purge", keys.qname, keys.both, (PURGE_STEP,)))
+    deleted, left = await scripts.run(Call("purge", keys.qname, keys.both, (PURGE_STEP,), retry_unknown=False))
     total, of = deleted, deleted + left
     while deleted and total < of:
         step = min(PURGE_STEP, of - total)
-        deleted, _ = await scripts.run(Call("purge", keys.qname, keys.both, (step,)))
+        deleted, _ = await scripts.run(Call("purge", keys.qname, keys.both, (step,), retry_unknown=False))
         total += deleted
     return total
 

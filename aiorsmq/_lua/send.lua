@@ -15,12 +15,11 @@ if first and (age < -100000 or age > 1000000) then
 end
 
 local reply = {time[1], time[2], 'stored', text(maxsize)}
+local stored = false -- by the earlier attempt, in one step: what is missing now has been received and deleted
 local places, bodies, usual, n, argv = {}, {}, text(now + delay * 1000), 0, ARGV -- locals are faster
 for i = 5, #argv, 3 do
   local id, later, body = argv[i], argv[i + 1], argv[i + 2]
-  if not first and redis.call('HEXISTS', KEYS[2], id) == 1 then
-    return reply -- the earlier attempt did it, in one step: what is missing now has been received and deleted
-  end
+  stored = stored or not first and redis.call('HEXISTS', KEYS[2], id) == 1
   if maxsize >= 0 and #body > maxsize then
     reply[#reply + 1] = (i - 5) / 3
   else
@@ -29,7 +28,7 @@ for i = 5, #argv, 3 do
     n = n + 2
   end
 end
-if n == 0 or (ARGV[2] == 'all' and #reply > 4) then
+if stored or n == 0 or (ARGV[2] == 'all' and #reply > 4) then
   return reply
 end
 
