@@ -2,7 +2,7 @@
 
 import asyncio
 
-from aiorsmq import InvalidParameterValue, MessageTooLong, QueueDoesNotExist
+from aiorsmq import AsyncRSMQ, InvalidParameterValue, MessageTooLong, QueueDoesNotExist
 
 
 async def test_a_send_is_one_script_call(server, queue):
@@ -80,3 +80,14 @@ async def test_invalid_before_it_joins(server, queue):
     results = await asyncio.gather(queue.send("a"), queue.send(1), queue.send("c"), return_exceptions=True)
     assert isinstance(results[1], InvalidParameterValue)
     assert [message.body for message in await queue.peek()] == ["a", "c"]
+
+
+async def test_too_long_in_a_repeated_send(server, proxy):
+    """A send whose reply was lost says again which messages were too long."""
+    async with AsyncRSMQ.from_url(proxy.url) as other:
+        queue = other.queue("jobs")
+        await queue.create(maxsize=1024)
+        proxy.cut_after_execution = 1
+        short, long = await asyncio.gather(queue.send("short"), queue.send("x" * 2000), return_exceptions=True)
+        assert isinstance(long, MessageTooLong)
+        assert [message.id for message in await queue.peek()] == [short]

@@ -189,3 +189,27 @@ async def test_handles_leave_nothing(rsmq):
         rsmq.queue(f"q{n}")
     gc.collect()
     assert len(rsmq._queues) == 0
+
+
+async def test_closing_goes_on_when_its_caller_stops_waiting(server):
+    """`aclose()` that is cancelled leaves nothing behind, and a second one waits for the first."""
+    rsmq = AsyncRSMQ.from_url(server.url)
+    await rsmq.list_queues()
+    closing = asyncio.ensure_future(rsmq.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    await rsmq.aclose()
+    await wait_until(lambda: server.clients() == 0)
+
+
+async def test_a_blocks_own_exception(server):
+    """`async with message` raises what the block raised, also if the message cannot be released."""
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        await rsmq.queue("jobs").create()
+        await rsmq.queue("jobs").send("x")
+        message = await rsmq.queue("jobs").receive()
+        await rsmq.queue("jobs").delete()
+        with pytest.raises(KeyError):
+            async with message:
+                raise KeyError

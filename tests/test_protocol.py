@@ -26,9 +26,19 @@ def test_ascending():
 def test_server_time():
     """They carry the server's time once a reply has told it, whatever this machine's clock says."""
     clock = Clock()
-    clock.learn(b"1000000000", b"500000")
+    clock.learn(b"1000000000", b"500000", time.monotonic())
     clock.restart()
     assert 0 <= clock.now_us() - 1_000_000_000_500_000 < 1_000_000
+
+
+def test_a_reply_that_is_read_late():
+    """It does not set the clock back, as long as it may have been on its way for so long; a later question does."""
+    clock = Clock()
+    clock.learn(b"1000000000", b"0", time.monotonic())
+    clock.learn(b"999999998", b"0", time.monotonic() - 3)
+    assert 0 <= clock.now_us() - 1_000_000_000_000_000 < 1_000_000
+    clock.learn(b"999999998", b"0", time.monotonic() - 1)
+    assert 0 <= clock.now_us() - 999_999_998_000_000 < 1_000_000
 
 
 def test_id_time():

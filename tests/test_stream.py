@@ -451,3 +451,48 @@ class TestLongPolls:
         with pytest.raises(asyncio.CancelledError):
             await asking
         await nothing_is_hidden(server, 100)
+
+
+async def test_an_error_is_met_once(queue, rsmq):
+    """What is claimed ahead meets the same error; after it was raised the iterator goes on."""
+    stream = rsmq.queue("later").messages(prefetch=4)
+    with pytest.raises(QueueDoesNotExist):
+        await anext(stream)
+    await rsmq.queue("later").create()
+    await rsmq.queue("later").send("hello")
+    assert (await anext(stream)).body == "hello"
+    await stream.aclose()
+
+
+async def test_a_lease_that_ended_while_it_was_claimed_ahead(server, queue):
+    """Others may have received and deleted it by then: it is handed to nobody."""
+    await queue.set_attributes(vt=1)
+    await queue.send_many(["a", "b", "c"])
+    holding = queue.messages(prefetch=2)
+    assert (await anext(holding)).body == "a"
+    others = queue.messages()
+    for _ in "abc":
+        assert await (await anext(others)).delete()
+    waiting = asyncio.ensure_future(anext(others))
+    await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1] == 1)
+    await holding.aclose()
+    await queue.send("d")
+    assert (await waiting).body == "d"
+    await others.aclose()
+
+
+async def test_any_exception_of_a_codec(queue, rsmq):
+    """Whatever decoding raises, the healthy messages arrive."""
+
+    class Picky:
+        def encode(self, value):
+            return value.encode()
+
+        def decode(self, data):
+            if data == b"bad":
+                raise KeyError(data)
+            return data.decode()
+
+    await queue.send_many(["bad", "good"])
+    message = await rsmq.queue("jobs", codec=Picky()).receive()
+    assert message.body == "good"
