@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from aiorsmq import AsyncRSMQ, Message, Queue
-from shared import BODY, TASK, Countdown, main, measure, pace, share
+from shared import BODY, TASK, Countdown, is_to_fill, main, measure, pace, share, stamp
 
 
 async def contend() -> None:
@@ -12,8 +12,8 @@ async def contend() -> None:
 
         async def prepare(qname: str, messages: int) -> None:
             await rsmq.queue(qname).create(vt=3600, exist_ok=True)
-            if TASK.what in {"receive", "consume", "jobs"}:
-                await asyncio.gather(*(rsmq.queue(qname).send(BODY) for _ in range(messages)))
+            if is_to_fill(qname):
+                await asyncio.gather(*(rsmq.queue(qname).send(stamp()) for _ in range(messages)))
 
         async def work(qname: str, messages: int) -> dict | None:
             return await WORK[TASK.what](rsmq.queue(qname), messages)
@@ -82,6 +82,7 @@ WORK = {
     "send_many": send_many,
     "receive": receive,
     "consume": consume,
+    "drain": consume,
     "await": consume,
     "jobs": jobs,
 }

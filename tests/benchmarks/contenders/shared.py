@@ -80,7 +80,17 @@ async def pace(messages: int, send: Callable[[str], Awaitable[object]]) -> None:
     for _ in range(messages):
         due += 1 / 200
         await asyncio.sleep(due - time.monotonic())
-        await send(str(time.monotonic_ns()).ljust(len(BODY)))
+        await send(stamp())
+
+
+def stamp() -> str:
+    """A body that tells the time."""
+    return str(time.monotonic_ns()).ljust(len(BODY))
+
+
+def is_to_fill(qname: str) -> bool:
+    """Whether the messages are in the queue before the work; else another process sends them meanwhile, or none."""
+    return TASK.what in {"receive", "consume", "jobs"} or (TASK.what in {"drain", "await"} and qname == "warm-up")
 
 
 class Countdown:
