@@ -1,55 +1,84 @@
-"""Messages a second, this library beside Node rsmq, on one server in alternating runs: `nox -s benchmarks`.
+"""Measures this library beside others, as RESULTS.md and the README's performance section say: `nox -s benchmarks`.
 
-Each measurement is a process of its own on an empty server; the contenders take turns; the medians of all rounds are
-printed, and the median, smallest and largest of the rounds' ratios. Machines differ: read the ratios.
+One server; each contender is a process of its own on the emptied server. The contenders take turns, so that a round
+compares neighbours in time. Machines differ, and from hour to hour: read the ratios.
 """
 
+import argparse
+import json
 import os
 import platform
-import statistics
 import subprocess
-import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import anyio
-from aiorsmq import EmbeddedServer
-from redis import Redis
+import environments
+from figure import Figure
+from figures import FIGURES
+from server import Server, running_server
 
-HERE = Path(__file__).parent
-NODE_MODULES = HERE.parent / "interop" / "node_modules"
-CONTENDERS = {
-    "aiorsmq": [sys.executable, str(HERE / "contender_aiorsmq.py")],
-    "Node rsmq": ["node", str(HERE / "contender_node_rsmq.js")],
-}
-CALLERS = {1: 4_000, 16: 32_000, 64: 64_000, 256: 64_000}
+RESULTS = Path(__file__).parent / "results.json"
 
 
-def measure(contender: str, server: EmbeddedServer, what: str, callers: int) -> float:
-    with Redis(unix_socket_path=server.socket) as redis:
-        redis.flushall()
-    where = server.url if contender == "aiorsmq" else server.socket
-    done = subprocess.run(
-        [*CONTENDERS[contender], where, what, str(callers), str(CALLERS[callers])],
-        env=os.environ | {"NODE_PATH": str(NODE_MODULES)},
-        stdout=subprocess.PIPE,
-        check=True,
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (5)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="FIGURE",
+        choices=[figure.name for figure in FIGURES],
+        help="measure these, and leave the others in results.json as they are: %(choices)s",
     )
-    return float(done.stdout)
+    parser.add_argument("--quick", action="store_true", help="one round, printed and not written")
+    args = parser.parse_args()
+    chosen = [figure for figure in FIGURES if not args.only or figure.name in args.only]
+    with running_server() as server:
+        if args.quick:
+            for figure in chosen:
+                measure(server, figure, 1)
+            return
+        results = {"machine": machine(server), "versions": environments.versions(), "rounds": args.rounds}
+        results["figures"] = json.loads(RESULTS.read_text())["figures"] if args.only else {}
+        for figure in chosen:
+            results["figures"][figure.name] = measure(server, figure, args.rounds)
+            RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    import report  # noqa: PLC0415 - what measures needs nothing that draws
+
+    report.main()
 
 
-async def main(rounds: int) -> None:
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {rounds} rounds\n")
-    print("| messages a second | callers | aiorsmq | Node rsmq | ratio: median (smallest to largest) |")
-    print("|---|---|---|---|---|")
-    async with EmbeddedServer() as server:
-        for what, name in (("send", "send"), ("receive", "receive + delete")):
-            for callers in CALLERS:
-                pairs = [[measure(contender, server, what, callers) for contender in CONTENDERS] for _ in range(rounds)]
-                ours, theirs = (statistics.median(rates) for rates in zip(*pairs, strict=True))
-                ratios = sorted(a / b for a, b in pairs)
-                spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-                print(f"| {name} | {callers} | {ours:,.0f} | {theirs:,.0f} | {spread} |", flush=True)
+def machine(server: Server) -> dict[str, str | int | None]:
+    cpu = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+    return {
+        "cpu": cpu.partition(": ")[2],
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "node": subprocess.run(["node", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip(),
+        "server": server.version,
+        "kernel": platform.release(),
+        "date": str(datetime.now(UTC).date()),
+    }
+
+
+def measure(server: Server, figure: Figure, rounds: int) -> dict[str, Any]:
+    """What results.json has of a figure: at each index the values of one round."""
+    series: dict[str, Any] = {
+        contender: {str(x): {metric: [] for metric in figure.units} for x in points}
+        for contender, points in figure.points.items()
+    }
+    for x in dict.fromkeys(x for points in figure.points.values() for x in points):
+        for _ in range(min(rounds, figure.rounds or rounds)):
+            for contender in (contender for contender, points in figure.points.items() if x in points):
+                server.redis.flushall()
+                values = figure.measure(server, contender, x)
+                for metric in figure.units:
+                    series[contender][str(x)][metric].append(float(f"{values[metric]:.5g}"))
+                said = "  ".join(f"{metric} {values[metric]:,.4g} {unit}" for metric, unit in figure.units.items())
+                print(f"{figure.name}, {figure.x} {x}, {contender}: {said}", flush=True)
+    return {"title": figure.title, "x": figure.x, "units": dict(figure.units), "series": series}
 
 
 if __name__ == "__main__":
-    anyio.run(main, int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    main()

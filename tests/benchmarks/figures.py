@@ -1,0 +1,8 @@
+"""All figures, in the order in which they are measured and shown."""
+
+import growth
+import idle
+import latency
+import throughput
+
+FIGURES = [*throughput.FIGURES, *latency.FIGURES, *idle.FIGURES, *growth.FIGURES]
