@@ -1,7 +1,6 @@
 """What is said of the library's speed is what was measured."""
 
 import pytest
-
 import report
 from reach import Goal
 

@@ -9,7 +9,6 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.transforms import blended_transform_factory
-
 from results import Results, number, xs
 
 LINES = ("send", "receive", "waiting")
