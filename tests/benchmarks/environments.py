@@ -33,6 +33,7 @@ CONTENDERS = {
     "SAQ": Contender("saq_.py", ("saq==0.26.4", "redis==7.4.1", "hiredis==3.5.0")),
     "arq": Contender("arq_.py", ("arq==0.28.0", "redis==5.3.1", "hiredis==3.5.0")),
     "taskiq": Contender("taskiq_.py", ("taskiq==0.13.0", "taskiq-redis==1.2.4", "redis==8.1.0", "hiredis==3.5.0")),
+    "rsmq-worker": Contender("rsmq_worker.js", ("rsmq-worker",)),
     "ceiling": Contender("ceiling.py"),
 }
 

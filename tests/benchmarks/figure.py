@@ -18,3 +18,5 @@ class Figure(NamedTuple):
     """Server, contender, point -> metric -> value. The server is empty at the beginning."""
     units: Mapping[str, str]
     """Metric -> its unit."""
+    rounds: int | None = None
+    """At most so many, if it takes long."""
