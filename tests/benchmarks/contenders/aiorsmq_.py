@@ -4,11 +4,15 @@ import asyncio
 import sys
 
 from aiorsmq import AsyncRSMQ, Message, Queue
+from idle import idle
 from shared import BODY, TASK, Countdown, is_to_fill, main, measure, pace, share, stamp
 
 
 async def contend() -> None:
     async with AsyncRSMQ(port=TASK.port) as rsmq:
+        if TASK.what == "idle":
+            await idle(rsmq)
+            return
 
         async def prepare(qname: str, messages: int) -> None:
             await rsmq.queue(qname).create(vt=3600, exist_ok=True)

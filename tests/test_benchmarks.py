@@ -1,0 +1,46 @@
+"""What is said of the library's speed is what was measured."""
+
+import pytest
+import report
+from reach import Goal
+
+RESULTS = report.load()
+
+
+@pytest.mark.parametrize("path", report.texts(RESULTS), ids=lambda path: path.name)
+def test_generated(path):
+    """Nobody edits a figure by hand: the README and RESULTS.md say what report.py makes of results.json."""
+    assert path.read_text() == report.texts(RESULTS)[path]
+
+
+def results(**rates):
+    series = {who: {"1": {"rate": taken}} for who, taken in rates.items()}
+    return {"figures": {"send": {"series": series}}}
+
+
+def goal(**options):
+    return Goal("send", "others", "send/ours/1/rate", ("send/a/1/rate", "send/b/1/rate"), 2, 3, **options)
+
+
+def test_ratios_within_a_round():
+    """A ratio compares what was measured in the same round."""
+    assert goal().ratios(results(ours=[10, 60, 80], a=[2, 15, 40], b=[1, 1, 1])) == [2, 4, 5]
+
+
+def test_the_worst_counts():
+    """Beside several others, the one against which we do worst counts."""
+    assert goal().ratios(results(ours=[12], a=[2], b=[3])) == [4]
+    assert goal(lower_is_better=True).ratios(results(ours=[12], a=[2], b=[3])) == [6]
+
+
+def test_not_measured():
+    """A goal is not judged while one of the others is missing."""
+    assert goal().ratios(results(ours=[12], a=[2])) == []
+
+
+def test_reached():
+    """A goal is judged by its median as it is shown."""
+    assert goal().is_reached([1, 1.9951, 9], 2)
+    assert not goal().is_reached([1, 1.99, 9], 2)
+    assert goal(lower_is_better=True).is_reached([1, 2.0049, 9], 2)
+    assert not goal(lower_is_better=True).is_reached([1, 2.01, 9], 2)
