@@ -7,10 +7,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from redis.exceptions import RedisError
-
 from ._protocol import Seconds, id_time, milliseconds
-from .errors import RedisSMQException
 
 T = TypeVar("T")
 
@@ -151,7 +148,7 @@ class Message(Generic[T]):
             return
         try:
             await self.release()
-        except (RedisError, RedisSMQException, OSError) as error:  # the block's own exception is what matters
+        except Exception as error:  # noqa: BLE001 - the block's own exception is what matters
             _logger.warning("could not release message %s, its lease will end: %s", self.id, error)
 
     def __repr__(self) -> str:
