@@ -57,7 +57,7 @@ def servers(session: nox.Session) -> None:
 def interop(session: nox.Session) -> None:
     """One queue shared with the real Node rsmq and the real PyRSMQ; needs Node and npm."""
     _install(session, "test", "interop")
-    _npm_ci(session)
+    _npm_ci(session, "tests/interop")
     session.run("pytest", "tests/interop", *session.posargs)
 
 
@@ -65,17 +65,16 @@ def interop(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """The examples as programs, over HTTP and in a real browser; installs Debian's Chromium if there is none."""
     _install(session, "test", "examples")
-    if not shutil.which("chromium"):
-        session.run("apt-get", "update", "-q", external=True, silent=True)
-        session.run("apt-get", "install", "-q", "-y", "chromium", external=True, silent=True)
+    _apt_install(session, "chromium", "chromium")
     session.run("pytest", "tests/examples", *session.posargs)
 
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Messages a second beside Node rsmq's, in one alternating run; needs Node and npm. Argument: rounds."""
-    _install(session)
-    _npm_ci(session)
+    """The library beside nine others; needs Node and npm, installs redis-benchmark if it is missing."""
+    _install(session, "benchmarks")
+    _npm_ci(session, "tests/benchmarks")
+    _apt_install(session, "redis-benchmark", "redis-tools")
     session.run("python", "tests/benchmarks/run.py", *session.posargs)
 
 
@@ -110,8 +109,15 @@ def wheel(session: nox.Session) -> None:
     session.run("python", "-I", str(PROJECT / "tests" / "wheel.py"))
 
 
-def _npm_ci(session: nox.Session) -> None:
-    """Node's part of the tests, as locked."""
+def _npm_ci(session: nox.Session, folder: str) -> None:
+    """What Node's programs in a folder need, as locked."""
     if not shutil.which("npm"):
         session.error("this needs Node and npm")
-    session.run("npm", "ci", "--silent", "--no-audit", "--no-fund", "--prefix", "tests/interop", external=True)
+    session.run("npm", "ci", "--silent", "--no-audit", "--no-fund", "--prefix", folder, external=True)
+
+
+def _apt_install(session: nox.Session, program: str, package: str) -> None:
+    """Debian's package, if its program is not there."""
+    if not shutil.which(program):
+        session.run("apt-get", "update", "-q", external=True, silent=True)
+        session.run("apt-get", "install", "-q", "-y", package, external=True, silent=True)

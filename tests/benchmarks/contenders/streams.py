@@ -9,7 +9,7 @@ GROUP = "group"
 
 
 async def contend() -> None:
-    async with Redis(port=TASK.port, protocol=2) as redis:
+    async with Redis(port=TASK.port, protocol=2, max_connections=1000) as redis:
 
         async def prepare(stream: str, messages: int) -> None:
             if not await redis.exists(stream):
