@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from redis import Redis
 from rsmq import RedisSMQ
 from shared import BODY, TASK, WARM_UP, check_left, measured
 
@@ -20,7 +21,7 @@ def contend() -> None:
 
 
 def connect(qname: str, messages: int, threads: ThreadPoolExecutor) -> RedisSMQ:
-    rsmq = RedisSMQ(port=TASK.port, qname=qname)
+    rsmq = RedisSMQ(client=Redis(port=TASK.port, max_connections=1000), qname=qname)
     rsmq.createQueue().vt(3600).execute()
     if TASK.what == "receive":
         share(messages, lambda: send(rsmq), threads)
