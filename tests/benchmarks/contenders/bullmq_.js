@@ -13,7 +13,7 @@ const consume = async (name, jobs) => {
   const worker = new Worker(name, async (job) => handle(job.data), { connection, concurrency: task.callers });
   worker.on("completed", deleted);
   const said = await finished;
-  if (name === "warm-up") await worker.close();
+  if (name !== "benchmark") await worker.close();
   return said;
 };
 

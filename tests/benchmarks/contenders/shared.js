@@ -2,6 +2,7 @@
 const task = JSON.parse(process.argv[2]);
 const body = "x".repeat(100);
 const warmUp = Math.max(1, Math.floor(task.messages / 10 / task.callers)) * task.callers;
+const warmUpQueue = `warm-up-${task.what}`; // its consumers stay, and are not to meet what the producer warms up with
 
 setTimeout(() => { throw new Error("it hangs"); }, 120_000).unref();
 
@@ -25,7 +26,7 @@ const stamp = () => String(process.hrtime.bigint()).padEnd(body.length);
 
 // Whether the messages are in the queue before the work; else another process sends them meanwhile, or none.
 const isToFill = (qname) => ["receive", "jobs"].includes(task.what)
-  || (["drain", "await"].includes(task.what) && qname === "warm-up");
+  || (["drain", "await"].includes(task.what) && qname === warmUpQueue);
 
 // Until so many messages have been handled and deleted; and how long those took on their way that tell the time.
 const countdown = (messages) => {
@@ -47,8 +48,8 @@ const countdown = (messages) => {
 
 // Prepare and do the task, measured; before that do some of it in another queue. Then count what is left, and end.
 const measure = async (prepare, work, left) => {
-  await prepare("warm-up", warmUp);
-  await work("warm-up", warmUp);
+  await prepare(warmUpQueue, warmUp);
+  await work(warmUpQueue, warmUp);
   await prepare("benchmark", task.messages);
   console.log("ready");
   await new Promise((resolve) => process.stdin.once("data", resolve));

@@ -102,6 +102,10 @@ class Countdown:
         self._finished = asyncio.Event()
         self._ns: list[int] = []
 
+    @property
+    def goes_on(self) -> bool:
+        return self._left > 0
+
     def handle(self, body: str | bytes) -> None:
         if TASK.what == "await":
             self._ns.append(time.monotonic_ns() - int(body))

@@ -63,7 +63,7 @@ async def consume(redis: Redis, stream: str, messages: int) -> dict:
     countdown = Countdown(messages)
 
     async def consumer() -> None:
-        while True:
+        while countdown.goes_on:  # redis-py 8.1 loses a cancellation now and then
             for id, body in (await read(redis, stream, block=1000)).items():
                 countdown.handle(body)
                 await delete(redis, stream, id)
