@@ -125,7 +125,7 @@ class Claims:
         records = [record for slot in slots if (record := slot.take())]
         if len(records) < len(slots):
             self.withdraw(slots)
-        return records
+        return list({record.id: record for record in records}.values())  # with vt=0 one may come twice
 
     def ask(self, count: int, *, patient: bool) -> list[Slot]:
         """Put slots at the end of the line: patient ones, or such as are done when there is no message now."""
@@ -224,7 +224,7 @@ class Claims:
     def _distribute(self, records: list[Record], asked: list[Slot]) -> None:
         unmet: list[Slot] = []
         left = deque(records)
-        more = self._more_are_visible()
+        more = self._more_are_visible() and not (records and self.is_over(records[0]))  # with vt=0 these still are
         for slot in asked:
             if slot.done():
                 continue
