@@ -1,9 +1,11 @@
 """Group commit: calls that come while a script call is in flight go out together as the next one."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate, islice
 from typing import Final, Generic, TypeVar
 
 from ._tasks import Tasks, resolve
@@ -26,6 +28,8 @@ class InFlight:
         self._is_busy = is_busy
         self._calls = 0
         self._items = 0
+        self.enough: float = 1
+        """How many items must wait for another call to go out."""
 
     def next_call(self, waiting: int) -> int:
         """How many of the waiting items go out in the next script call; 0 if they are to gather.
@@ -34,17 +38,20 @@ class InFlight:
         server has nothing to do, not all go at once: it works on the first while the client packs the next, and the
         callers of the first go on while it works on the next. So client and server work at the same time.
         """
-        if self._calls and (self._calls == 2 or waiting < max(MIN_ITEMS, self._items)):
+        if waiting < self.enough:
             return 0
         return min(waiting if self._is_busy() else max(-(-waiting // 2), MIN_ITEMS), waiting, MAX_ITEMS)
 
     def begin(self, items: int) -> None:
-        self._calls += 1
-        self._items += items
+        self._count(1, items)
 
     def end(self, items: int) -> None:
-        self._calls -= 1
-        self._items -= items
+        self._count(-1, -items)
+
+    def _count(self, calls: int, items: int) -> None:
+        self._calls += calls
+        self._items += items
+        self.enough = (1, max(MIN_ITEMS, self._items), math.inf)[self._calls]
 
     def __bool__(self) -> bool:
         return self._calls > 0
@@ -56,7 +63,7 @@ class Batch(Generic[Item, Result]):
     Args:
         commit: runs one script call for some items, and answers with a result or an exception for each, in their order,
             or with one exception for all of them.
-        size: an item's length in bytes.
+        size: an item's length in bytes, if a script call is to be limited by that.
     """
 
     def __init__(
@@ -64,7 +71,7 @@ class Batch(Generic[Item, Result]):
         commit: "Callable[[list[Item], Answered[Result]], None]",
         tasks: Tasks,
         is_busy: Callable[[], bool],
-        size: Callable[[Item], int] = lambda _: 0,
+        size: Callable[[Item], int] | None = None,
     ) -> None:
         self._commit = commit
         self._tasks = tasks
@@ -81,25 +88,27 @@ class Batch(Generic[Item, Result]):
         return future
 
     def _plan_call(self) -> None:
-        if not self._call_is_due and self._in_flight.next_call(len(self._waiting)):
+        if not self._call_is_due and len(self._waiting) >= self._in_flight.enough:
             self._call_is_due = True
             self._tasks.soon(self._call)
 
     def _call(self) -> None:
         self._call_is_due = False
-        call: list[tuple[Item, asyncio.Future[Result]]] = []
-        room = MAX_BYTES
-        for _ in range(self._in_flight.next_call(len(self._waiting))):
-            room -= self._size(self._waiting[0][0])
-            if room < 0 and call:
-                break
-            call.append(self._waiting.popleft())
-        self._in_flight.begin(len(call))
+        items = self._that_fit(self._in_flight.next_call(len(self._waiting)))
+        call = [self._waiting.popleft() for _ in range(items)]
+        self._in_flight.begin(items)
         try:
             self._commit([item for item, _ in call], partial(self._answer, call))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers' to handle
             self._answer(call, error)
         self._plan_call()
+
+    def _that_fit(self, items: int) -> int:
+        """How many of so many waiting items fit into one script call: one at least."""
+        if self._size is not None and items:
+            sizes = accumulate(self._size(item) for item, _ in islice(self._waiting, items))
+            return max(1, sum(size <= MAX_BYTES for size in sizes))
+        return items
 
     def _answer(
         self, call: list[tuple[Item, "asyncio.Future[Result]"]], outcome: Sequence[Result | Exception] | Exception

@@ -83,6 +83,8 @@ def check_count(parameter: str, value: object, at_least: int = 1) -> int:
 
 
 def check_seconds(parameter: str, value: object) -> float:
+    if type(value) is int and 0 <= value <= _MAX_SECONDS:
+        return value
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if not isinstance(seconds, int | float) or isinstance(seconds, bool):
         raise InvalidParameterValue(parameter, value, f"must be seconds (int, float or timedelta), 0 to {_MAX_SECONDS}")

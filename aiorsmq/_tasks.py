@@ -46,20 +46,26 @@ class Tasks:
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop, which is this one; else WrongEventLoop is raised."""
         here = asyncio.get_running_loop()
-        if self._loop is not here:
-            if self._loop is None:
-                self._loop, self._pid = here, os.getpid()
-            elif self._pid != os.getpid():
-                raise WrongEventLoop("this AsyncRSMQ belongs to another process: make a new one after a fork")
-            else:
-                raise WrongEventLoop("this AsyncRSMQ belongs to another event loop: make one in each")
+        if here is not self._loop:
+            self._settle_in(here)
         return here
 
     def admit(self) -> asyncio.AbstractEventLoop:
         """The event loop, for a caller of the client; who is turned away once it closes."""
         if self.closing:
             raise ClientClosed
-        return self.loop()
+        here = asyncio.get_running_loop()
+        if here is not self._loop:
+            self._settle_in(here)
+        return here
+
+    def _settle_in(self, here: asyncio.AbstractEventLoop) -> None:
+        if self._loop is None:
+            self._loop, self._pid = here, os.getpid()
+        elif self._pid != os.getpid():
+            raise WrongEventLoop("this AsyncRSMQ belongs to another process: make a new one after a fork")
+        else:
+            raise WrongEventLoop("this AsyncRSMQ belongs to another event loop: make one in each")
 
     def soon(self, callback: Callable[[], None]) -> None:
         """Call it when those that are about to run in this turn of the event loop have run."""

@@ -1,6 +1,8 @@
 """What the library hands out: messages and the attributes of queues."""
 
 import logging
+from asyncio import Future
+from collections import deque
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,7 +39,7 @@ class Record(NamedTuple):
 class Settler(Protocol):
     """What a message needs to settle itself; see `_commands.settle`."""
 
-    def delete(self, id: bytes, receive_count: bytes) -> Awaitable[bool]: ...
+    def delete(self, id: bytes, receive_count: bytes) -> Future[bool]: ...
     def change_visibility(self, id: bytes, receive_count: bytes, vt_ms: int) -> Awaitable[bool]: ...
 
 
@@ -46,18 +48,27 @@ class Message(Generic[T]):
 
     `delete`, `extend` and `release` are fenced: they carry the receive count of this delivery and change nothing once
     another consumer has received the message. `async with message:` deletes it at the end of the block, and makes it
-    visible again at once if the block raises or is cancelled.
+    visible again at once if the block raises or is cancelled. The end of the block waits until the server has deleted
+    it, but for the messages of a stream with `prefetch` (see `Queue.messages`).
 
     A popped message is no longer in the queue: settling it returns False and does nothing.
     """
 
-    __slots__ = ("__weakref__", "_body", "_queue", "_record", "_settler")
+    __slots__ = ("__weakref__", "_body", "_queue", "_record", "_settler", "_unconfirmed")
 
-    def __init__(self, record: Record, body: T, queue: str, settler: Settler | None) -> None:
+    def __init__(
+        self,
+        record: Record,
+        body: T,
+        queue: str,
+        settler: Settler | None,
+        unconfirmed: "deque[Future[bool]] | None" = None,
+    ) -> None:
         self._record = record
         self._body = body
         self._queue = queue
         self._settler = settler
+        self._unconfirmed = unconfirmed
 
     @property
     def id(self) -> str:
@@ -144,7 +155,10 @@ class Message(Generic[T]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if exc_type is None:
-            await self.delete()
+            if self._unconfirmed is None or self._settler is None:
+                await self.delete()
+            else:  # the stream that it came from waits
+                self._unconfirmed.append(self._settler.delete(self._record.id, self._record.receive_count))
             return
         try:
             await self.release()

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable
 from functools import partial
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
+from ._claims import Claims
 from ._commands import admin
 from ._commands.receive import peek, pop, receive
 from ._commands.send import NewMessage, Sender
@@ -25,7 +27,7 @@ from ._protocol import (
     milliseconds,
 )
 from ._scripts import Scripts
-from ._stream import Claims, Messages
+from ._stream import Messages
 from ._tasks import Tasks
 from .codecs import Codec
 from .errors import InvalidParameterValue
@@ -200,14 +202,18 @@ class Queue(Generic[T]):
         Args:
             vt: seconds of each lease; the queue's `vt` if None.
             prefetch: how many messages may be claimed ahead of the one asked for. Their leases run while they wait:
-                choose it so that they are handled well within `vt`.
+                choose it so that they are handled well within `vt`. And with it, the end of an `async with message`
+                block does not wait until the server has deleted the message: as many deletes may be under way. A delete
+                that fails is raised by the next step of the iteration; `aclose()` of the stream waits for all.
             pop: delete each message as it is claimed (at most once), instead of hiding it.
         """
         check_count("prefetch", prefetch, at_least=0)
         if pop and vt is not None:
             raise InvalidParameterValue("vt", vt, "must not be given with pop=True: a popped message has no lease")
         claims = self._shared.popping() if pop else self._shared.receiving(vt)
-        return Messages(claims, partial(self._read, popped=pop), prefetch)
+        unconfirmed: deque[asyncio.Future[bool]] = deque()
+        read = partial(self._read, popped=pop, unconfirmed=unconfirmed if prefetch else None)
+        return Messages(claims, read, prefetch, unconfirmed)
 
     async def peek(self, limit: int = 10) -> list[Message[T]]:
         """Look at the first messages, hidden ones included, in the order in which they become visible.
@@ -283,7 +289,9 @@ class Queue(Generic[T]):
             met |= ids
             left = until - time.monotonic() if left else 0
 
-    def _read(self, record: Record, *, popped: bool = False) -> Message[T] | None:
+    def _read(
+        self, record: Record, *, popped: bool = False, unconfirmed: "deque[asyncio.Future[bool]] | None" = None
+    ) -> Message[T] | None:
         settler = self._shared.settler
         try:
             body = self._codec.decode(record.raw)
@@ -298,7 +306,7 @@ class Queue(Generic[T]):
             if popped:
                 self._shared.tasks.start(settler.restore((record,), hide=True))
             return None
-        return Message(record, body, self.name, None if popped else settler)
+        return Message(record, body, self.name, None if popped else settler, unconfirmed)
 
     def __repr__(self) -> str:
         return f"<Queue {self.name!r}>"

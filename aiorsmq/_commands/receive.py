@@ -1,9 +1,9 @@
 """Messages are handed out, or looked at."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from .._protocol import Keys
 from .._scripts import Call, Reply, Scripts
@@ -41,7 +41,8 @@ def pop(scripts: Scripts, keys: Keys, limit: int, answered: Callable[[Claim | Ex
 
 async def peek(scripts: Scripts, keys: Keys, limit: int) -> list[Record]:
     reply = await scripts.run(Call("peek", keys.qname, keys.both, (limit,)))
-    return [Record(*message, message[-1]) for message in _fives(reply)]
+    fives = zip(*[iter(reply)] * 5, strict=True)
+    return [Record(id, body, count, first, place, place) for id, body, count, first, place in fives]
 
 
 def _answer(keys: Keys, answered: Callable[[Claim | Exception], None], outcome: Reply | Exception) -> None:
@@ -49,12 +50,15 @@ def _answer(keys: Keys, answered: Callable[[Claim | Exception], None], outcome: 
 
 
 def _claim(keys: Keys, reply: Reply) -> Claim:
-    next_ms, visible, phantoms, *messages = reply
+    next_ms, visible, now, phantoms, *looked_at = reply
     if phantoms:
         _logger.warning("removed %d entries without a body from queue %r", phantoms, keys.qname)
-    records = [Record(*message, visible) for message in _fives(messages)]
+    records: list[Record] = []
+    for due, values, firsts in zip(*[iter(looked_at)] * 3, strict=True):
+        earlier = iter(firsts or ())  # some servers say an empty list as nil
+        records += [
+            Record(id, body, count or b"1", next(earlier) if count else now, place, visible)
+            for id, place, body, count in zip(due[::2], due[1::2], values[::2], values[1::2], strict=True)
+            if body is not None
+        ]
     return Claim(records, float(next_ms) if next_ms else None)
-
-
-def _fives(flat: list[Any]) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
-    return zip(*[iter(flat)] * 5, strict=True)

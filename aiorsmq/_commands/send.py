@@ -55,9 +55,9 @@ class Sender:
     ) -> None:
         clock = self._scripts.clock
         us, ids = clock.mint(len(messages))
-        args: list[Argument] = [which, us, self._channel]
+        args: list[Argument] = [which, us, self._channel, _delays(messages)]
         for id, message in zip(ids, messages, strict=True):
-            args += id, "" if message.delay_ms is None else message.delay_ms, message.body
+            args += id, message.body
 
         def replied(reply: Reply | Exception) -> None:
             if isinstance(reply, Exception):
@@ -78,3 +78,10 @@ class Sender:
             size = len(messages[position].body)
             results[position] = MessageTooLong(self._keys.qname, size, int(reply[1]))
         return results
+
+
+def _delays(messages: Sequence[NewMessage]) -> str:
+    """As `send.lua` takes them."""
+    if all(message.delay_ms is None for message in messages):
+        return ""
+    return " ".join("-" if message.delay_ms is None else str(message.delay_ms) for message in messages)

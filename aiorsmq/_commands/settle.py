@@ -1,12 +1,13 @@
 """A message is deleted, hidden for longer, made visible again, or put back as if it had never been handed out."""
 
+from asyncio import Future
 from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any
 
 from .._batch import Answered, Batch
 from .._protocol import Keys
-from .._scripts import Call, Scripts
+from .._scripts import Call, Reply, Scripts
 from .._tasks import Tasks
 from .._wire import Argument
 from ..models import Record
@@ -26,7 +27,7 @@ class Settler:
         self._deletes: Batch[tuple[bytes, bytes], bool] = Batch(self._submit_deletes, tasks, scripts.is_busy)
         self._changes: Batch[tuple[bytes, bytes, int], bool] = Batch(self._submit_changes, tasks, scripts.is_busy)
 
-    def delete(self, id: bytes, receive_count: bytes) -> Awaitable[bool]:
+    def delete(self, id: bytes, receive_count: bytes) -> Future[bool]:
         return self._deletes.submit((id, receive_count))
 
     def change_visibility(self, id: bytes, receive_count: bytes, vt_ms: int) -> Awaitable[bool]:
@@ -47,9 +48,22 @@ class Settler:
         await self._scripts.run(self._call("restore", args))
 
     def _submit_deletes(self, items: list[tuple[bytes, bytes]], answered: Answered[bool]) -> None:
-        args = [word for item in items for word in item]
-        call = self._call("delete", ("first", *args), again=("retry", *args))
-        self._scripts.submit(call, partial(_answer, answered))
+        ids, receive_counts = zip(*items, strict=True)
+
+        def replied(reply: Reply | Exception) -> None:
+            if isinstance(reply, Exception):
+                answered(reply)
+                return
+            deleted = [True] * len(items)
+            for position in reply:
+                deleted[position] = False
+            if len(set(ids)) < len(ids):  # named twice: the first to delete a message has done it
+                by: dict[bytes, int] = {}
+                deleted = [done and by.setdefault(ids[at], at) == at for at, done in enumerate(deleted)]
+            answered(deleted)
+
+        args = (*ids, *receive_counts)
+        self._scripts.submit(self._call("delete", ("first", *args), again=("retry", *args)), replied)
 
     def _submit_changes(self, items: list[tuple[bytes, bytes, int]], answered: Answered[bool]) -> None:
         args = [self._channel, *(word for item in items for word in item)]

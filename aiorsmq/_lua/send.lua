@@ -3,42 +3,58 @@
 -- ARGV     'retry' if an earlier attempt may have stored them, else 'first';
 --          'all' to store all or none, 'each' to leave out those that are too long;
 --          the us in the ids; the channel, or '' to stay silent;
---          then per message: id, delay in ms ('' for the queue's), body
+--          '' if all take the queue's delay, else for each its delay in ms or '-', split by spaces;
+--          then per message: id, body
 -- Returns  {s, us, 'stored', maxsize, positions of the messages left out as too long...}
 --          {s, us, 'clock'} if the ids are not of this server's time; nothing is stored then
 -- Errors   QUEUE_DOES_NOT_EXIST
 local _, delay, maxsize = attributes(KEYS[2])
-local first = ARGV[1] ~= 'retry'
-local age = time[1] * 1000000 + time[2] - ARGV[3]
+local first, age = ARGV[1] ~= 'retry', time[1] * 1000000 + time[2] - ARGV[3]
 if first and (age < -100000 or age > 1000000) then
   return {time[1], time[2], 'clock'}
 end
 
-local reply = {time[1], time[2], 'stored', text(maxsize)}
-local stored = false -- by the earlier attempt, in one step: what is missing now has been received and deleted
-local places, bodies, usual, n, argv = {}, {}, text(now + delay * 1000), 0, ARGV -- locals are faster
-for i = 5, #argv, 3 do
-  local id, later, body = argv[i], argv[i + 1], argv[i + 2]
-  stored = stored or not first and redis.call('HEXISTS', KEYS[2], id) == 1
-  if maxsize >= 0 and #body > maxsize then
-    reply[#reply + 1] = (i - 5) / 3
-  else
-    places[n + 1], places[n + 2] = later == '' and usual or text(now + later), id
-    bodies[n + 1], bodies[n + 2] = id, body
-    n = n + 2
-  end
+local reply, delays, argv, from, stored = {time[1], time[2], 'stored', text(maxsize)}, {}, ARGV, 6, false
+for ms in string.gmatch(argv[5], '%S+') do
+  delays[#delays + 1] = ms
 end
-if stored or n == 0 or (ARGV[2] == 'all' and #reply > 4) then
-  return reply
+for i = 7, #argv, 2 do
+  if maxsize >= 0 and #argv[i] > maxsize then
+    reply[#reply + 1] = (i - 7) / 2
+  end
+  stored = stored or not first and redis.call('HEXISTS', KEYS[2], argv[i - 1]) == 1
+end
+if stored or (ARGV[2] == 'all' and #reply > 4) then
+  return reply -- if stored, then all in one step: what is missing has been received and deleted since
+end
+if #reply > 4 then
+  local fitting, theirs = {}, {}
+  for i = 7, #argv, 2 do
+    if #argv[i] <= maxsize then
+      fitting[#fitting + 1] = argv[i - 1]
+      fitting[#fitting + 1] = argv[i]
+      theirs[#fitting / 2] = delays[(i - 5) / 2]
+    end
+  end
+  argv, from, delays = fitting, 1, theirs
 end
 
+local places, usual, n = {}, text(now + delay * 1000), 0
+for i = from, #argv, 2 do
+  local ms = delays[n / 2 + 1]
+  places[n + 1] = ms and ms ~= '-' and text(now + ms) or usual
+  places[n + 2] = argv[i]
+  n = n + 2
+end
 for i = 1, n, 1000 do -- unpack has a limit
   local last = math.min(i + 999, n)
   redis.call('ZADD', KEYS[1], unpack(places, i, last))
-  redis.pcall('HSET', KEYS[2], unpack(bodies, i, last))
+  redis.pcall('HSET', KEYS[2], unpack(argv, from + i - 1, from + last - 1))
 end
-redis.pcall('HINCRBY', KEYS[2], 'totalsent', n / 2)
-if ARGV[4] ~= '' then
-  redis.pcall('PUBLISH', ARGV[4], redis.call('ZCARD', KEYS[1]))
+if n > 0 then
+  redis.pcall('HINCRBY', KEYS[2], 'totalsent', n / 2)
+  if ARGV[4] ~= '' then
+    redis.pcall('PUBLISH', ARGV[4], redis.call('ZCARD', KEYS[1]))
+  end
 end
 return reply

@@ -18,7 +18,7 @@ MESSAGES = {
     "PyRSMQ": dict.fromkeys(CALLERS, 2_048),
     "streams": {1: 6_000, 16: 12_800, 64: 12_800, 256: 12_800},
     "streams batched": {1: 6_000, 16: 32_000, 64: 64_000, 256: 64_000},
-    "ceiling": {64: 192_000},
+    "ceiling": {64: 96_000},
 }
 PINGS = {1: 10_000, 64: 100_000}
 STREAMS = {  # consumers, messages claimed ahead for each, messages

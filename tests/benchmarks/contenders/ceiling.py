@@ -25,9 +25,9 @@ def send() -> None:
         sha1 = redis.script_load(_load("send").source)
         with measured(resource.RUSAGE_CHILDREN) as said:
             us = time.time_ns() // 1000  # the script takes the time of ids for a second only
-            call = ["EVALSHA", sha1, len(KEYS), *KEYS, "first", "each", us, "rsmq:rt:benchmark"]
+            call = ["EVALSHA", sha1, len(KEYS), *KEYS, "first", "each", us, "rsmq:rt:benchmark", ""]
             for position in range(BATCH):  # redis-benchmark puts 12 random digits into each id
-                call += [f"{us:016}"[-10:] + f"{position:010}__rand_int__", "", BODY]
+                call += [f"{us:016}"[-10:] + f"{position:010}__rand_int__", BODY]
             random = ("-r", 2**31 - 1)
             ns = benchmark(TASK.messages // BATCH, "-c", 1, "-P", 4, *random, *call)
             said["ended"] = said["started"] + ns
