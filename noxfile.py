@@ -65,7 +65,7 @@ def interop(session: nox.Session) -> None:
 @nox.session
 def chaos(session: nox.Session) -> None:
     """Nothing is lost, under faults: at most ten minutes, or two with `-- --profile quick`; needs Node and npm."""
-    _install(session, "test", "interop")
+    _install(session, "test", "interop", "chaos")
     _npm_ci(session, "tests/interop")
     session.run("pytest", "tests/chaos", "--profile", "full", *session.posargs)
 
