@@ -2,6 +2,7 @@
 
 import asyncio
 import warnings
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, TypeVar, overload
@@ -101,16 +102,18 @@ class AsyncRSMQ:
         `embedded://` starts a real Valkey server with the first call and stops it with `aclose()`, or with the program;
         `embedded:///folder` keeps its data there. It needs the extra `embedded`.
         """
-        parts = urlsplit(url if isinstance(url, str) else "")  # pyright: ignore[reportUnnecessaryIsInstance]
-        server: EmbeddedServer | None = None
-        if parts.scheme == "embedded" and not (parts.netloc or parts.query):
-            server = EmbeddedServer(unquote(parts.path) or None)
-            client = own_client(server.url, **redis_options)
-        elif parts.scheme in ("redis", "rediss", "unix"):
-            client = own_client(url, **redis_options)
-        else:
+        scheme, server, client = "", None, None
+        with suppress(ValueError):  # what it says may hold the password
+            parts = urlsplit(url if isinstance(url, str) else "")  # pyright: ignore[reportUnnecessaryIsInstance]
+            scheme = parts.scheme
+            if scheme == "embedded" and not (parts.netloc or parts.query):
+                server = EmbeddedServer(unquote(parts.path) or None)
+                client = own_client(server.url, **redis_options)
+            elif scheme in ("redis", "rediss", "unix"):
+                client = own_client(url, **redis_options)
+        if client is None:
             accepted = "must begin with redis://, rediss:// or unix://, or be embedded:// or embedded:///folder"
-            raise InvalidParameterValue("url", f"{parts.scheme}://...", accepted)
+            raise InvalidParameterValue("url", f"{scheme}://...", accepted)
         rsmq = cls(client, ns=ns, realtime=realtime, qname=qname, poll_interval=poll_interval)
         rsmq._own_client = client
         if server is not None:

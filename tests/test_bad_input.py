@@ -452,6 +452,8 @@ class TestClients:
             *("http://user:secret@host/", "redis+unknown://:secret@host:6379/0", "user:secret@host", ":secret@host"),
             *("//:secret@host", "localhost", "localhost:6379", "", "redis", "memory://"),
             *("embedded://host", "embedded:///folder?x=secret", None, 5, b"redis://:secret@host"),
+            *("redis://:secret@[::1", "redis://:secret/@host", "redis://:secret@host:port", "redis://:secret@h\u2100"),
+            *("redis://:secret@host?db=x", "redis://:secret@host?socket_timeout=x", "redis://:secret@host:99999"),
         ],
     )
     async def test_url(self, url):
