@@ -147,7 +147,7 @@ class Queue(Generic[T]):
         Other producers' messages do not come in between. Sending thousands at once keeps the server from other work
         for milliseconds. Otherwise as `send`; MessageTooLong is about the first that is too long.
         """
-        if isinstance(bodies, str | bytes):
+        if isinstance(bodies, str | bytes) or not isinstance(bodies, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidParameterValue("bodies", bodies, "must be an iterable of bodies, not one body")
         delay_ms = None if delay is None else milliseconds("delay", delay)
         messages = [NewMessage(self._encode(body), delay_ms) for body in bodies]
@@ -243,7 +243,7 @@ class Queue(Generic[T]):
 
     async def delete_many(self, ids: Iterable[str]) -> list[bool]:
         """Delete messages, as `delete_message` does, in as few script calls as fit; a bool for each, in order."""
-        if isinstance(ids, str):
+        if isinstance(ids, str) or not isinstance(ids, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidParameterValue("ids", ids, "must be an iterable of ids, not one id")
         checked = [check_id(id).encode() for id in ids]
         return await asyncio.gather(*(self._shared.settler.delete(id, b"") for id in checked))

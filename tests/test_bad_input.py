@@ -346,7 +346,7 @@ class TestMessages:
                 await jobs.send_many([body])
             assert await queue.receive() is None
 
-    @pytest.mark.parametrize("bodies", ["text", b"bytes"])
+    @pytest.mark.parametrize("bodies", ["text", b"bytes", None, 5])
     async def test_one_body_for_many(self, queue, refused, bodies):
         """send_many takes many bodies, not one."""
         async with refused("bodies", bodies, "must be an iterable of bodies"):
@@ -408,8 +408,9 @@ class TestIds:
     async def test_one_id_for_many(self, queue, refused):
         """delete_many takes many ids, not one."""
         id = await queue.send("x")
-        async with refused("ids", id, "must be an iterable of ids"):
-            await queue.delete_many(id)
+        for ids in (id, None, 5):
+            async with refused("ids", ids, "must be an iterable of ids"):
+                await queue.delete_many(ids)
 
     async def test_longest(self, queue):
         """128 characters are not too long."""
