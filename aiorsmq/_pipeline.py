@@ -56,7 +56,12 @@ class Pipeline:
 
     def _answer(self, reply: Any) -> None:
         self._heard_at = self._loop.time()
-        self._unanswered.popleft()(reply)
+        try:
+            answered = self._unanswered.popleft()
+        except IndexError:
+            self.lose(ConnectionError("The server said something that nobody asked for"))
+        else:
+            answered(reply)
 
     def _check_silence(self) -> None:
         self._watchdog = None

@@ -96,8 +96,8 @@ class TransportWire(Wire, asyncio.Protocol):
             while (reply := self._reader.gets()) is not False:
                 if self._pushes or not isinstance(reply, _PUSH):
                     self._received(reply)
-        except InvalidResponse as error:
-            self._lost(error)
+        except (InvalidResponse, TypeError) as error:  # hiredis's TypeError: a list as the key of a map
+            self._lost(InvalidResponse(str(error)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost(ConnectionError(f"Connection closed by the server: {exc or 'end of stream'}"))

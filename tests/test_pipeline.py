@@ -123,3 +123,26 @@ async def test_falls_back(server, caplog):
     await pipeline.aclose()
     await tasks.finish(5)
     await client.aclose()
+
+
+@pytest.mark.parametrize("said", [b"+OK\r\n", b"nonsense", b"%1\r\n*0\r\n:1\r\n"])
+async def test_nonsense(tmp_path, said):
+    """A connection on which something comes in that is no reply is given up; the event loop hears of no exception."""
+    trouble = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
+
+    async def serve(reader, writer):
+        while heard := await reader.read(65536):
+            writer.write(b"+OK\r\n" * heard.count(b"SETINFO"))  # redis-py says who it is
+            writer.write((b"+PONG\r\n" + said) * heard.count(b"PING"))
+        writer.close()
+
+    async with await asyncio.start_unix_server(serve, tmp_path / "server.sock"):
+        client = Redis(unix_socket_path=str(tmp_path / "server.sock"), protocol=2)
+        connection = client.connection_pool.make_connection()
+        await connection.connect()
+        pipeline = Pipeline(seize(connection, Tasks()))
+        assert await call(pipeline, "PING") == b"PONG"
+        await wait_until(lambda: pipeline.lost)
+        await pipeline.aclose()
+    assert trouble == []
