@@ -1,0 +1,378 @@
+"""Whatever comes in from outside is read, or refused with the error that is documented."""
+
+import asyncio
+import contextlib
+import io
+import logging
+import math
+import socket
+import sys
+import time
+from datetime import timedelta
+from decimal import Decimal
+from inspect import isawaitable
+from urllib.parse import urlsplit
+
+import hiredis
+import hypothesis
+import pytest
+import redis
+from aiorsmq import BYTES, JSON, TEXT, AsyncRSMQ, InvalidParameterValue, MessageTooLong, QueueAlreadyExists
+from aiorsmq.__main__ import main
+from aiorsmq._pipeline import Pipeline
+from aiorsmq._protocol import Clock, id_time
+from aiorsmq._wire import TransportWire
+from hypothesis import strategies as st
+from redis.asyncio.connection import Connection
+
+SECRET = "s3cr3t"
+ATTRIBUTES = ("vt", "delay", "maxsize", "totalrecv", "totalsent", "created", "modified")
+
+
+@pytest.fixture
+def fuzz(seed, scale, report, caplog):
+    """`fuzz(check, **strategies)` calls it with many examples; their number depends on the profile."""
+    caplog.set_level(logging.CRITICAL, "aiorsmq")
+
+    def fuzz(check, many=1, **strategies):
+        examples = scale(60, 600) * many
+        count = 0
+
+        def counting(**values):
+            nonlocal count
+            count += 1
+            check(**values)
+
+        settings = hypothesis.settings(
+            max_examples=examples,
+            deadline=None,
+            database=None,
+            print_blob=True,
+            phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        hypothesis.seed(seed.getrandbits(64))(settings(hypothesis.given(**strategies)(counting)))()
+        report(f"{count} examples, 0 surprises", "0 surprises")
+
+    return fuzz
+
+
+@pytest.fixture
+def runner():
+    """An event loop, in which no exception may be left to itself."""
+    trouble = []
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_exception_handler(lambda _, context: trouble.append(context))
+        yield runner
+    assert trouble == []
+
+
+@pytest.fixture
+def rsmq(running_server, runner):
+    rsmq = AsyncRSMQ.from_url(running_server.url)
+    yield rsmq
+    runner.run(rsmq.aclose())
+
+
+def now_ms(server):
+    seconds, microseconds = server.redis.time()
+    return seconds * 1000 + microseconds // 1000
+
+
+def is_sensible(message):
+    """All that a message says of itself can be read."""
+    assert message.receive_count >= 0
+    assert message.sent_at.tzinfo
+    assert message.visible_until.tzinfo
+    assert message.first_received_at is None or message.first_received_at.tzinfo
+    assert repr(message)
+
+
+numbers = st.one_of(
+    st.integers(-(2**70), 2**70).map(str),
+    st.floats().map(str),
+    st.sampled_from(["0x1f", "1e400", "-0", "+5", " 5", "5 ", "1_0", "Infinity", "-nan", "0b1", "1.", ".5", "\u0661"]),
+).map(str.encode)
+fields = st.none() | numbers | st.binary(max_size=40)
+message_ids = st.binary(min_size=1, max_size=40) | st.from_regex(r"[0-9a-zA-Z]{32}", fullmatch=True).map(str.encode)
+scores = st.floats(allow_nan=False) | st.integers(-1000, 1000).map(lambda off: 1.7e12 + off)
+
+
+class Foreign:
+    """A message as another program may have left it."""
+
+    def __init__(self, score, body, rc, fr):
+        self.score, self.body, self.rc, self.fr = score, body, rc, fr
+
+    def __repr__(self):
+        return f"Foreign({self.score}, {self.body}, rc={self.rc}, fr={self.fr})"
+
+
+def test_keys(running_server, runner, rsmq, fuzz):
+    """Whatever stands in a queue's keys, all that is visible and has a body comes out, in order, and can be settled."""
+    queue, redis = rsmq.queue("jobs", codec=BYTES), running_server.redis
+
+    async def drain():
+        """Each is received, hidden, made visible again, and deleted, or popped."""
+        assert repr(await queue.attributes())
+        for message in await queue.peek(100):
+            is_sensible(message)
+        drained = []
+        while message := await queue.receive(vt=1000):
+            is_sensible(message)
+            drained.append((message.id.encode(errors="surrogateescape"), message.body))
+            if len(drained) % 2:
+                assert await message.extend(2000)
+                assert await message.delete()
+            else:
+                assert await queue.send(b"", delay=5000)
+                assert await message.delete()
+        await queue.set_attributes(maxsize=-1)
+        assert (await queue.attributes()).hiddenmsgs == redis.zcard("rsmq:jobs")
+        await queue.purge()
+        assert redis.zcard("rsmq:jobs") == 0
+        return drained
+
+    def check(attributes, messages):
+        redis.flushall()
+        given = {"vt": "30"} | {name: value for name, value in attributes.items() if value is not None}
+        redis.hset("rsmq:jobs:Q", mapping=given)
+        taken = {name.encode() for name in ATTRIBUTES}
+        messages = {id: m for id, m in messages.items() if id not in taken and not id.endswith((b":rc", b":fr"))}
+        for id, message in messages.items():
+            redis.zadd("rsmq:jobs", {id: message.score})
+            values = {id: message.body, id + b":rc": message.rc, id + b":fr": message.fr}
+            for name, value in values.items():
+                if value is not None:
+                    redis.hset("rsmq:jobs:Q", name, value)
+        due = sorted((m.score, id) for id, m in messages.items() if m.score <= now_ms(running_server) + 60_000)
+        assert runner.run(drain()) == [(id, messages[id].body) for _, id in due if messages[id].body is not None]
+        assert set(redis.hkeys("rsmq:jobs:Q")) <= taken
+
+    messages = st.builds(Foreign, scores, st.none() | st.binary(max_size=40), fields, fields)
+    fuzz(
+        check,
+        attributes=st.fixed_dictionaries(dict.fromkeys(ATTRIBUTES, fields)),
+        messages=st.dictionaries(message_ids, messages, max_size=5),
+    )
+
+
+schemes = st.sampled_from(["redis", "rediss", "unix", "embedded", "http", "", "REDIS", "redis+sentinel"])
+urls = st.one_of(
+    st.text(),
+    st.builds(
+        "{}:{}{}:{}@{}:{}/{}?{}#{}".format,
+        schemes,
+        st.sampled_from(["//", "/", "", "///"]),
+        st.text(max_size=5),
+        st.text(max_size=3).map(lambda text: f"{text}{SECRET}{text[::-1]}"),
+        st.sampled_from(["localhost", "[::1]", "[", "]", "::1", "", "ho st", "\u2100"]),
+        st.sampled_from(["6379", "", "x", "99999", "-1", "\u0661"]),
+        st.text(max_size=5),
+        st.text(max_size=8)
+        | st.sampled_from(["db=x", "socket_timeout=x", "health_check_interval=", "max_connections=x"]),
+        st.text(max_size=3),
+    ),
+)
+
+
+def is_silent(error):
+    """Neither an error nor one that it came from says the password."""
+    while error is not None:
+        assert SECRET not in f"{error} {error!r} {error.args}"
+        error = error.__cause__ or error.__context__
+
+
+def test_urls(fuzz):
+    """A URL is taken, or refused by InvalidParameterValue; no error and no repr says the password."""
+
+    def check(url):
+        try:
+            rsmq = AsyncRSMQ.from_url(url)
+        except InvalidParameterValue as refused:
+            is_silent(refused)
+        else:
+            assert SECRET not in repr(rsmq) or SECRET not in (urlsplit(url).password or "")
+
+    fuzz(check, many=5, url=urls)
+
+
+def is_said(error):
+    assert str(error)
+    assert repr(error)
+
+
+anything = st.recursive(
+    st.one_of(
+        *(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.binary(max_size=20)),
+        *(st.complex_numbers(), st.decimals(), st.fractions(), st.timedeltas(), st.datetimes(), st.uuids()),
+        st.sampled_from(
+            [10**400, math.nan, -math.inf, object(), str, timedelta.max, Decimal("sNaN"), "\ud800", range(3)]
+        ),
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+CALLS = {
+    "create": lambda queue, a, b: queue.create(vt=a, delay=b),
+    "create maxsize": lambda queue, a, b: queue.create(maxsize=a, exist_ok=True),
+    "set_attributes": lambda queue, a, b: queue.set_attributes(vt=a, delay=b, maxsize=a),
+    "send": lambda queue, a, b: queue.send(a, delay=b),
+    "send_many": lambda queue, a, b: queue.send_many([a, a], delay=b),
+    "send_many of": lambda queue, a, b: queue.send_many(a),
+    "receive": lambda queue, a, b: queue.receive(vt=a),
+    "receive_many": lambda queue, a, b: queue.receive_many(a, vt=b),
+    "messages": lambda queue, a, b: queue.messages(vt=a, prefetch=b),
+    "peek": lambda queue, a, b: queue.peek(a),
+    "change_visibility": lambda queue, a, b: queue.change_visibility(a, b),
+    "delete_message": lambda queue, a, b: queue.delete_message(a),
+    "delete_many": lambda queue, a, b: queue.delete_many([a, b]),
+    "delete_many of": lambda queue, a, b: queue.delete_many(a),
+}
+
+
+def test_parameters(running_server, runner, rsmq, fuzz):
+    """Any object as any parameter is taken, or refused by InvalidParameterValue."""
+    codecs = [TEXT, JSON, BYTES]
+
+    async def call(name, codec, a, b):
+        result = CALLS[name](rsmq.queue("jobs", codec=codecs[codec]), a, b)
+        return await result if isawaitable(result) else result
+
+    def check(name, codec, a, b):
+        running_server.redis.flushall()
+        runner.run(rsmq.create_queue(qname="jobs"))
+        try:
+            runner.run(call(name, codec, a, b))
+        except (InvalidParameterValue, MessageTooLong, QueueAlreadyExists) as refused:
+            is_said(refused)
+
+    fuzz(check, many=4, name=st.sampled_from([*CALLS]), codec=st.integers(0, 2), a=anything, b=anything)
+
+
+def test_names(fuzz):
+    """Any object as a queue's name, a namespace or the poll interval is taken, or refused by InvalidParameterValue."""
+
+    def check(parameter, value):
+        try:
+            if parameter == "queue":
+                AsyncRSMQ().queue(value)
+            else:
+                AsyncRSMQ(**{parameter: value})
+        except InvalidParameterValue as refused:
+            is_said(refused)
+
+    fuzz(check, parameter=st.sampled_from(["queue", "qname", "ns", "poll_interval", "client"]), value=anything)
+
+
+replies = st.recursive(
+    st.sampled_from(
+        [b"+OK\r\n", b":1\r\n", b"$-1\r\n", b"*-1\r\n", b"$3\r\nabc\r\n", b"-ERR \xff\r\n", b"*0\r\n", b"_\r\n"]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3).flatmap(
+            lambda some: st.sampled_from([b"*", b">", b"~"]).map(
+                lambda kind: kind + b"%d\r\n" % len(some) + b"".join(some)
+            )
+        )
+        | st.tuples(inner, inner).map(lambda pair: b"%1\r\n" + b"".join(pair))
+    ),
+    max_leaves=5,
+)
+noise = st.lists(replies | st.binary(max_size=12), max_size=6).map(b"".join)
+
+
+def test_replies(runner, fuzz):
+    """Whatever comes in where replies are awaited, a call gets one or redis-py's error, and the loop no exception."""
+
+    async def converse(said, calls, cut):
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+            reader = hiredis.Reader(protocolError=redis.InvalidResponse, replyError=redis.ResponseError)
+            pipeline = Pipeline(TransportWire(Connection(), transport, reader, pushes=False))
+            answers = []
+            for _ in range(calls):
+                pipeline.call(answers.append, "PING")
+            theirs.sendall(said[:cut])
+            await asyncio.sleep(0)
+            theirs.sendall(said[cut:])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                while not pipeline.lost:
+                    await asyncio.sleep(0)
+        assert pipeline.lost
+        assert len(answers) == calls
+        for answer in answers:
+            assert not isinstance(answer, Exception) or isinstance(answer, redis.RedisError)
+
+    def check(said, calls, cut):
+        runner.run(converse(said, calls, cut))
+
+    fuzz(check, many=3, said=noise, calls=st.integers(0, 4), cut=st.integers(0, 20))
+
+
+def test_id_time(fuzz):
+    """The time in an id is one that a datetime can say, or none."""
+
+    def check(id):
+        seconds = id_time(id)
+        assert seconds is None or 0 <= seconds < 4_102_444_800
+
+    fuzz(check, many=10, id=st.text(max_size=40) | st.text(min_size=32, max_size=32))
+
+
+def test_clock(fuzz):
+    """Whatever replies tell of the time, ids of one client ascend."""
+
+    def check(told):
+        clock, latest = Clock(), ""
+        for seconds, microseconds, ago, count in told:
+            clock.learn(b"%d" % seconds, b"%d" % microseconds, time.monotonic() - ago)
+            _, ids = clock.mint(count)
+            assert ids == sorted(set(ids))
+            assert not ids or ids[0] > latest
+            latest = ids[-1] if ids else latest
+
+    moments = st.tuples(
+        st.integers(10**9, 3_600_000_000), st.integers(0, 999_999), st.floats(0, 100), st.integers(1, 9)
+    )
+    fuzz(check, told=st.lists(moments, max_size=10))
+
+
+def test_codecs(fuzz):
+    """TEXT and BYTES read any bytes; JSON reads them or raises ValueError; what was written is read as it was."""
+
+    def check(raw, text, value):
+        assert BYTES.decode(raw) == raw
+        assert isinstance(TEXT.decode(raw), str)
+        assert TEXT.decode(TEXT.encode(text)) == text
+        with contextlib.suppress(ValueError):
+            JSON.decode(raw)
+        assert JSON.decode(JSON.encode(value)) == value
+
+    json = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+        lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
+        max_leaves=5,
+    )
+    raw = st.binary() | st.text(alphabet='[]{}",:0123456789.eE+-truefalsn\\u ').map(str.encode)
+    fuzz(check, many=5, raw=raw, text=texts, value=json)
+
+
+texts = st.text(alphabet=st.characters(codec="utf-8"))
+
+
+def test_arguments(fuzz, monkeypatch):
+    """`python -m aiorsmq` with other arguments than it knows says so, and ends with 2."""
+
+    def check(arguments):
+        said = io.StringIO()
+        monkeypatch.setattr(sys, "argv", ["aiorsmq", *arguments])
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said), pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == (0 if "usage: " in said.getvalue() and "error: " not in said.getvalue() else 2)
+
+    words = st.text(max_size=8) | st.sampled_from(["-h", "--help", "--", "-", "dem", "--demo", "@x"])
+    fuzz(check, arguments=st.lists(words.filter(lambda word: word != "demo"), max_size=4))
