@@ -54,6 +54,17 @@ def servers(session: nox.Session) -> None:
 
 
 @nox.session
+def redis_versions(session: nox.Session) -> None:
+    """Both ways to the socket, one of which touches redis-py's inside, on every minor version of redis-py."""
+    _install(session, "test")
+    what = ["tests/test_pipeline.py", "tests/test_scripts.py", "-k", "asyncio"]
+    for version in ("5.2", "5.3", "6.0", "6.1", "6.2", "6.3", "6.4", "7.0", "7.1", "7.2", "7.3", "7.4", "8.0", "8.1"):
+        session.install("-q", f"redis[hiredis]~={version}.0")
+        session.run("python", "-c", "import redis; print('redis-py', redis.__version__)")
+        session.run("pytest", "-q", *what, *session.posargs)
+
+
+@nox.session
 def interop(session: nox.Session) -> None:
     """One queue shared with the real Node rsmq and the real PyRSMQ; needs Node and npm."""
     _install(session, "test", "interop")
