@@ -37,7 +37,8 @@ def _install(session: nox.Session, *groups: str) -> None:
 def tests(session: nox.Session) -> None:
     """The tests on the embedded server, on every interpreter that is present; they need nothing but Python."""
     _install(session, "test")
-    session.run("pytest", "--ignore=tests/interop", "--ignore=tests/examples", *session.posargs)
+    apart = [f"--ignore=tests/{folder}" for folder in ("interop", "examples", "chaos")]
+    session.run("pytest", *apart, *session.posargs)
 
 
 @nox.session
@@ -70,6 +71,14 @@ def interop(session: nox.Session) -> None:
     _install(session, "test", "interop")
     _npm_ci(session, "tests/interop")
     session.run("pytest", "tests/interop", *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Nothing is lost, under faults: at most ten minutes, or two with `-- --profile quick`; needs Node and npm."""
+    _install(session, "test", "interop", "chaos")
+    _npm_ci(session, "tests/interop")
+    session.run("pytest", "tests/chaos", "--profile", "full", *session.posargs)
 
 
 @nox.session

@@ -129,7 +129,7 @@ class Claims:
         records = [record for slot in slots if (record := slot.take())]
         if len(records) < len(slots):
             self.withdraw(slots)
-        return records
+        return list({record.id: record for record in records}.values())  # with vt=0 one may come twice
 
     def ask(self, count: int, *, patient: bool) -> list[Slot]:
         return [self.ask_one(patient=patient) for _ in range(count)]
@@ -234,7 +234,7 @@ class Claims:
     def _distribute(self, records: list[Record], asked: list[Slot]) -> None:
         unmet: list[Slot] = []
         left = deque(records)
-        more = self._more_are_visible()
+        more = self._more_are_visible() and not (records and self.is_over(records[0]))  # with vt=0 these still are
         for slot in asked:
             if slot.done():
                 continue

@@ -12,7 +12,8 @@ import aiorsmq
 import pytest
 from aiorsmq import AsyncRSMQ
 
-from support import Proxy, Server, check_keys, wait_until
+from chaos.network import Proxy
+from support import Server, check_keys, wait_until
 
 
 @pytest.fixture(

@@ -1,11 +1,9 @@
 """What tests use to start servers, to look at them, to disturb them, and to wait."""
 
-import asyncio
 import os
 import socket
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import anyio
 import redis
@@ -96,59 +94,3 @@ def check_keys(connection: redis.Redis) -> None:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return listening.getsockname()[1]
-
-
-class Proxy:
-    """Stands between a client and a server, and does to the replies what it is told."""
-
-    def __init__(self, server_socket: str, listen_at: str | int, **options: Any) -> None:
-        self._server_socket = server_socket
-        self._listen_at = listen_at
-        self._options = options
-        self.url = f"unix://{listen_at}"
-        self.cut_after_execution = 0
-        """How many replies are to be cut: the server has executed, the connection is closed instead of answering."""
-        self.silent = False
-        """Whether connections on which the server says something fall silent, and stay open."""
-        self._copies: set[asyncio.Task[None]] = set()
-        self._serving = 0
-
-    async def __aenter__(self):
-        if isinstance(self._listen_at, int):
-            self._listening = await asyncio.start_server(self._serve, "localhost", self._listen_at, **self._options)
-        else:
-            self._listening = await asyncio.start_unix_server(self._serve, self._listen_at)
-        return self
-
-    async def __aexit__(self, *_):
-        self._listening.close()
-        for copy in self._copies:
-            copy.cancel()
-        await wait_until(lambda: not self._serving)
-
-    async def _serve(self, reader, writer):
-        self._serving += 1
-        server_reader, server_writer = await asyncio.open_unix_connection(self._server_socket)
-        copies = [
-            asyncio.ensure_future(self._copy(reader, server_writer, is_reply=False)),
-            asyncio.ensure_future(self._copy(server_reader, writer, is_reply=True)),
-        ]
-        self._copies.update(copies)
-        await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
-        for copy in copies:
-            copy.cancel()
-        for end in (writer, server_writer):
-            end.transport.abort()
-        self._serving -= 1
-
-    async def _copy(self, reader, writer, *, is_reply):
-        silent = False
-        while data := await reader.read(65536):
-            silent = silent or (is_reply and self.silent)  # for good: nothing is missing in the middle of a stream
-            if silent:
-                continue
-            if is_reply and self.cut_after_execution and b"OK" not in data[:4]:  # not the handshake's
-                self.cut_after_execution -= 1
-                return
-            writer.write(data)
-            await writer.drain()

@@ -9,7 +9,8 @@ from aiorsmq import AsyncRSMQ, InvalidParameterValue
 from aiorsmq._wire import TransportWire
 from redis.asyncio import Redis
 
-from support import Proxy, free_port, wait_until
+from chaos.network import Proxy
+from support import free_port, wait_until
 
 
 async def round_trip(rsmq):

@@ -120,6 +120,13 @@ class TestPhantoms:
             assert await queue.pop() is None
         assert messages_left(server) == (0, set())
 
+    @pytest.mark.parametrize("verb", ["receive", "pop"])
+    async def test_received_before(self, server, queue, verb):
+        """A phantom that had been received as a message goes with its receive count and first receipt."""
+        put(server, body=None, rc=b"3", fr=b"1700000000000")
+        assert await (queue.receive() if verb == "receive" else queue.pop()) is None
+        assert messages_left(server) == (0, set())
+
     async def test_hidden(self, server, queue):
         """A phantom that is not due yet holds nothing up."""
         put(server, body=None, score=now_ms(server) + 3_600_000)

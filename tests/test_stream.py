@@ -486,6 +486,18 @@ class TestLongPolls:
         assert [message.body for message in messages] == ["a", "b", "c"]
         await queue.delete_many([message.id for message in messages])
 
+    async def test_receive_many_without_a_lease(self, server, queue):
+        """With vt=0, after which all are still visible, receive_many returns each once."""
+        ids = await queue.send_many([str(n) for n in range(30)])
+        for limit in (5, 8, 30, 64, 100):
+            assert [message.id for message in await queue.receive_many(limit, vt=0)] == sorted(ids)[:limit]
+            await queue.purge()
+            ids = await queue.send_many([str(n) for n in range(30)])
+        await queue.purge()
+        (id,) = await queue.send_many(["x"])
+        (message,) = await queue.receive_many(5, vt=0)
+        assert (message.id, message.receive_count) == (id, 1)
+
     async def test_receive_many_cancelled(self, server, queue):
         """Cancelling receive_many hands back all that it had claimed."""
         await queue.send_many([str(n) for n in range(100)])

@@ -9,7 +9,6 @@ local given, now = attributes(KEYS[2]), now_ms()
 local pop, wanted, enough = ARGV[2] == 'pop', tonumber(ARGV[1]), tonumber(ARGV[3])
 local visible, now = text(now + (pop and 0 or tonumber(ARGV[2]) or vt_of(given) * 1000)), text(now)
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
-
 local reply, places, fields, k, left = {time[1], time[2], '', visible, now, 0}, {}, {}, 0, enough
 repeat -- 8, then as many more as will make the bodies enough if they go on like that
   local some = math.min(wanted - k, k == 0 and 8 or math.ceil(left * k / (enough - left)))
@@ -26,6 +25,7 @@ repeat -- 8, then as many more as will make the bodies enough if they go on like
       due[i], due[i + 1], values[i], values[i + 1] = nil, nil, nil, nil
     elseif not body then
       reply[6] = reply[6] + redis.call('ZREM', KEYS[1], id)
+      redis.pcall('HDEL', KEYS[2], names[i + 1], fr)
     else
       if values[i + 1] then
         received = text((whole(values[i + 1]) or 0) + 1)

@@ -1,0 +1,115 @@
+"""A producer or a consumer as a program of its own: `python client.py OPTIONS`, which are JSON (see `load.Load`).
+
+It prints its history, one operation a line, until SIGTERM ends it; `ms` is the server's time when it was printed, as
+far as the client knows it: never later than it really was.
+"""
+
+import asyncio
+import itertools
+import json
+import logging
+import os
+import random
+import signal
+import sys
+import time
+from importlib import import_module
+from typing import Any
+
+from aiorsmq import AsyncRSMQ
+
+
+class Client:
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+        self.chance = random.Random(options["seed"])
+        self.rsmq = AsyncRSMQ.from_url(options["url"], poll_interval=options["poll_interval"])
+        self.queue = self.rsmq.queue(options["qname"])
+        self.stopping = asyncio.Event()
+
+    def say(self, op: str, **facts: Any) -> None:
+        ms = int(self.rsmq._scripts.clock.now_ms())
+        line = {"op": op, "by": self.options["name"], "ms": ms, **facts}
+        os.write(1, json.dumps(line).encode() + b"\n")  # in one piece, and there even if this is the last moment
+
+    async def tell(self, doing: str, done: str, not_done: str, call: Any, **facts: Any) -> None:
+        """Make a call, and say so before and after."""
+        self.say(doing, **facts)
+        started = time.monotonic()
+        try:
+            result = await call
+        except Exception as error:  # noqa: BLE001 - the checker knows which are allowed
+            took = time.monotonic() - started
+            self.say("error", doing=doing, error=type(error).__name__, text=str(error), took=took, **facts)
+            return
+        took = time.monotonic() - started
+        self.say(done if result else not_done, took=took, **facts, **({"id": result} if doing == "sending" else {}))
+
+    async def produce(self) -> None:
+        await asyncio.gather(*(self._call(number) for number in range(self.options["tasks"])))
+
+    async def _call(self, number: int) -> None:
+        for n in itertools.count():
+            if self.stopping.is_set() or n == self.options["count"]:
+                return
+            body = f"{self.options['name']}/{number}/{n}"
+            delay = self.chance.random() if self.chance.random() < self.options["delayed"] else None
+            await self.tell("sending", "sent", "", self.queue.send(body, delay=delay), body=body)
+            await asyncio.sleep(self.chance.expovariate(1) * self.options["pause"])
+
+    async def consume(self) -> None:
+        vt_ms = (await self.queue.attributes()).vt * 1000
+        streams = [asyncio.ensure_future(self._iterate(vt_ms)) for _ in range(self.options["tasks"])]
+        await self.stopping.wait()
+        for stream in streams:
+            stream.cancel()
+        await asyncio.wait(streams)
+
+    async def _iterate(self, vt_ms: int) -> None:
+        while True:
+            try:
+                async for msg in self.queue.messages(prefetch=self.options["prefetch"]):
+                    until = round(msg.visible_until.timestamp() * 1000)
+                    delivery = {"id": msg.id, "rc": msg.receive_count}
+                    self.say("delivered", body=msg.body, until=until, at=until - vt_ms, **delivery)
+                    await self._handle(msg, delivery, vt_ms / 1000)
+            except Exception as error:  # noqa: BLE001 - the checker knows which are allowed
+                self.say("error", doing="iterating", error=type(error).__name__, text=str(error))
+
+    async def _handle(self, msg: Any, delivery: dict[str, Any], vt: float) -> None:
+        await asyncio.sleep(self.chance.expovariate(1) * self.options["pause"])
+        dice = self.chance.random()
+        if dice < self.options["extend"]:
+            await self.tell("extending", "extended", "extend refused", msg.extend(vt), vt=vt, **delivery)
+        elif dice < self.options["extend"] + self.options["release"]:
+            await self.tell("releasing", "released", "release refused", msg.release(), **delivery)
+            return
+        elif dice < self.options["extend"] + self.options["release"] + self.options["late"]:
+            await asyncio.sleep(vt * 1.2)  # past the lease
+        await self.tell("deleting", "deleted", "delete refused", msg.delete(), **delivery)
+
+
+class _ToHistory(logging.Handler):
+    def __init__(self, client: Client) -> None:
+        super().__init__(logging.INFO)
+        self.client = client
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.client.say("log", level=record.levelname, text=record.getMessage())
+
+
+async def main(options: dict[str, Any]) -> None:
+    for name, value in options["constants"].items():
+        module, constant = name.rsplit(".", 1)
+        setattr(import_module(module), constant, value)
+    client = Client(options)
+    logging.basicConfig(level=logging.INFO, handlers=[_ToHistory(client)])
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, client.stopping.set)
+    async with client.rsmq:
+        await client.queue.attributes()
+        client.say("started")
+        await (client.produce() if options["role"] == "producer" else client.consume())
+    client.say("ended")
+
+
+asyncio.run(main(json.loads(sys.argv[1])))

@@ -1,0 +1,79 @@
+"""Chance that can be had again, two sizes of every test, and a table of the figures."""
+
+import os
+import random
+import secrets
+
+import pytest
+
+from chaos.load import Load
+
+SEED = os.environ.get("AIORSMQ_CHAOS_SEED") or str(secrets.randbelow(10**9))
+
+_reported = pytest.StashKey[list[tuple[str, str, str]]]()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--profile", choices=("quick", "full"), default="quick", help="how much chaos (default: quick)")
+
+
+def pytest_sessionstart(session):
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    terminal.write_line(f"chaos, {_profile(session.config)} profile; to run it again: AIORSMQ_CHAOS_SEED={SEED}")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    rows = config.stash.get(_reported, [])
+    if not rows:
+        return
+    terminalreporter.section(f"chaos, {_profile(config)} profile, seed {SEED}")
+    for name, figures, limit in rows:
+        terminalreporter.write_line(f"{name}: {figures} | {limit}")
+
+
+def _profile(config):
+    return config.getoption("--profile", "quick")
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio", {"debug": False}
+
+
+@pytest.fixture
+def seed(request):
+    """A `random.Random` of the test's own; the same for the same AIORSMQ_CHAOS_SEED."""
+    return random.Random(f"{SEED} {request.node.name}")
+
+
+@pytest.fixture
+def scale(request):
+    """`scale(quick, full)` is the one that the profile calls for."""
+    return lambda quick, full: full if _profile(request.config) == "full" else quick
+
+
+@pytest.fixture
+def report(request):
+    """`report(figures, limit)` prints the test's line, and enters it in the table at the end."""
+    name = request.node.name.removeprefix("test_")
+
+    def report(figures: str, limit: str) -> None:
+        request.config.stash.setdefault(_reported, []).append((name, figures, limit))
+        with request.config.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
+            print(f"\n{name}: {figures} | {limit}")  # noqa: T201
+
+    return report
+
+
+@pytest.fixture
+def load_on(seed, tmp_path):
+    """`load_on(server)` is a `Load`, of which nothing runs yet."""
+    loads = []
+
+    def load_on(server):
+        loads.append(Load(server, tmp_path, seed))
+        return loads[-1]
+
+    yield load_on
+    for load in loads:
+        load.stop()

@@ -1,0 +1,163 @@
+"""The network between clients and a server, and what can go wrong with it."""
+
+import asyncio
+import random
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple
+
+from support import wait_until
+
+
+class Link(NamedTuple):
+    """A client's connection, and the one to the server behind it."""
+
+    client: asyncio.StreamWriter
+    server: asyncio.StreamWriter
+
+    def abort(self):
+        for end in self:
+            end.transport.abort()
+
+
+class Proxy:
+    """Stands between clients and a server, and does to what they say what it is told; several things at once, too.
+
+    Args:
+        server: where the server listens: a unix socket's path or a port.
+        listen_at: likewise, for the clients.
+        chance: decides what happens by chance.
+        options: those of `asyncio.start_server`.
+    """
+
+    def __init__(
+        self, server: str | int, listen_at: str | int, *, chance: random.Random | None = None, **options: Any
+    ) -> None:
+        self._server = server
+        self._listen_at = listen_at
+        self._chance = chance or random.Random(0)
+        self._options = options
+        self.url = f"redis://localhost:{listen_at}" if isinstance(listen_at, int) else f"unix://{listen_at}"
+        self.cut_after_execution = 0
+        """How many replies are to be cut: the server has executed, the connection is closed instead of answering."""
+        self.cut_share = 0.0
+        """How large a share of the replies is to be cut, each anywhere from its first byte on."""
+        self.cuts = 0
+        """How many replies have been cut."""
+        self.silent = False
+        """Whether connections on which the server says something fall silent, and stay open."""
+        self.deaf = False
+        """Whether connections on which a client says something lose what clients say, and stay open."""
+        self.delay = 0.0
+        """Seconds by which each piece may be late."""
+        self.fragment = 0
+        """Bytes that are passed on at once at the most; 0 for as many as there are."""
+        self._links: set[Link] = set()
+        self._forgotten: set[Link] = set()
+        self._passing = asyncio.Event()
+        self._passing.set()
+
+    async def listen(self):
+        """Take connections, again after `refuse`."""
+        if isinstance(self._listen_at, int):
+            self._listening = await asyncio.start_server(self._serve, "localhost", self._listen_at, **self._options)
+        else:
+            self._listening = await asyncio.start_unix_server(self._serve, self._listen_at)
+
+    async def refuse(self):
+        """Close all connections, and refuse new ones."""
+        self._listening.close()
+        self.close_connections()
+        await wait_until(lambda: not self._links)
+
+    def close_connections(self):
+        for link in self._links:
+            link.abort()
+
+    def half_close(self, *, replies: bool):
+        """End one direction of each connection that is open: the replies, or what the clients say."""
+        for link in self._links:
+            end = link.client if replies else link.server
+            end.write_eof()
+            self._forgotten.add(link)
+
+    @asynccontextmanager
+    async def black_hole(self, *, forget: bool):
+        """Nothing passes and nothing is closed, new connections included.
+
+        What was said meanwhile arrives afterwards, late, as when TCP repeats it; or with `forget` never, and nothing
+        else either on connections of this time, as behind a router that has forgotten them.
+        """
+        self._passing.clear()
+        yield
+        if forget:
+            self._forgotten |= self._links
+        self._passing.set()
+
+    async def __aenter__(self):
+        await self.listen()
+        return self
+
+    async def __aexit__(self, *_):
+        self._passing.set()
+        await self.refuse()
+
+    async def _serve(self, reader, writer):
+        try:
+            if isinstance(self._server, int):
+                server_reader, server_writer = await asyncio.open_connection("localhost", self._server)
+            else:
+                server_reader, server_writer = await asyncio.open_unix_connection(self._server)
+        except OSError:  # the server is away
+            writer.transport.abort()
+            return
+        link = Link(writer, server_writer)
+        self._links.add(link)
+        copies = [
+            asyncio.ensure_future(self._copy(link, reader, server_writer, is_reply=False)),
+            asyncio.ensure_future(self._copy(link, server_reader, writer, is_reply=True)),
+        ]
+        await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+        for copy in copies:
+            copy.cancel()
+        await asyncio.wait(copies)
+        link.abort()
+        self._links.discard(link)
+        self._forgotten.discard(link)
+
+    async def _copy(self, link, reader, writer, *, is_reply):
+        lost = False
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                await self._passing.wait()
+                lost = lost or (self.silent if is_reply else self.deaf)  # for good: no stream has a gap in its middle
+                if lost or link in self._forgotten:
+                    continue
+                if is_reply and (kept := self._cut(data)) is not None:
+                    writer.write(kept)
+                    await writer.drain()
+                    return
+                await self._pass_on(data, writer)
+
+    def _cut(self, data):
+        """What is left of a reply that is to be cut; None for one that is not."""
+        if b"OK" in data[:4]:  # the handshake's
+            return None
+        if self.cut_after_execution:
+            self.cut_after_execution -= 1
+            kept = 0
+        elif self._chance.random() < self.cut_share:
+            kept = self._chance.randrange(len(data))
+        else:
+            return None
+        self.cuts += 1
+        return data[:kept]
+
+    async def _pass_on(self, data, writer):
+        while data:
+            size = self._chance.randint(1, self.fragment) if self.fragment else len(data)
+            if self.delay:
+                await asyncio.sleep(self._chance.uniform(0, self.delay))
+            writer.write(data[:size])
+            await writer.drain()
+            await asyncio.sleep(0)
+            data = data[size:]
