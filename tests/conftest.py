@@ -4,6 +4,7 @@ The server is the embedded one; AIORSMQ_TEST_SERVER names the binary of another.
 """
 
 import asyncio
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from aiorsmq import AsyncRSMQ
 
 from support import Proxy, Server, check_keys, wait_until
+
+logging.getLogger("aiorsmq.startup.persistence").setLevel(logging.ERROR)  # most servers here keep nothing
 
 
 @pytest.fixture(
