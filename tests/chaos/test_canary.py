@@ -7,7 +7,7 @@ import signal
 
 import pytest
 import redis
-from aiorsmq import JSON, AsyncRSMQ, EmbeddedServer, InvalidParameterValue, MessageTooLong
+from aiorsmq import JSON, AsyncRSMQ, EmbeddedServer, InvalidParameterValue, MessageTooLong, _pipeline
 from redis import RedisError
 
 from support import wait_until
@@ -113,9 +113,10 @@ async def hung_server(said, server, rsmq):
     await queue.purge()
 
 
-async def test_canaries(guarded, report, caplog):
+async def test_canaries(guarded, report, caplog, monkeypatch):
     """No log record from DEBUG up, and no repr or str of a public object, has a password or a body in it."""
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.3)
     (server, url), said = guarded, []
     async with AsyncRSMQ.from_url(url) as rsmq:
         queue = rsmq.queue("jobs")

@@ -68,7 +68,7 @@ async def test_subscribing_while_it_is_sent(server, queue, seed, scale, report):
     """What is sent at any moment of a subscription is not missed, though nobody ever polls."""
     late = Lateness()
     rsmq = never_polling(server)
-    for n in range(scale(100, 300)):
+    for n in range(scale(60, 300)):
         if seed.random() < 0.5:
             await rsmq.aclose()
             rsmq = never_polling(server)
