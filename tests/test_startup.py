@@ -84,7 +84,7 @@ async def test_not_told(careless, warnings):
     """A user who may not ask for the settings is not warned, and works."""
     careless.redis.acl_setuser(
         "worker", enabled=True, passwords=["+pw"], keys=["rsmq:*"], channels=["rsmq:rt:*"], reset=True,
-        categories=["+@all", "-@admin"],
+        reset_channels=True, categories=["+@all", "-@admin"],
     )  # fmt: skip
     try:
         async with AsyncRSMQ.from_url(careless.url, username="worker", password="pw") as rsmq:
