@@ -15,8 +15,8 @@ CALLERS = 50
 @pytest.mark.parametrize("pool", [ConnectionPool, BlockingConnectionPool])
 async def test_two_connections_and_fifty_callers(server, queue, scale, report, pool):
     """Neither waits for the other; all messages come, by two more connections."""
-    each, got = scale(20, 100), []
-    client = Redis.from_pool(pool.from_url(server.url, max_connections=2, protocol=2))
+    each, got = scale(20, 60), []
+    client = Redis.from_pool(pool.from_url(server.url, max_connections=2, protocol=2, socket_timeout=None))
     others = server.clients()
     async with AsyncRSMQ(client) as rsmq:
         blocked = [asyncio.ensure_future(client.blpop(f"mine{n}")) for n in range(2)]  # the pool is used up
