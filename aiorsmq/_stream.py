@@ -142,7 +142,7 @@ class Claims:
         """Leave the line. What the slots hold goes to the next in it, or back into the queue."""
         held: list[Record] = []
         for slot in slots:
-            if slot.cancel():
+            if slot.cancel() or slot.cancelled():  # cancelling a task has cancelled what it awaits
                 self._plan()  # perhaps there is nobody left to wait for
             elif (record := slot.take()) and not self.is_over(record):
                 held.append(record)
