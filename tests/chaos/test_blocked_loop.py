@@ -33,6 +33,12 @@ def blocked(scale, monkeypatch):
     return 1.3 * max(_pipeline.REPLY_TIMEOUT, _listener.PING_INTERVAL, _listener.DEAD_AFTER)
 
 
+async def ask_for_ever(rsmq):
+    """There is always a call under way."""
+    while True:
+        await rsmq.list_queues()
+
+
 async def test_nothing_is_lost(server, queue, seed, scale, report, blocked, caplog):
     """Replies that were read late are no silence: calls under way get theirs, on the same connections."""
     rounds, got = scale(5, 1), []
@@ -40,6 +46,7 @@ async def test_nothing_is_lost(server, queue, seed, scale, report, blocked, capl
         jobs = rsmq.queue("jobs")
         await rsmq.queue("idle").create()
         idle = asyncio.ensure_future(rsmq.queue("idle").receive(wait=3600))
+        busy = asyncio.ensure_future(ask_for_ever(rsmq))
         await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:idle")[0][1])
         connections = {client["id"] for client in server.redis.client_list()}
         for n in range(rounds):
@@ -57,8 +64,10 @@ async def test_nothing_is_lost(server, queue, seed, scale, report, blocked, capl
             assert await last.delete()
             await asyncio.sleep(0)
         lost_connections = connections - {client["id"] for client in server.redis.client_list()}
-        idle.cancel()
-        await asyncio.wait([idle])
+        for task in (idle, busy):
+            task.cancel()
+        await asyncio.wait([idle, busy])
+        assert busy.cancelled()
     report(
         f"blocked {rounds} times for {blocked:.1f} s and more: {3 * rounds - len(set(got))} of {3 * rounds} messages "
         f"lost, {len(lost_connections)} connections",

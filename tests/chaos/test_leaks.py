@@ -41,12 +41,14 @@ async def left_behind(server, before):
     return Belongings(server).counts - before.counts
 
 
-async def leave(queue, seed):
+async def leave(rsmq, seed):
     """Take some messages from a stream, and leave it in one of the ways that there are."""
-    stream = queue.messages(vt=3600, prefetch=seed.choice([0, 0, 3]))
+    stream = rsmq.queue("jobs").messages(vt=3600, prefetch=seed.choice([0, 0, 3]))
     for _ in range(seed.randrange(3)):
         await (await anext(stream)).release()
-    match seed.choice(["break", "drop", "close", "cancel", "nothing"]):
+    match seed.choice(["wait", "break", "drop", "close", "cancel", "nothing"]):
+        case "wait":
+            assert await rsmq.queue("empty").receive(wait=0.02) is None  # so that it listens
         case "break":
             async for message in stream:
                 await message.release()
@@ -65,29 +67,33 @@ async def leave(queue, seed):
             gc.collect(0)
 
 
-async def test_opened_and_closed(server, queue, seed, scale, report):
+async def test_opened_and_closed(server, rsmq, queue, seed, scale, report):
     """Opening a client, iterating, leaving the loop and closing leaves nothing behind, however often."""
     await queue.send_many([str(n) for n in range(10)])
+    await rsmq.queue("empty").create()
     before, times = Belongings(server), scale(60, 300)
 
     async def once():
-        async with AsyncRSMQ.from_url(server.url) as rsmq:
-            await leave(rsmq.queue("jobs"), seed)
+        async with AsyncRSMQ.from_url(server.url) as another:
+            await leave(another, seed)
 
-    for _ in range(times):
-        await once()
+    with anyio.fail_after(60):
+        for _ in range(times):
+            await once()
     left = await left_behind(server, before)
     report(f"{times} clients opened and closed: {left.total()} things left {dict(left) or ''}", "0")
     assert not left
 
 
-async def test_dropped_iterators(server, queue, seed, scale, report):
+async def test_dropped_iterators(server, rsmq, queue, seed, scale, report):
     """Iterators that are left or dropped leave nothing claimed, and nothing behind in their client."""
     await queue.send_many([str(n) for n in range(10)])
-    await (await queue.receive()).release()
+    await rsmq.queue("empty").create()
+    assert await rsmq.queue("empty").receive(wait=0.1) is None  # it has both connections now
     before, times = Belongings(server), scale(100, 300)
-    for _ in range(times):
-        await leave(queue, seed)
+    with anyio.fail_after(60):
+        for _ in range(times):
+            await leave(rsmq, seed)
     left = await left_behind(server, before)
     report(f"{times} iterators left or dropped: {left.total()} things left {dict(left) or ''}", "0")
     assert not left
