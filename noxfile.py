@@ -43,14 +43,16 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def servers(session: nox.Session) -> None:
-    """What is promised of the wire, on Valkey 8.1, Redis 6.2 and Redis 7, which it fetches itself."""
+    """What is promised of the wire and under faults, on Valkey 8.1, Redis 6.2 and Redis 7, which it fetches itself."""
     _install(session, "test")
     folder = session.create_tmp()
     listed = session.run("python", "tests/servers.py", folder, silent=True) or ""
     for line in listed.splitlines():
         name, binary = line.split("\t")
         session.log(f"{name}: {binary}")
-        what = [f"tests/test_{module}.py" for module in ("conformance", "foreign_data", "bad_input", "stream", "batch")]
+        wire = ["conformance", "foreign_data", "bad_input", "stream", "batch"]
+        faults = ["scripts", "listener", "connection", "startup"]
+        what = [f"tests/test_{module}.py" for module in wire + faults]
         session.run("pytest", "-q", *what, *session.posargs, env={"AIORSMQ_TEST_SERVER": binary})
 
 

@@ -150,7 +150,7 @@ class Claims:
         held: list[Record] = []
         self._some_have_left = True
         for slot in slots:
-            if slot.cancel():
+            if slot.cancel() or slot.cancelled():  # cancelling a task has cancelled what it awaits
                 self._plan()  # perhaps there is nobody left to wait for
             elif (record := slot.take()) and not self.is_over(record):
                 held.append(record)

@@ -16,10 +16,11 @@ from ._connection import Connections, own_client
 from ._listener import Listener
 from ._protocol import DEFAULT_DELAY, DEFAULT_MAXSIZE, DEFAULT_VT, Keys, Seconds, check_ns, check_qname, check_seconds
 from ._scripts import Scripts
+from ._startup import warn
 from ._stream import Messages
 from ._tasks import Tasks
 from .codecs import TEXT, Codec
-from .embedded import EmbeddedServer
+from .embedded import EmbeddedServer, is_volatile
 from .errors import InvalidParameterValue
 from .models import Message, QueueAttributes
 from .queue import Queue, Shared
@@ -80,6 +81,8 @@ class AsyncRSMQ:
             raise InvalidParameterValue("client", client, "must be a redis.asyncio.Redis")
         self._work, self._upkeep = Tasks(), Tasks()
         self._connections = Connections(client, self._upkeep)
+        if not is_volatile(self._connections.address):
+            self._connections.when_reached = warn
         self._scripts = Scripts(self._connections, self._work)
         self._listener = Listener(partial(self._connections.open, pushes=True), self._upkeep) if realtime else None
         self._queues: WeakValueDictionary[str, Shared] = WeakValueDictionary()
@@ -101,7 +104,12 @@ class AsyncRSMQ:
         `embedded://` starts a real Valkey server with the first call and stops it with `aclose()`, or with the program;
         `embedded:///folder` keeps its data there. It needs the extra `embedded`.
         """
-        parts = urlsplit(url if isinstance(url, str) else "")  # pyright: ignore[reportUnnecessaryIsInstance]
+        try:
+            parts = urlsplit(url if isinstance(url, str) else "")  # pyright: ignore[reportUnnecessaryIsInstance]
+            _ = parts.port
+        except ValueError:  # whose text quotes what may be a password
+            reason = "cannot be read; special characters in a password must be percent-encoded"
+            raise InvalidParameterValue("url", "...", reason) from None
         server: EmbeddedServer | None = None
         if parts.scheme == "embedded" and not (parts.netloc or parts.query):
             server = EmbeddedServer(unquote(parts.path) or None)
