@@ -250,6 +250,9 @@ class Claims:
     def _fail(self, asked: list[Slot], error: Exception) -> None:
         """The patient wait an outage out; everybody else, and everybody if it is no outage, gets the error."""
         outage = self._scripts.is_outage(error)
+        if outage:  # those behind them would meet the same, after waiting for as long
+            asked = asked + list(self._line)
+            self._line.clear()
         waiting = [slot for slot in asked if not slot.done()]
         for slot in waiting:
             if not (outage and slot.patient):

@@ -215,6 +215,10 @@ class Scripts:
         """Why the server cannot be reached, if it cannot."""
         return self._connections.failure
 
+    def concerns_all(self, error: Exception) -> bool:
+        """Whether a call that ended so was not the reason: the server is away, or the client is closed."""
+        return isinstance(error, ClientClosed) or self.is_outage(error)
+
     def is_outage(self, error: Exception) -> bool:
         """Whether trying again later may help: the server was reached once, and is away or not ready now."""
         return (

@@ -229,9 +229,10 @@ class AsyncRSMQ:
             shared.close()
         if self._listener is not None:
             await self._listener.aclose()
-        with anyio.move_on_after(CLOSE_TIMEOUT):
+        until = anyio.current_time() + CLOSE_TIMEOUT
+        with anyio.CancelScope(deadline=until):
             await self._scripts.quiet()
-        await self._work.finish(CLOSE_TIMEOUT)
+        await self._work.finish(until - anyio.current_time())
         await self._connections.aclose()
         await self._upkeep.finish(CLOSE_TIMEOUT)
         if self._own_client is not None:
