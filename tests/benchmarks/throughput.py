@@ -148,7 +148,7 @@ FIGURES = [
     ),
     Figure(
         name="saturated",
-        title="From end to end, a producer and a consumer process: messages a second",
+        title="End to end, a producer and a consumer process (aiorsmq: prefetch=8): messages a second",
         x="callers",
         points=dict.fromkeys(SATURATED, (64,)),
         measure=saturated,
@@ -156,7 +156,7 @@ FIGURES = [
     ),
     Figure(
         name="jobs",
-        title="No-op jobs processed a second (all but aiorsmq also keep the state of jobs)",
+        title="No-op jobs processed a second (aiorsmq: prefetch=8; all others also keep the state of jobs)",
         x="concurrency",
         points=dict.fromkeys(JOBS, (64,)),
         measure=jobs,
