@@ -43,15 +43,27 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def servers(session: nox.Session) -> None:
-    """What is promised of the wire, on Valkey 8.1, Redis 6.2 and Redis 7, which it fetches itself."""
+    """What is promised of the wire and under faults, on Valkey 8.1, Redis 6.2 and Redis 7, which it fetches itself."""
     _install(session, "test")
     folder = session.create_tmp()
     listed = session.run("python", "tests/servers.py", folder, silent=True) or ""
     for line in listed.splitlines():
         name, binary = line.split("\t")
         session.log(f"{name}: {binary}")
-        what = [f"tests/test_{module}.py" for module in ("conformance", "foreign_data", "bad_input", "stream", "batch")]
+        wire = ["conformance", "foreign_data", "bad_input", "stream", "batch"]
+        faults = ["scripts", "listener", "connection", "startup"]
+        what = [f"tests/test_{module}.py" for module in wire + faults]
         session.run("pytest", "-q", *what, *session.posargs, env={"AIORSMQ_TEST_SERVER": binary})
+
+
+@nox.session
+def redis_versions(session: nox.Session) -> None:
+    """Both ways to the socket, one of which touches redis-py's inside, on every minor version of redis-py."""
+    _install(session, "test")
+    for version in ("5.2", "5.3", "6.0", "6.1", "6.2", "6.3", "6.4", "7.0", "7.1", "7.2", "7.3", "7.4", "8.0", "8.1"):
+        session.install("-q", f"redis[hiredis]~={version}.0")
+        session.run("python", "-c", "import redis; print('redis-py', redis.__version__)")
+        session.run("pytest", "-q", "tests/test_pipeline.py", "-k", "asyncio", *session.posargs)
 
 
 @nox.session

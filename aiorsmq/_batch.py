@@ -63,6 +63,7 @@ class Batch(Generic[Item, Result]):
     Args:
         commit: runs one script call for some items, and answers with a result or an exception for each, in their order,
             or with one exception for all of them.
+        concerns_all: whether an error is one that those who wait would meet as well, after waiting for as long.
         size: an item's length in bytes, if a script call is to be limited by that.
     """
 
@@ -71,11 +72,13 @@ class Batch(Generic[Item, Result]):
         commit: "Callable[[list[Item], Answered[Result]], None]",
         tasks: Tasks,
         is_busy: Callable[[], bool],
+        concerns_all: Callable[[Exception], bool],
         size: Callable[[Item], int] | None = None,
     ) -> None:
         self._commit = commit
         self._tasks = tasks
         self._in_flight = InFlight(is_busy)
+        self._concerns_all = concerns_all
         self._size = size
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._call_is_due = False
@@ -114,6 +117,9 @@ class Batch(Generic[Item, Result]):
         self, call: list[tuple[Item, "asyncio.Future[Result]"]], outcome: Sequence[Result | Exception] | Exception
     ) -> None:
         self._in_flight.end(len(call))
+        if isinstance(outcome, Exception) and self._concerns_all(outcome):
+            call += self._waiting
+            self._waiting.clear()
         results = [outcome] * len(call) if isinstance(outcome, Exception) else outcome
         for (_, future), result in zip(call, results, strict=True):
             resolve(future, result)

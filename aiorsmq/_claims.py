@@ -150,7 +150,7 @@ class Claims:
         held: list[Record] = []
         self._some_have_left = True
         for slot in slots:
-            if slot.cancel():
+            if slot.cancel() or slot.cancelled():  # cancelling a task has cancelled what it awaits
                 self._plan()  # perhaps there is nobody left to wait for
             elif (record := slot.take()) and not self.is_over(record):
                 held.append(record)
@@ -250,6 +250,9 @@ class Claims:
     def _fail(self, asked: list[Slot], error: Exception) -> None:
         """The patient wait an outage out; everybody else, and everybody if it is no outage, gets the error."""
         outage = self._scripts.is_outage(error)
+        if outage:  # those behind them would meet the same, after waiting for as long
+            asked = asked + list(self._line)
+            self._line.clear()
         waiting = [slot for slot in asked if not slot.done()]
         for slot in waiting:
             if not (outage and slot.patient):

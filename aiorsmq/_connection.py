@@ -50,6 +50,8 @@ class Connections:
         """Why the latest attempt to open the pipeline failed; None if it did not."""
         self.before_opening: Callable[[], Awaitable[None]] | None = None
         """Awaited before a connection is opened."""
+        self.when_reached: Callable[[Pipeline], None] | None = None
+        """Called with the first pipeline, before any call is made on it."""
 
     @property
     def address(self) -> str:
@@ -80,6 +82,8 @@ class Connections:
             self.failure = error
             raise
         else:
+            if self.when_reached is not None and not self.ever_open:
+                self.when_reached(self._pipeline)
             self.ever_open, self.failure = True, None
             return self._pipeline
         finally:

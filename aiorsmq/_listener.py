@@ -24,6 +24,7 @@ DEAD_AFTER: Final = 5.0
 """Seconds without a byte after a PING, after which the connection is given up."""
 
 _logger = logging.getLogger(__name__)
+_not_permitted = logging.getLogger("aiorsmq.startup.channel")  # see `_startup`
 
 
 class Flag:
@@ -97,7 +98,7 @@ class Listener:
                     with anyio.CancelScope(shield=True):
                         await wire.aclose()
             except NoPermissionError as error:
-                _logger.warning("not permitted to listen, polling instead: %s", error)
+                _not_permitted.warning("not permitted to listen, polling instead: %s", error)
                 self._refused = True
                 self._flags.clear()
             except (RedisError, OSError) as error:

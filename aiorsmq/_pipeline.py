@@ -1,6 +1,7 @@
 """One connection with many calls under way: what is called with a command, and answers in the order of the calls."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -27,6 +28,7 @@ class Pipeline:
         self._loop = asyncio.get_running_loop()
         self._unanswered: deque[Answered] = deque()
         self._heard_at = 0.0
+        self._unsent: float = 0
         self._watchdog: asyncio.TimerHandle | None = None
         wire.attach(self._answer, self.lose)
 
@@ -36,6 +38,7 @@ class Pipeline:
         if not self._unanswered:
             self._heard_at = self._loop.time()
             if self._watchdog is None:
+                self._unsent = math.inf
                 self._watchdog = self._loop.call_later(REPLY_TIMEOUT, self._check_silence)
         self._unanswered.append(answered)
         self._wire.write(data)
@@ -67,6 +70,10 @@ class Pipeline:
         self._watchdog = None
         if not self._unanswered or self.lost:
             return
+        unsent = self._wire.unsent()
+        if 0 < unsent < self._unsent:  # a large message on a slow line is no silence
+            self._heard_at = self._loop.time()
+        self._unsent = unsent
         left = self._heard_at + REPLY_TIMEOUT - self._loop.time()
         if left > 0:
             self._watchdog = self._loop.call_later(left, self._check_silence)

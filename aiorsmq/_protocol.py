@@ -26,6 +26,7 @@ _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 _ALPHANUMERICS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _TO_ALPHANUMERIC = bytes(_ALPHANUMERICS[byte % len(_ALPHANUMERICS)] for byte in range(256))
 _RANDOM_PART = 22
+_NO_JUMP_US = 1_000_000
 
 
 def queues_key(ns: str) -> str:
@@ -133,15 +134,29 @@ class Clock:
 
     def __init__(self) -> None:
         self._ahead_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
-        self._learned = False
+        self._ahead_at_most_us = self._ahead_us
+        self._learned_us: int | None = None
         self._last_us = 0
 
-    def learn(self, seconds: bytes, microseconds: bytes, asked: float) -> None:
-        """Take in the reply to TIME, which was asked for at that moment of the monotonic clock."""
-        server_us = int(seconds) * 1_000_000 + int(microseconds)
-        at_least, at_most = server_us - time.monotonic_ns() // 1000, server_us - asked * 1_000_000
-        if not (self._learned and at_least <= self._ahead_us <= at_most):
-            self._ahead_us, self._learned = at_least, True
+    def learn(self, seconds: bytes, microseconds: bytes, asked: float) -> float:
+        """Take in the reply to TIME, which was asked for at that moment of the monotonic clock.
+
+        Returns by how many seconds, at the least, the server's clock has jumped since the reply before, or 0.
+        """
+        now_us, server_us = time.monotonic_ns() // 1000, int(seconds) * 1_000_000 + int(microseconds)
+        at_least, at_most = server_us - now_us, server_us - int(asked * 1_000_000)
+        if self._learned_us is None:
+            jump_us, usual = 0, 0
+            self._ahead_us, self._ahead_at_most_us = at_least, at_most
+        else:
+            jump_us = max(at_least - self._ahead_at_most_us, 0) or min(at_most - self._ahead_us, 0)
+            usual = _NO_JUMP_US + (now_us - self._learned_us) // 1000  # two clocks drift apart
+            if at_least <= self._ahead_us <= at_most:
+                self._ahead_at_most_us = min(self._ahead_at_most_us, at_most)
+            else:
+                self._ahead_us, self._ahead_at_most_us = at_least, at_most
+        self._learned_us = now_us
+        return jump_us / 1_000_000 if abs(jump_us) > usual else 0.0
 
     def now_us(self) -> int:
         return time.monotonic_ns() // 1000 + self._ahead_us

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,12 @@ DEADLINE: Final = 30.0
 _NOT_YET = (BusyLoadingError, MasterDownError, ReadOnlyError, TryAgainError)
 _NOT_YET_WORDS = re.compile(r"\b(LOADING|BUSY|MASTERDOWN|READONLY|TRYAGAIN)\b")
 _REFUSED = (AuthenticationError, AuthorizationError)
+
+_logger = logging.getLogger(__name__)
+
+_JUMPED = "the server's clock has jumped by %+.0f seconds: %s"
+_BACK = "messages that were visible or leased are hidden for so much longer; change_visibility(id, 0) shows one again"
+_FORWARD = "leases shorter than that have ended"
 
 
 class _Script(NamedTuple):
@@ -136,7 +143,8 @@ class Scripts:
         if not self._under_way:
             self._quiet.set()
         if not isinstance(outcome, Exception):
-            self.clock.learn(outcome[0], outcome[1], started)
+            if jump := self.clock.learn(outcome[0], outcome[1], started):
+                _logger.warning(_JUMPED, jump, _BACK if jump < 0 else _FORWARD)
             del outcome[:2]
         answered(outcome)
         self._tasks.plan_due()
@@ -206,6 +214,10 @@ class Scripts:
     def failure(self) -> Exception | None:
         """Why the server cannot be reached, if it cannot."""
         return self._connections.failure
+
+    def concerns_all(self, error: Exception) -> bool:
+        """Whether a call that ended so was not the reason: the server is away, or the client is closed."""
+        return isinstance(error, ClientClosed) or self.is_outage(error)
 
     def is_outage(self, error: Exception) -> bool:
         """Whether trying again later may help: the server was reached once, and is away or not ready now."""

@@ -48,7 +48,7 @@ class Messages(Generic[T]):
         where waiting does not help (no permission, wrong password, an address that never answered); and with
         `prefetch`, whatever kept a message from being deleted at the end of its block.
         """
-        if self._unconfirmed:
+        if (deletes := self._unconfirmed) and (deletes[0].done() or len(deletes) > self._prefetch):
             await self._confirm(self._prefetch)
         while not self._ended:
             if len(self._ahead) <= self._prefetch // 2:

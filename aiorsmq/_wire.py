@@ -59,6 +59,10 @@ class Wire(ABC):
     @abstractmethod
     def write(self, data: bytes) -> None: ...
 
+    @abstractmethod
+    def unsent(self) -> int:
+        """How many bytes have not been sent yet."""
+
     def abort(self) -> None:
         """Stop reading and writing at once; nothing is passed on any more."""
         self.attach(_nobody, _nobody)
@@ -86,6 +90,9 @@ class TransportWire(Wire, asyncio.Protocol):
         transport.set_protocol(self)
 
     def write(self, data: bytes) -> None: ...  # the transport's own
+
+    def unsent(self) -> int:
+        return self._transport.get_write_buffer_size()
 
     def _stop(self) -> None:
         self._transport.abort()
@@ -117,6 +124,9 @@ class StreamWire(Wire):
     def write(self, data: bytes) -> None:
         self._unsent.append(data)
         self._something_to_send.set()
+
+    def unsent(self) -> int:
+        return sum(map(len, self._unsent))
 
     def _stop(self) -> None:
         self._both.cancel()

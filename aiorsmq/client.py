@@ -17,10 +17,11 @@ from ._connection import Connections, own_client
 from ._listener import Listener
 from ._protocol import DEFAULT_DELAY, DEFAULT_MAXSIZE, DEFAULT_VT, Keys, Seconds, check_ns, check_qname, check_seconds
 from ._scripts import Scripts
+from ._startup import warn
 from ._stream import Messages
 from ._tasks import Tasks
 from .codecs import TEXT, Codec
-from .embedded import EmbeddedServer
+from .embedded import EmbeddedServer, is_volatile
 from .errors import InvalidParameterValue
 from .models import Message, QueueAttributes
 from .queue import Queue, Shared
@@ -81,6 +82,8 @@ class AsyncRSMQ:
             raise InvalidParameterValue("client", client, "must be a redis.asyncio.Redis")
         self._work, self._upkeep = Tasks(), Tasks()
         self._connections = Connections(client, self._upkeep)
+        if not is_volatile(self._connections.address):
+            self._connections.when_reached = warn
         self._scripts = Scripts(self._connections, self._work)
         self._listener = Listener(partial(self._connections.open, pushes=True), self._upkeep) if realtime else None
         self._queues: WeakValueDictionary[str, Shared] = WeakValueDictionary()
@@ -103,7 +106,7 @@ class AsyncRSMQ:
         `embedded:///folder` keeps its data there. It needs the extra `embedded`.
         """
         scheme, server, client = "", None, None
-        with suppress(ValueError):  # what it says may hold the password
+        with suppress(ValueError):  # whose text quotes what may be a password
             parts = urlsplit(url if isinstance(url, str) else "")  # pyright: ignore[reportUnnecessaryIsInstance]
             scheme = parts.scheme
             if scheme == "embedded" and not (parts.netloc or parts.query):
@@ -113,7 +116,8 @@ class AsyncRSMQ:
                 client = own_client(url, **redis_options)
         if client is None:
             accepted = "must begin with redis://, rediss:// or unix://, or be embedded:// or embedded:///folder"
-            raise InvalidParameterValue("url", f"{scheme}://...", accepted)
+            encoded = "special characters in a password must be percent-encoded"
+            raise InvalidParameterValue("url", f"{scheme}://...", f"{accepted}; {encoded}")
         rsmq = cls(client, ns=ns, realtime=realtime, qname=qname, poll_interval=poll_interval)
         rsmq._own_client = client
         if server is not None:
@@ -224,9 +228,10 @@ class AsyncRSMQ:
             shared.close()
         if self._listener is not None:
             await self._listener.aclose()
-        with anyio.move_on_after(CLOSE_TIMEOUT):
+        until = anyio.current_time() + CLOSE_TIMEOUT
+        with anyio.CancelScope(deadline=until):
             await self._scripts.quiet()
-        await self._work.finish(CLOSE_TIMEOUT)
+        await self._work.finish(until - anyio.current_time())
         await self._connections.aclose()
         await self._upkeep.finish(CLOSE_TIMEOUT)
         if self._own_client is not None:

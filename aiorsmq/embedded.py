@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import importlib.util
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -37,6 +38,11 @@ wait $clearing
 """
 
 
+def is_volatile(socket: str) -> bool:
+    """Whether a socket is that of an embedded server, of whichever program, that is meant to keep nothing."""
+    return re.search(r"/aiorsmq-[0-9a-f]{16}/volatile\.sock$", socket) is not None
+
+
 class EmbeddedServer:
     """A Valkey server for one program; `embedded://` URLs make one for their client.
 
@@ -58,7 +64,7 @@ class EmbeddedServer:
     @property
     def socket(self) -> str:
         """The path of its unix socket."""
-        return str(self._folder / "valkey.sock")
+        return str(self._folder / ("volatile.sock" if self._path is None else "valkey.sock"))
 
     @property
     def url(self) -> str:

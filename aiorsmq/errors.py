@@ -39,7 +39,7 @@ class InvalidParameterValue(RedisSMQException, ValueError):
 
     Attributes:
         parameter: the parameter's name.
-        value: what was passed.
+        value: what was passed; what the error says has no body in it, only of which type it was.
         reason: what is accepted.
     """
 
@@ -50,7 +50,12 @@ class InvalidParameterValue(RedisSMQException, ValueError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.parameter}={reprlib.repr(self.value)}: {self.reason}"
+        is_body = self.parameter in ("message", "bodies")  # errors are logged, and bodies are nobody's business
+        value = f"<{type(self.value).__name__}>" if is_body else reprlib.repr(self.value)
+        return f"{self.parameter}={value}: {self.reason}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
 
 
 class _AboutQueue(RedisSMQException):

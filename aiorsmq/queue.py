@@ -64,6 +64,12 @@ class Shared:
     def popping(self) -> Claims:
         return self._claims.get("pop") or self._new_claims("pop")
 
+    async def put_back_hidden(self, record: Record) -> None:
+        try:
+            await self.settler.restore((record,), hide=True)
+        except Exception as error:  # noqa: BLE001 - nobody waits for it
+            _logger.warning("could not put message %s back, it is gone: %s", record.id.decode(errors="replace"), error)
+
     def close(self) -> None:
         for claims in list(self._claims.values()):
             claims.close()
@@ -304,7 +310,7 @@ class Queue(Generic[T]):
                 type(error).__name__,
             )
             if popped:
-                self._shared.tasks.start(settler.restore((record,), hide=True))
+                self._shared.tasks.start(self._shared.put_back_hidden(record))
             return None
         return Message(record, body, self.name, None if popped else settler, unconfirmed)
 

@@ -4,6 +4,7 @@ The server is the embedded one; AIORSMQ_TEST_SERVER names the binary of another.
 """
 
 import asyncio
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +15,8 @@ from aiorsmq import AsyncRSMQ
 
 from chaos.network import Proxy
 from support import Server, check_keys, wait_until
+
+logging.getLogger("aiorsmq.startup.persistence").setLevel(logging.ERROR)  # most servers here keep nothing
 
 
 @pytest.fixture(

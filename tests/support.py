@@ -29,14 +29,14 @@ class Server:
             at = self._command.index("--enable-debug-command")
             del self._command[at : at + 2]
         self.process: subprocess.Popen[bytes] | None = None
-        patient = Retry(ConstantBackoff(0.01), 1000)
+        self._patient = Retry(ConstantBackoff(0.01), 1000)
         self.redis = redis.Redis(
-            unix_socket_path=self.socket, retry=patient, retry_on_error=[redis.BusyLoadingError], protocol=2
+            unix_socket_path=self.socket, retry=self._patient, retry_on_error=[redis.BusyLoadingError], protocol=2
         )
 
     def start(self) -> None:
         self.process = subprocess.Popen(self._command)
-        self.redis.ping()
+        self._patient.call_with_retry(self.redis.ping, lambda _: None)  # some versions retry no missing socket
 
     def kill(self) -> None:
         assert self.process is not None

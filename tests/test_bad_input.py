@@ -59,7 +59,9 @@ async def refused(server, rsmq, queue):
         assert isinstance(error, ValueError)
         assert error.parameter == parameter
         assert error.value is value
-        assert str(error).startswith(f"{parameter}={reprlib.repr(value)}: ")
+        shown = f"<{type(value).__name__}>" if parameter in {"message", "bodies"} else reprlib.repr(value)
+        assert str(error).startswith(f"{parameter}={shown}: ")
+        assert repr(error) == f"InvalidParameterValue({str(error)!r})"
         assert accepted in error.reason
 
     return check

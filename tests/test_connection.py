@@ -87,7 +87,8 @@ async def test_enough_rights(server):
     """An ACL of `~rsmq:* &rsmq:rt:*` and the commands that the scripts call is enough."""
     server.redis.acl_setuser(
         "worker", enabled=True, passwords=["+pw"], keys=["rsmq:*"], channels=["rsmq:rt:*"], reset=True,
-        categories=["+@read", "+@write", "+@pubsub", "+@scripting", "+@connection"], commands=["+time"],
+        reset_channels=True, commands=["+time"],
+        categories=["+@read", "+@write", "+@pubsub", "+@scripting", "+@connection"],
     )  # fmt: skip
     try:
         async with AsyncRSMQ.from_url(server.url, username="worker", password="pw") as rsmq:

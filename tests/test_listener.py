@@ -112,3 +112,15 @@ async def test_unsubscribes(server, queue, monkeypatch):
         await queue.send("x")
         message = await other.queue("jobs").receive(wait=10)
         await message.delete()
+
+
+async def test_unsubscribes_long_before_the_next_poll(server, queue, monkeypatch):
+    """A long poll that is over, or cancelled, keeps nobody listening until the safety poll."""
+    monkeypatch.setattr(_listener, "PING_INTERVAL", 0.05)
+    async with AsyncRSMQ.from_url(server.url, poll_interval=3600) as other:
+        assert await other.queue("jobs").receive(wait=0.1) is None
+        await wait_until(lambda: server.redis.client_list(_type="pubsub") == [])
+        asking = asyncio.ensure_future(other.queue("jobs").receive(wait=10))
+        await listening(server, "jobs")
+        asking.cancel()
+        await wait_until(lambda: server.redis.client_list(_type="pubsub") == [])

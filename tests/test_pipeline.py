@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 import redis
-from aiorsmq import _pipeline
+from aiorsmq import AsyncRSMQ, _pipeline
 from aiorsmq._pipeline import Pipeline
 from aiorsmq._tasks import Tasks, resolve
 from aiorsmq._wire import StreamWire, TransportWire, seize
@@ -96,6 +96,18 @@ async def test_silence(server, pipeline, monkeypatch):
     with pytest.raises(redis.TimeoutError):
         await call(pipeline, "BLPOP", "nothing", 0)
     assert pipeline.lost
+
+
+async def test_slow_line(server, queue, proxy, monkeypatch):
+    """A connection on which a large message is still going out is not silent, however long that takes."""
+    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.3)
+    await queue.set_attributes(maxsize=-1)
+    async with AsyncRSMQ.from_url(proxy.url) as other:
+        await other.list_queues()
+        proxy.delay = 0.02
+        other._scripts._deadline = 10
+        await other.queue("jobs").send(b"x" * 5_000_000)
+    await queue.delete()
 
 
 async def test_falls_back(server, caplog):

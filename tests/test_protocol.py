@@ -48,3 +48,15 @@ def test_id_time():
     assert id_time("0" * 30) is None
     assert id_time("!" * 32) is None
     assert id_time("0" * 10 + "!" * 30) is None
+
+
+def test_jumps():
+    """A clock that jumps is told from a reply that is read late: once, and by how much at the least."""
+    clock = Clock()
+    now = time.monotonic()
+    assert clock.learn(b"1000000000", b"0", now - 5) == 0  # the first, and read late
+    assert clock.learn(b"1000000000", b"0", now) == 0
+    assert -3601 < clock.learn(b"999996400", b"0", time.monotonic()) < -3599
+    assert clock.learn(b"999996400", b"0", time.monotonic()) == 0
+    assert 7199 < clock.learn(b"1000003600", b"0", time.monotonic()) < 7201
+    assert clock.learn(b"1000003600", b"500000", time.monotonic()) == 0  # within what two clocks may drift apart

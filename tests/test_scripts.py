@@ -137,6 +137,25 @@ async def test_never_reached(tmp_path):
                 await anext(rsmq.queue("jobs").messages())
 
 
+async def test_no_call_outlasts_the_deadline(own_server):
+    """What waits behind a call that meets an outage is told with it, and does not wait for as long once more."""
+    server = own_server()
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        queue = rsmq.queue("jobs")
+        await queue.create()
+        rsmq._scripts._deadline = 0.5
+        server.kill()
+        started = time.monotonic()
+        calls = [queue.send(str(n)) for n in range(500)] + [queue.delete_message("0" * 32) for _ in range(500)]
+        calls += [queue.receive() for _ in range(100)]
+        sends = [asyncio.ensure_future(call) for call in calls]
+        await asyncio.sleep(0.1)
+        sends += [asyncio.ensure_future(queue.send("later")), asyncio.ensure_future(queue.receive())]
+        results = await asyncio.gather(*sends, return_exceptions=True)
+        assert {type(result) for result in results} <= {redis.ConnectionError, redis.TimeoutError}
+        assert time.monotonic() - started < 1.5
+
+
 async def test_gone_for_good(own_server):
     """A server that goes away raises redis-py's error at the deadline."""
     server = own_server()

@@ -271,6 +271,39 @@ class TestSharing:
         assert bodies == list(range(100))
         assert server.script_calls() <= 25 + 100  # the claims, and a delete each
 
+    async def test_prefetch_shares_deletes(self, server, queue):
+        """With prefetch deletes at the ends of blocks share script calls, not too many; leaving waits for them."""
+        await queue.send_many(["x"] * 320)
+        server.reset_stats()
+        handled = 0
+        async with queue.messages(prefetch=32) as stream:
+            async for message in stream:
+                async with message:
+                    handled += 1
+                assert len(stream._unconfirmed) <= 33
+                if handled == 320:
+                    break
+        assert (await queue.attributes()).msgs == 0
+        assert server.script_calls() <= 60
+
+    async def test_prefetch_reports_a_delete_that_fails(self, server, queue):
+        """A delete that fails after its block is raised by the next step, or by `aclose()`; the iteration goes on."""
+        await queue.send_many(["a", "b", "c"])
+        stream = queue.messages(prefetch=1)
+        async with await anext(stream):
+            server.redis.rename("rsmq:jobs:Q", "rsmq:elsewhere:Q")
+        await wait_until(stream._unconfirmed[0].done)
+        with pytest.raises(QueueDoesNotExist):
+            await anext(stream)
+        server.redis.rename("rsmq:elsewhere:Q", "rsmq:jobs:Q")
+        message = await anext(stream)
+        assert message.body == "b"
+        async with message:
+            server.redis.rename("rsmq:jobs:Q", "rsmq:elsewhere:Q")
+        with pytest.raises(QueueDoesNotExist):
+            await stream.aclose()
+        server.redis.rename("rsmq:elsewhere:Q", "rsmq:jobs:Q")
+
     async def test_several_tasks_on_one_stream(self, queue):
         """Several tasks may iterate over one stream."""
         stream = queue.messages()
@@ -363,6 +396,17 @@ class TestNothingIsLost:
         del stream
         gc.collect()
         await wait_until(lambda: queue_is_visible(server, 9))
+
+    async def test_cancelled_with_prefetch(self, server, queue):
+        """A cancelled step leaves nothing behind that would claim, though the stream is still referred to."""
+        stream = queue.messages(prefetch=5)
+        waiting = asyncio.ensure_future(anext(stream))
+        await listening(server)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await queue.send_many(["x"] * 10)
+        assert queue_is_visible(server, 10)
+        assert len(await queue.receive_many(10)) == 10
 
     async def test_aclose_of_a_stream(self, server, queue):
         """`aclose()` ends the iteration for a task that awaits it, and hands back what was claimed ahead."""

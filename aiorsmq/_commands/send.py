@@ -31,7 +31,11 @@ class Sender:
         self._keys = keys
         self._channel = channel
         self._batch: Batch[NewMessage, str] = Batch(
-            partial(self._submit, "each"), tasks, scripts.is_busy, size=lambda message: len(message.body)
+            partial(self._submit, "each"),
+            tasks,
+            scripts.is_busy,
+            scripts.concerns_all,
+            size=lambda message: len(message.body),
         )
         self._tasks = tasks
 

@@ -24,8 +24,12 @@ class Settler:
         self._scripts = scripts
         self._keys = keys
         self._channel = channel
-        self._deletes: Batch[tuple[bytes, bytes], bool] = Batch(self._submit_deletes, tasks, scripts.is_busy)
-        self._changes: Batch[tuple[bytes, bytes, int], bool] = Batch(self._submit_changes, tasks, scripts.is_busy)
+        self._deletes: Batch[tuple[bytes, bytes], bool] = Batch(
+            self._submit_deletes, tasks, scripts.is_busy, scripts.concerns_all
+        )
+        self._changes: Batch[tuple[bytes, bytes, int], bool] = Batch(
+            self._submit_changes, tasks, scripts.is_busy, scripts.concerns_all
+        )
 
     def delete(self, id: bytes, receive_count: bytes) -> Future[bool]:
         return self._deletes.submit((id, receive_count))

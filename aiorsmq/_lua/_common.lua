@@ -6,19 +6,28 @@ local function whole(text)
   return n and n >= 0 and n < 1e15 and math.floor(n) or nil
 end
 
--- vt, delay (seconds) and maxsize (-1 for unlimited) of a queue; what is missing or senseless reads as RSMQ's default.
+-- vt, delay (seconds) and maxsize of a queue as they are written; see the next three.
 local function attributes(queue)
   local given = redis.call('HMGET', queue, 'vt', 'delay', 'maxsize')
   if not (given[1] or given[2] or given[3]) then
     error('QUEUE_DOES_NOT_EXIST')
   end
+  return given
+end
+
+-- What is missing or senseless reads as RSMQ's default; a maxsize of -1 is unlimited.
+local function vt_of(given) return whole(given[1]) or 30 end
+local function delay_of(given) return whole(given[2]) or 0 end
+local function maxsize_of(given)
   local maxsize = tonumber(given[3])
-  return whole(given[1]) or 30, whole(given[2]) or 0, maxsize and maxsize < 0 and -1 or whole(maxsize) or 65536
+  return maxsize and maxsize < 0 and -1 or whole(maxsize) or 65536
 end
 
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function now_ms()
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
 
-local function text(n) -- tostring would lose digits
-  return string.format('%.0f', n)
+local function text(n) -- tostring would lose digits; '%.0f' costs twice as much, and a long may have 32 bits
+  return n < 1e9 and string.format('%d', n) or string.format('%d%03d', n / 1000, n % 1000)
 end

@@ -6,7 +6,7 @@
 attributes(KEYS[2])
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 
-local ids, counts = {}, {}
+local ids, counts, now = {}, {}, now_ms()
 for i = 2, #ARGV, 3 do
   ids[#ids + 1] = ARGV[i]
   counts[#counts + 1] = ARGV[i] .. ':rc'

@@ -5,9 +5,9 @@
 --          without a body were removed, then for some messages at a time: {id, former score, ...}, {body or nil if it
 --          was removed, receive count or nil if it is the first, ...}, {first received of those with a count, ...}}
 -- Errors   QUEUE_DOES_NOT_EXIST
-local vt = attributes(KEYS[2])
+local given, now = attributes(KEYS[2]), now_ms()
 local pop, wanted, enough = ARGV[2] == 'pop', tonumber(ARGV[1]), tonumber(ARGV[3])
-local visible, now = text(now + (pop and 0 or tonumber(ARGV[2]) or vt * 1000)), text(now)
+local visible, now = text(now + (pop and 0 or tonumber(ARGV[2]) or vt_of(given) * 1000)), text(now)
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 local reply, places, fields, k, left = {time[1], time[2], '', visible, now, 0}, {}, {}, 0, enough
 repeat -- 8, then as many more as will make the bodies enough if they go on like that
@@ -29,7 +29,7 @@ repeat -- 8, then as many more as will make the bodies enough if they go on like
     else
       if values[i + 1] then
         received = text((whole(values[i + 1]) or 0) + 1)
-        since = text(received ~= '1' and whole(redis.call('HGET', KEYS[2], fr)) or now)
+        since = text(received ~= '1' and whole(redis.call('HGET', KEYS[2], fr)) or tonumber(now))
         values[i + 1], firsts[#firsts + 1] = received, since
       end
       if pop then

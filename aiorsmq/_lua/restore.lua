@@ -4,13 +4,13 @@
 --          An empty score: hidden for the queue's vt, and the pop counts as a receipt.
 -- Returns  {s, us, how many were put back}
 -- Errors   QUEUE_DOES_NOT_EXIST
-local vt = attributes(KEYS[2])
+local hidden_until = now_ms() + vt_of(attributes(KEYS[2])) * 1000
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 local back = 0
 for i = 2, #ARGV, 5 do
   local id, body, received, since, score = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4]
   if not redis.call('ZSCORE', KEYS[1], id) then
-    redis.call('ZADD', KEYS[1], score == '' and text(now + vt * 1000) or score, id)
+    redis.call('ZADD', KEYS[1], score == '' and text(hidden_until) or score, id)
     redis.pcall('HSET', KEYS[2], id, body)
     if score ~= '' then
       received = received - 1

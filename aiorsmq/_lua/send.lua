@@ -8,13 +8,14 @@
 -- Returns  {s, us, 'stored', maxsize, positions of the messages left out as too long...}
 --          {s, us, 'clock'} if the ids are not of this server's time; nothing is stored then
 -- Errors   QUEUE_DOES_NOT_EXIST
-local _, delay, maxsize = attributes(KEYS[2])
-local first, age = ARGV[1] ~= 'retry', time[1] * 1000000 + time[2] - ARGV[3]
+local given = attributes(KEYS[2])
+local maxsize, first, us = maxsize_of(given), ARGV[1] ~= 'retry', time[1] * 1000000 + time[2]
+local now, age = math.floor(us / 1000), us - ARGV[3]
 if first and (age < -100000 or age > 1000000) then
   return {time[1], time[2], 'clock'}
 end
 
-local reply, delays, argv, from, stored = {time[1], time[2], 'stored', text(maxsize)}, {}, ARGV, 6, false
+local reply, delays, argv, from, stored = {time[1], time[2], 'stored', maxsize}, {}, ARGV, 6, false
 for ms in string.gmatch(argv[5], '%S+') do
   delays[#delays + 1] = ms
 end
@@ -38,8 +39,7 @@ if #reply > 4 then
   end
   argv, from, delays = fitting, 1, theirs
 end
-
-local places, usual, n = {}, text(now + delay * 1000), 0
+local places, usual, n = {}, text(now + delay_of(given) * 1000), 0
 for i = from, #argv, 2 do
   local ms = delays[n / 2 + 1]
   places[n + 1] = ms and ms ~= '-' and text(now + ms) or usual

@@ -38,12 +38,26 @@ class Goal(NamedTuple):
         return values(results, path) if isinstance(path, str) else [path] * rounds
 
 
+NAMES = {"streams batched": "streams by hand, batched", "ceiling": "redis-benchmark, same script, batches of 64"}
+
+
+def _stream(consumers: str, callers: int, against: str, at_least: float, aim: float) -> Goal:
+    """The iterator beside what others reach when as many callers receive and delete."""
+    return Goal(
+        f"stream, {consumers.replace(' ', ' consumers, ' if callers > 1 else ' consumer, ', 1)}",
+        f"{NAMES.get(against, against)}, receive + delete, {callers} caller{'s' * (callers > 1)}",
+        f"stream/aiorsmq/{consumers}/rate",
+        (f"receive/{against}/{callers}/rate",),
+        at_least,
+        aim,
+    )
+
+
 def _rate(figure: str, callers: int, against: str, at_least: float, aim: float) -> Goal:
     name = {"send": "send", "receive": "receive + delete"}[figure]
-    who = {"streams batched": "streams by hand, batched", "ceiling": "redis-benchmark, same script, batches of 64"}
     return Goal(
         f"{name}, {callers} caller{'s' * (callers > 1)}",
-        who.get(against, against),
+        NAMES.get(against, against),
         f"{figure}/aiorsmq/{callers}/rate",
         (f"{figure}/{against}/{callers}/rate",),
         at_least,
@@ -65,17 +79,13 @@ GOALS = (
     _rate("send", 256, "Node rsmq", 5.5, 7),
     _rate("send", 64, "ceiling", 0.6, 0.8),
     _rate("receive", 1, "Node rsmq", 1.5, 2),
-    Goal(
-        "stream, 1 consumer, prefetch 32",
-        "Node rsmq, receive + delete, 1 caller",
-        "stream/aiorsmq/1 prefetch 32/rate",
-        ("receive/Node rsmq/1/rate",),
-        4,
-        10,
-    ),
+    _stream("1 prefetch 32", 1, "Node rsmq", 4, 10),
     _rate("receive", 64, "Node rsmq", 2.8, 3.5),
+    _stream("64 prefetch 8", 64, "Node rsmq", 2.8, 3.5),
     _rate("receive", 64, "streams batched", 1.1, 1.4),
+    _stream("64 prefetch 8", 64, "streams batched", 1.1, 1.4),
     _rate("receive", 256, "Node rsmq", 3, 4),
+    _stream("256 prefetch 8", 256, "Node rsmq", 3, 4),
     Goal(
         "end to end, saturated",
         "Node rsmq, and XREADGROUP BLOCK",

@@ -2,8 +2,9 @@
 
 import asyncio
 import sys
+import time
 
-from aiorsmq import AsyncRSMQ, Message, Queue
+from aiorsmq import AsyncRSMQ, Queue
 from idle import idle
 from shared import BODY, TASK, Countdown, is_to_fill, main, measure, pace, share, stamp
 
@@ -41,42 +42,32 @@ async def receive(queue: Queue[str], messages: int) -> None:
         message = await queue.receive()
         if message is None:
             sys.exit("a message is missing")
-        await delete(message)
+        if not await message.delete():
+            sys.exit("a message is missing")
 
     await share(messages, one)
 
 
 async def consume(queue: Queue[str], messages: int) -> dict:
+    """Delete each message by its block; what is measured ends when the server has deleted them all."""
     countdown = Countdown(messages)
 
     async def consumer() -> None:
         async for message in queue.messages(prefetch=TASK.prefetch):
-            countdown.handle(message.body)
-            await delete(message)
-            countdown.deleted()
-
-    return await countdown.run([consumer() for _ in range(TASK.callers)])
-
-
-async def jobs(queue: Queue[str], messages: int) -> dict:
-    countdown = Countdown(messages)
-
-    async def consumer() -> None:
-        async for message in queue.messages():
             async with message:
-                await no_op()
+                countdown.handle(message.body)
+                if TASK.what == "jobs":
+                    await no_op()
             countdown.deleted()
 
-    return await countdown.run([consumer() for _ in range(TASK.callers)])
+    said = await countdown.run([consumer() for _ in range(TASK.callers)])
+    while (await queue.attributes()).msgs:
+        pass
+    return said | {"ended": time.monotonic_ns()}
 
 
 async def no_op() -> None:
     pass
-
-
-async def delete(message: Message[str]) -> None:
-    if not await message.delete():
-        sys.exit("a message is missing")
 
 
 WORK = {
@@ -88,6 +79,6 @@ WORK = {
     "consume": consume,
     "drain": consume,
     "await": consume,
-    "jobs": jobs,
+    "jobs": consume,
 }
 main(contend)

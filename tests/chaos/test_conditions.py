@@ -1,0 +1,154 @@
+"""What a server says that does not work just now: which calls wait, which raise what, and how soon they work again."""
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+import redis
+from aiorsmq import AsyncRSMQ
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from support import wait_until
+
+RECOVERED = 3.0
+"""Seconds: the longest pause between two attempts is 1."""
+
+
+def says(server, word):
+    """Whether the server answers a plain write with that word."""
+    with redis.Redis(unix_socket_path=server.socket, protocol=2, retry=Retry(NoBackoff(), 0)) as client:
+        try:
+            client.set("probe", "x")
+        except redis.RedisError as error:
+            return word in f"{type(error).__name__} {error}"
+    return False
+
+
+@asynccontextmanager
+async def loading(server):
+    """Killed, and started with a file that takes it a second to read."""
+    with server.redis.pipeline(transaction=False) as pipeline:
+        for _ in range(10_000):
+            pipeline.incr("filler")
+        pipeline.execute()
+    server.kill()
+    starting = asyncio.ensure_future(asyncio.to_thread(server.start))
+    await wait_until(lambda: says(server, "BusyLoadingError"))
+    yield
+    await starting
+
+
+@asynccontextmanager
+async def busy(server):
+    """Kept from work by somebody's endless script."""
+
+    def run_for_ever():
+        with redis.Redis(unix_socket_path=server.socket) as client, pytest.raises(redis.ResponseError):
+            client.eval("while true do end", 0)
+
+    server.redis.config_set("lua-time-limit", 1)
+    running = asyncio.ensure_future(asyncio.to_thread(run_for_ever))
+    await wait_until(lambda: says(server, "BUSY"))
+    yield
+    server.redis.script_kill()
+    await running
+
+
+@asynccontextmanager
+async def readonly(server):
+    """Made a replica, as by a failover that the client has not noticed."""
+    server.redis.replicaof("127.0.0.1", 1)
+    await wait_until(lambda: says(server, "ReadOnlyError"))
+    yield
+    server.redis.replicaof("NO", "ONE")
+
+
+@asynccontextmanager
+async def master_down(server):
+    """Made a replica that does not serve old data."""
+    server.redis.config_set("replica-serve-stale-data", "no")
+    server.redis.config_set("replica-read-only", "no")
+    server.redis.replicaof("127.0.0.1", 1)
+    await wait_until(lambda: says(server, "MasterDownError"))
+    yield
+    server.redis.replicaof("NO", "ONE")
+
+
+@asynccontextmanager
+async def misconf(server):
+    """Unable to save to disk."""
+    in_the_way = server.folder / "dump.rdb"
+    in_the_way.mkdir()
+    server.redis.config_set("save", "3600 1000000")
+    server.redis.bgsave()
+    await wait_until(lambda: says(server, "MISCONF"))
+    yield
+    in_the_way.rmdir()
+    server.redis.bgsave()
+    await wait_until(lambda: not says(server, "MISCONF"))
+
+
+@asynccontextmanager
+async def no_replicas(server):
+    """Told to write only with a replica, and there is none."""
+    server.redis.config_set("min-replicas-to-write", 1)
+    await wait_until(lambda: says(server, "NOREPLICAS"))
+    yield
+    server.redis.config_set("min-replicas-to-write", 0)
+
+
+@pytest.mark.parametrize("condition", [loading, busy, readonly, master_down])
+async def test_waited_out(own_server, report, condition):
+    """Calls, long polls and streams wait until the server works again, and then work; nothing is done twice."""
+    server = own_server("--appendonly", "yes", "--key-load-delay", "100")
+    async with AsyncRSMQ.from_url(server.url, poll_interval=0.2) as rsmq:
+        queue, stream = rsmq.queue("jobs"), rsmq.queue("jobs").messages()
+        await queue.create()
+        asking = asyncio.ensure_future(anext(stream))
+        await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+        async with condition(server):
+            calls = [asyncio.ensure_future(call) for call in (queue.send("one"), queue.send_many(["two", "three"]))]
+            polling = asyncio.ensure_future(queue.receive(wait=20))
+            await asyncio.sleep(0.5)
+            assert not any(call.done() for call in (*calls, polling, asking))
+        since = time.monotonic()
+        await asyncio.gather(*calls)
+        messages = [await asking, await polling, await anext(stream)]
+        recovered = time.monotonic() - since
+        assert {message.body for message in messages} == {"one", "two", "three"}
+        assert all([await message.delete() for message in messages])
+        attributes = await queue.attributes()
+    report(f"waited out, recovered after {recovered * 1000:.0f} ms", f"{RECOVERED:g} s")
+    assert recovered < RECOVERED
+    assert (attributes.totalsent, attributes.msgs) == (3, 0)
+
+
+@pytest.mark.parametrize(("condition", "word"), [(misconf, "MISCONF"), (no_replicas, "NOREPLICAS")])
+async def test_refused(own_server, report, condition, word):
+    """Calls and streams raise what the server says, at once; nothing is written; afterwards the same ones work."""
+    server = own_server()
+    async with AsyncRSMQ.from_url(server.url, poll_interval=0.2) as rsmq:
+        queue = rsmq.queue("jobs")
+        await queue.create()
+        stream = queue.messages()
+        errors = set()
+        async with condition(server):
+            with anyio.fail_after(2):
+                for call in (lambda: queue.send("x"), queue.receive, lambda: queue.receive(wait=60), stream.__anext__):
+                    with pytest.raises(redis.ResponseError, match=word) as caught:
+                        await call()
+                    errors.add(type(caught.value).__name__)
+            assert (await queue.attributes()).totalsent == 0  # reading works
+        since = time.monotonic()
+        await queue.send("y")
+        message = await anext(stream)
+        recovered = time.monotonic() - since
+        assert message.body == "y"
+        assert await message.delete()
+        attributes = await queue.attributes()
+    report(f"{', '.join(sorted(errors))}, recovered after {recovered * 1000:.0f} ms", f"at once, {RECOVERED:g} s")
+    assert recovered < RECOVERED
+    assert (attributes.totalsent, attributes.msgs) == (1, 0)

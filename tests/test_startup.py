@@ -1,0 +1,120 @@
+"""What the log says of a server that is set up to lose messages."""
+
+import asyncio
+import logging
+from contextlib import contextmanager
+
+import pytest
+from aiorsmq import AsyncRSMQ, EmbeddedServer
+from redis.asyncio import Redis
+
+from support import wait_until
+
+EVICTION, PERSISTENCE = "aiorsmq.startup.eviction", "aiorsmq.startup.persistence"
+
+
+@pytest.fixture
+def careless(server):
+    """The server: it keeps nothing, and drops queues when it is full."""
+    server.redis.config_set("maxmemory-policy", "allkeys-lru")
+    yield server
+    server.redis.config_set("maxmemory-policy", "noeviction")
+
+
+@pytest.fixture
+def warnings(caplog):
+    """The names of the loggers that have warned."""
+    with caplog.at_level(logging.WARNING, PERSISTENCE):
+        yield lambda: sorted(record.name for record in caplog.records)
+
+
+def asked(server):
+    commands = server.commands()
+    return commands.get("config|get", commands.get("config", 0))
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_once_a_client(careless, warnings, protocol):
+    """An eviction policy that drops queues, and no persistence, are warned of once, however often it connects."""
+    client = Redis.from_url(careless.url, protocol=protocol)
+    async with AsyncRSMQ(client) as rsmq:
+        await rsmq.create_queue(qname="jobs")
+        await wait_until(lambda: warnings() == [EVICTION, PERSISTENCE])
+        careless.reset_stats()
+        for _ in range(3):
+            careless.redis.client_kill_filter(_type="normal")
+            await rsmq.send_message(qname="jobs", message="x")
+        assert "config|get" not in careless.commands()
+    assert warnings() == [EVICTION, PERSISTENCE]
+    await client.aclose()
+
+
+@pytest.mark.parametrize(("setting", "value"), [("appendonly", "yes"), ("save", "3600 1000000")])
+async def test_persistent(own_server, warnings, setting, value):
+    """A server with an append-only file or save points, and noeviction, gives no reason to warn."""
+    server = own_server(f"--{setting}", *value.split())
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        await rsmq.create_queue(qname="jobs")
+        await wait_until(lambda: asked(server) >= 2)
+        await rsmq.list_queues()
+    assert warnings() == []
+
+
+@contextmanager
+def silenced(name):
+    logging.getLogger(name).setLevel(logging.ERROR)
+    yield
+    logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize(
+    ("name", "heard"), [(EVICTION, [PERSISTENCE]), (PERSISTENCE, [EVICTION]), ("aiorsmq.startup", [])]
+)
+async def test_silenced(careless, caplog, name, heard):
+    """Each is silenced by the name of its logger, all of them by that of their parent."""
+    with caplog.at_level(logging.NOTSET, PERSISTENCE), silenced(name):
+        async with AsyncRSMQ.from_url(careless.url) as rsmq:
+            await rsmq.list_queues()
+            await wait_until(lambda: asked(careless) >= 3)
+            await rsmq.list_queues()
+    assert [record.name for record in caplog.records] == heard
+
+
+async def test_not_told(careless, warnings):
+    """A user who may not ask for the settings is not warned, and works."""
+    careless.redis.acl_setuser(
+        "worker", enabled=True, passwords=["+pw"], keys=["rsmq:*"], channels=["rsmq:rt:*"], reset=True,
+        reset_channels=True, categories=["+@all", "-@admin"],
+    )  # fmt: skip
+    try:
+        async with AsyncRSMQ.from_url(careless.url, username="worker", password="pw") as rsmq:
+            await rsmq.create_queue(qname="jobs")
+            await wait_until(careless.redis.acl_log)
+            await rsmq.send_message(qname="jobs", message="x")
+        assert warnings() == []
+    finally:
+        careless.redis.acl_deluser("worker")
+        careless.redis.acl_log_reset()
+
+
+async def test_no_round_trip_of_its_own(careless, warnings):
+    """The first call does not wait for the answers; nothing is asked of the server later on."""
+    async with AsyncRSMQ.from_url(careless.url, poll_interval=0.05) as rsmq:
+        await rsmq.create_queue(qname="jobs")
+        await wait_until(lambda: len(warnings()) == 2)
+        careless.reset_stats()
+        asking = asyncio.ensure_future(rsmq.receive_message(qname="jobs", wait=10))
+        await wait_until(lambda: careless.script_calls() > 3)
+        assert "config|get" not in careless.commands()
+        await rsmq.send_message(qname="jobs", message="x")
+        await (await asking).delete()
+
+
+async def test_embedded(warnings):
+    """An embedded server without a path is meant to keep nothing: no warning, however one connects to it."""
+    async with AsyncRSMQ.from_url("embedded://") as rsmq:
+        await rsmq.create_queue(qname="jobs")
+    async with EmbeddedServer() as server, AsyncRSMQ.from_url(server.url) as rsmq:
+        await rsmq.create_queue(qname="jobs")
+        await rsmq.list_queues()
+    assert warnings() == []
