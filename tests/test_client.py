@@ -74,6 +74,17 @@ async def test_closed(server):
             await call()
 
 
+async def test_closing_takes_no_time(server, queue):
+    """Closing a client that listens waits for nothing."""
+    other = AsyncRSMQ.from_url(server.url, poll_interval=3600)
+    waiting = asyncio.ensure_future(anext(other.queue("jobs").messages()))
+    await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1] == 1)
+    with anyio.fail_after(2):
+        await other.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await waiting
+
+
 async def test_closing_finishes_what_was_submitted(server, queue):
     """What was submitted before `aclose()` is carried out."""
     other = AsyncRSMQ.from_url(server.url)

@@ -66,6 +66,21 @@ async def test_not_permitted(server, queue, caplog):
         server.redis.acl_deluser("deaf")
 
 
+async def test_sends_without_the_right_to_announce(server, queue):
+    """Without the right to PUBLISH messages are stored, released and made visible all the same; nobody hears of it."""
+    server.redis.acl_setuser(
+        "mute", enabled=True, passwords=["+pw"], keys=["rsmq:*"], reset=True, categories=["+@all"], reset_channels=True
+    )
+    try:
+        async with AsyncRSMQ.from_url(server.url, username="mute", password="pw") as other:
+            id = await other.queue("jobs").send("x")
+            message = await other.queue("jobs").receive()
+            assert await message.release()
+            assert [(m.id, m.receive_count) for m in await queue.receive_many(5)] == [(id, 2)]
+    finally:
+        server.redis.acl_deluser("mute")
+
+
 async def test_silent_connection(server, queue, proxy, monkeypatch):
     """A connection on which nothing comes any more, though it is open, is noticed by its unanswered PING."""
     monkeypatch.setattr(_listener, "PING_INTERVAL", 0.1)

@@ -10,6 +10,7 @@ import redis
 from aiorsmq import AsyncRSMQ, QueueAlreadyExists, _pipeline
 from aiorsmq._scripts import _load
 
+from chaos.network import Proxy
 from support import wait_until
 
 
@@ -184,6 +185,20 @@ async def test_waited_out(server, queue):
     server.redis.script_kill()
     await busy
     await sending
+
+
+async def test_left_at_a_replica(own_server):
+    """A connection that was left at a server which is a replica by now is given up: the next leads to the new one."""
+    old, new = own_server(), own_server()
+    async with AsyncRSMQ.from_url(new.url) as rsmq:
+        await rsmq.create_queue(qname="jobs")
+    async with Proxy(old.socket, f"{old.folder}/proxy.sock") as proxy, AsyncRSMQ.from_url(proxy.url) as rsmq:
+        await rsmq.create_queue(qname="jobs")
+        old.redis.replicaof("127.0.0.1", 1)
+        proxy._server = new.socket
+        with anyio.fail_after(5):
+            await rsmq.send_message(qname="jobs", message="x")
+    assert (old.redis.zcard("rsmq:jobs"), new.redis.zcard("rsmq:jobs")) == (0, 1)
 
 
 def _has_busy_reply_threshold(server):

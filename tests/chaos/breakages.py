@@ -97,9 +97,175 @@ BREAKAGES = {
         (Change("_commands/settle.py", "if len(set(ids)) < len(ids):", "if False:"),),
         (MODEL,),
     ),
+    "phantom-leaves-a-count": Breakage(
+        "an entry without a body is removed, its receive count stays",
+        (Change("_lua/receive.lua", "      redis.pcall('HDEL', KEYS[2], names[i + 1], fr)\n", ""),),
+        (MODEL, "test_foreign_data.py::TestPhantoms::test_received_before"),
+    ),
+    "a-new-id-per-retry": Breakage(
+        "a send that is repeated takes new ids",
+        (
+            Change(
+                "_commands/send.py",
+                'again=("retry", *args))',
+                'again=("retry", *args[:4], *(word for id, message in zip(clock.mint(len(messages))[1], messages)'
+                " for word in (id, message.body))))",
+            ),
+        ),
+        ("test_scripts.py::test_lost_reply_to_a_send",),
+    ),
+    "no-lookup-on-retry": Breakage(
+        "a send that is repeated does not look whether it has been stored",
+        (Change("_lua/send.lua", "redis.call('HEXISTS', KEYS[2], argv[i - 1]) == 1", "false"),),
+        ("test_scripts.py::test_lost_reply_to_a_send",),
+    ),
+    "a-retried-delete-is-refused": Breakage(
+        "a delete whose reply was lost finds the message gone, and says that it has not deleted it",
+        (Change("_lua/delete.lua", "elseif here or argv[1] ~= 'retry' then", "else"),),
+        ("test_scripts.py::test_lost_reply_to_a_delete",),
+    ),
+    "pop-is-retried": Breakage(
+        "a pop whose reply was lost is repeated, and takes another message",
+        (
+            Change(
+                "_commands/receive.py",
+                'Call("receive", keys.qname, keys.both, args, retry_unknown=False)',
+                'Call("receive", keys.qname, keys.both, args)',
+            ),
+        ),
+        ("test_scripts.py::test_lost_reply_to_a_pop",),
+    ),
     "no-eval": Breakage(
-        "a script that the server has forgotten is sent by its SHA1 again",
-        (Change("_scripts.py", '"EVAL", script.source', '"EVALSHA", script.sha1'),),
-        (MODEL,),
+        "NOSCRIPT is the caller's",
+        (
+            Change(
+                "_scripts.py",
+                "if not isinstance(error, NoScriptError) and not _is_not_yet(error):",
+                "if not _is_not_yet(error):",
+            ),
+        ),
+        ("test_scripts.py::test_script_flush", MODEL),
+    ),
+    "readonly-is-raised": Breakage(
+        "the error of a replica is not waited out",
+        (
+            Change(
+                "_scripts.py",
+                "MasterDownError, ReadOnlyError, TryAgainError)\n_NOT",
+                "MasterDownError, TryAgainError)\n_NOT",
+            ),
+            Change("_scripts.py", "MASTERDOWN|READONLY|TRYAGAIN", "MASTERDOWN|TRYAGAIN"),
+        ),
+        ("chaos/test_conditions.py::test_waited_out",),
+    ),
+    "stays-at-the-replica": Breakage(
+        "a connection that has ended at a replica is kept",
+        (Change("_scripts.py", "if _is_replica(error):", "if False:"),),
+        ("test_scripts.py::test_left_at_a_replica",),
+    ),
+    "no-deadline": Breakage(
+        "a call is tried for ever",
+        (Change("_scripts.py", "asyncio.timeout_at(started + self._deadline)", "asyncio.timeout_at(None)"),),
+        ("test_scripts.py::test_gone_for_good",),
+    ),
+    "no-resync": Breakage(
+        "a subscription that is confirmed is no news",
+        (
+            Change(
+                "_listener.py",
+                "for flag in self._flags.get(channel, ()):",
+                'for flag in self._flags.get(channel, ()) if what == b"message" else ():',
+            ),
+        ),
+        ("chaos/test_wake_up.py::test_subscribing_while_it_is_sent", "test_listener.py::test_killed"),
+    ),
+    "listens-once": Breakage(
+        "a listener that has lost its connection makes no other",
+        (Change("_listener.py", "await asyncio.sleep(next(pauses))", "return"),),
+        ("test_listener.py::test_killed",),
+    ),
+    "no-watchdog-of-the-listener": Breakage(
+        "a listener's connection that is silent is kept",
+        (
+            Change(
+                "_listener.py",
+                'raise TimeoutError(f"the connection has been silent for {now() - self._heard_at:.0f} seconds")',
+                "pinged_at = None",
+            ),
+        ),
+        ("test_listener.py::test_silent_connection",),
+    ),
+    "no-watchdog-of-the-calls": Breakage(
+        "a connection on which no reply comes is kept",
+        (
+            Change(
+                "_pipeline.py",
+                'self.lose(TimeoutError(f"No reply from the server for {REPLY_TIMEOUT:g} seconds"))',
+                "pass",
+            ),
+        ),
+        ("test_listener.py::test_silent_connection", "test_pipeline.py::test_silence"),
+    ),
+    "plain-publish": Breakage(
+        "the announcement comes before the writes, and may fail",
+        (
+            Change("_lua/send.lua", "    redis.pcall('PUBLISH', ARGV[4], redis.call('ZCARD', KEYS[1]))\n", ""),
+            Change(
+                "_lua/send.lua",
+                "for i = 1, n, 1000 do",
+                "if ARGV[4] ~= '' then redis.call('PUBLISH', ARGV[4], 0) end\nfor i = 1, n, 1000 do",
+            ),
+        ),
+        ("test_listener.py::test_sends_without_the_right_to_announce",),
+    ),
+    "release-is-not-announced": Breakage(
+        "a message that is made visible is not announced",
+        (Change("_lua/change_visibility.lua", "redis.pcall('PUBLISH', ARGV[1], redis.call('ZCARD', KEYS[1]))", ""),),
+        ("chaos/test_wake_up.py::test_visibility_of_0",),
+    ),
+    "zadd-first": Breakage(
+        "a receive begins with a write that a full server refuses",
+        (
+            Change(
+                "_lua/receive.lua",
+                "redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this\n",
+                "",
+            ),
+        ),
+        ("test_foreign_data.py::TestFullServer::test_drained", "chaos/test_full_server.py::test_refused_and_drained"),
+    ),
+    "claim-is-not-passed-on": Breakage(
+        "what was claimed for a consumer that goes is dropped",
+        (Change("_claims.py", "        self._give(held)\n", ""),),
+        (
+            "test_stream.py::TestNothingIsLost::test_a_claim_for_a_cancelled_consumer_goes_to_another",
+            "chaos/test_cancellation.py::test_cancelled_at_random_awaits",
+        ),
+    ),
+    "no-poll": Breakage(
+        "a consumer that hears nothing never looks",
+        (Change("_claims.py", "poll = self._claimed_at + self._poll_interval - time.monotonic()", "poll = 3600.0"),),
+        ("chaos/test_wake_up.py::test_silent_producer",),
+    ),
+    "no-due-timer": Breakage(
+        "a consumer does not know when the next message becomes visible",
+        (
+            Change(
+                "_claims.py",
+                "return min(poll, (self._next_ms + 1 - self._scripts.clock.now_ms()) / 1000)",
+                "return poll",
+            ),
+        ),
+        ("chaos/test_wake_up.py::test_delayed", "chaos/test_wake_up.py::test_expired_lease"),
+    ),
+    "a-claim-per-consumer": Breakage(
+        "each consumer claims by a script call of its own",
+        (Change("_claims.py", "count = len(self._line)\n", "count = 1\n"),),
+        ("test_stream.py::TestCounts::test_a_thousand_messages",),
+    ),
+    "listener-is-not-closed": Breakage(
+        "closing leaves the listener to itself",
+        (Change("client.py", "await self._listener.aclose()", "pass"),),
+        ("test_client.py::test_closing_takes_no_time",),
     ),
 }
