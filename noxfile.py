@@ -83,6 +83,13 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def controls(session: nox.Session) -> None:
+    """Break the library in one place at a time, and demand that a test goes red; about three minutes."""
+    _install(session, "test", "chaos")
+    session.run("python", "tests/chaos/controls.py", *session.posargs)
+
+
+@nox.session
 def examples(session: nox.Session) -> None:
     """The examples as programs, over HTTP and in a real browser; installs Debian's Chromium if there is none."""
     _install(session, "test", "examples")

@@ -166,7 +166,7 @@ BREAKAGES = {
     "no-deadline": Breakage(
         "a call is tried for ever",
         (Change("_scripts.py", "asyncio.timeout_at(started + self._deadline)", "asyncio.timeout_at(None)"),),
-        ("test_scripts.py::test_gone_for_good",),
+        ("test_scripts.py::test_no_call_outlasts_the_deadline",),
     ),
     "no-resync": Breakage(
         "a subscription that is confirmed is no news",

@@ -199,6 +199,13 @@ class Programs(RuleBasedStateMachine):
         messages = ([] if result is None else [result]) if one else result
         return self.received(messages, self.model.receive(now, limit, ms(vt)))
 
+    @rule(target=handles, limit=st.integers(1, 3))
+    def receive_again(self, limit):
+        """After the lease has ended: so there is a receipt that must no longer count."""
+        first = self.receive(0, limit, 50)
+        self.the_server_holds_what_the_model_holds()
+        return multiple(*first.values, *self.receive(1, limit, 50).values)
+
     @rule(later=periods)
     def pop(self, later):
         self.let_pass(later)
