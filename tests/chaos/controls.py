@@ -19,7 +19,7 @@ from breakages import BREAKAGES, Breakage
 TESTS = Path(__file__).parent.parent
 PACKAGE = TESTS.parent / "aiorsmq"
 PATIENCE = 60.0
-"""Seconds after which a test that hangs counts as red: broken libraries wait for ever."""
+"""Seconds after which a test that hangs counts as red: a broken library waits for ever."""
 
 
 def main(names: list[str]) -> str | None:
@@ -58,7 +58,8 @@ def run(test: str, folder: str | None) -> tuple[bool, str]:
     started = time.monotonic()
     # -P: else the folder that we are in would be looked at before the copy
     command = (sys.executable, "-P", "-m", "pytest", "-q", "-x", "-k", "not uvloop", str(TESTS / test))
-    environment = os.environ | {
+    environment = {"AIORSMQ_CHAOS_SEED": "1"} | os.environ | {"COLUMNS": "200"}
+    environment |= {
         "PYTHONPATH": folder or str(PACKAGE.parent),
         "PYTHONDONTWRITEBYTECODE": "1",
         "AIORSMQ_CHAOS_SHRINK": "no",
@@ -78,9 +79,9 @@ def run(test: str, folder: str | None) -> tuple[bool, str]:
 
 
 def reason(test: str, said: str) -> str:
-    """The first line of pytest's error, and a chaos test's own figures."""
+    """Pytest's line about the failure, and a chaos test's own figures."""
     name = re.escape(test.rpartition("test_")[2])
-    patterns = (r"^E +((?!Failing test case).*\S.*)$", rf"^{name}: (.*) \|")
+    patterns = (r"^(?:FAILED|ERROR) \S+ - (.*)$", rf"^{name}: (.*) \|")
     found = [re.search(pattern, said, re.MULTILINE) for pattern in patterns]
     return ", ".join(match[1][:90] for match in found if match) or "red"
 

@@ -29,6 +29,8 @@ class DisturbedPrograms(Programs):
     def connections_are_killed(self, noticed):
         for kind in ("normal", "pubsub"):
             self.server.redis.client_kill_filter(_type=kind, skipme=True)
+        while self.server.clients():
+            pass  # until the end of the stream has arrived: the client does the same then, however fast it is
         self.killed = True
         if noticed:
             self.look()
