@@ -79,6 +79,7 @@ def chaos(session: nox.Session) -> None:
     """Nothing is lost, under faults: at most ten minutes, or two with `-- --profile quick`; needs Node and npm."""
     _install(session, "test", "interop", "chaos")
     _npm_ci(session, "tests/interop")
+    _apt_install(session, "faketime", "faketime")
     session.run("pytest", "tests/chaos", "--profile", "full", *session.posargs)
 
 

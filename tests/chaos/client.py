@@ -24,6 +24,7 @@ class Client:
         self.options = options
         self.chance = random.Random(options["seed"])
         self.rsmq = AsyncRSMQ.from_url(options["url"], poll_interval=options["poll_interval"])
+        self.rsmq._scripts._deadline = options["deadline"]
         self.queue = self.rsmq.queue(options["qname"])
         self.stopping = asyncio.Event()
 
@@ -54,25 +55,24 @@ class Client:
                 return
             body = f"{self.options['name']}/{number}/{n}"
             delay = self.chance.random() if self.chance.random() < self.options["delayed"] else None
-            await self.tell("sending", "sent", "", self.queue.send(body, delay=delay), body=body)
+            await self.tell("sending", "sent", "", self.queue.send(body, delay=delay), body=body, delay=delay)
             await asyncio.sleep(self.chance.expovariate(1) * self.options["pause"])
 
     async def consume(self) -> None:
-        vt_ms = (await self.queue.attributes()).vt * 1000
-        streams = [asyncio.ensure_future(self._iterate(vt_ms)) for _ in range(self.options["tasks"])]
+        streams = [asyncio.ensure_future(self._iterate(self.options["vt"])) for _ in range(self.options["tasks"])]
         await self.stopping.wait()
         for stream in streams:
             stream.cancel()
         await asyncio.wait(streams)
 
-    async def _iterate(self, vt_ms: int) -> None:
+    async def _iterate(self, vt: float) -> None:
         while True:
             try:
-                async for msg in self.queue.messages(prefetch=self.options["prefetch"]):
+                async for msg in self.queue.messages(vt=vt, prefetch=self.options["prefetch"]):
                     until = round(msg.visible_until.timestamp() * 1000)
                     delivery = {"id": msg.id, "rc": msg.receive_count}
-                    self.say("delivered", body=msg.body, until=until, at=until - vt_ms, **delivery)
-                    await self._handle(msg, delivery, vt_ms / 1000)
+                    self.say("delivered", body=msg.body, until=until, at=until - round(vt * 1000), **delivery)
+                    await self._handle(msg, delivery, vt)
             except Exception as error:  # noqa: BLE001 - the checker knows which are allowed
                 self.say("error", doing="iterating", error=type(error).__name__, text=str(error))
 

@@ -67,11 +67,12 @@ def report(request):
 
 @pytest.fixture
 def load_on(seed, tmp_path):
-    """`load_on(server)` is a `Load`, of which nothing runs yet."""
+    """`await load_on(server)` is a `Load`, with its queue, of which nothing runs yet."""
     loads = []
 
-    def load_on(server):
+    async def load_on(server):
         loads.append(Load(server, tmp_path, seed))
+        await loads[-1].create_queue()
         return loads[-1]
 
     yield load_on

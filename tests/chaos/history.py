@@ -2,7 +2,7 @@
 
 A history is a list of operations as `client.py` prints them, in any order but for each client's own:
 
-    {"op": "sending", "body"}, {"op": "sent", "body", "id"}
+    {"op": "sending", "body", "delay"}, {"op": "sent", "body", "id"}
     {"op": "delivered", "id", "rc", "body", "at", "until"}      its lease by the server's clock, in ms
     {"op": "deleting", "id", "rc"}, {"op": "deleted", ...} or {"op": "delete refused", ...}
     {"op": "extending", "id", "rc", "vt"}, {"op": "extended", ...} or {"op": "extend refused", ...}
@@ -110,7 +110,9 @@ def check(history: list[Operation], content: Content, *, one_by_one: Collection[
         by_op[operation["op"]].append(operation)
     stored_again = _check_messages(verdict, by_op, content)
     _check_sends(verdict, by_op, content)
-    _check_order(verdict, [one for one in by_op["delivered"] if one["by"] in one_by_one], stored_again)
+    out_of_line = {one["body"] for one in by_op["sending"] if one["delay"] is not None}
+    in_line = [one for one in by_op["delivered"] if one["by"] in one_by_one and one["body"] not in out_of_line]
+    _check_order(verdict, in_line, stored_again)
     for error in by_op["error"]:
         verdict.errors[error["error"]] += 1
         if error["error"] not in DOCUMENTED:
@@ -150,7 +152,7 @@ def _check_messages(verdict: Verdict, by_op: dict[str, list[Operation]], content
     untouched = content.left.keys() - deliveries.keys()
     stored, received, stored_again = len(untouched), sum(content.left[id] for id in untouched), set()
     for id, delivered in deliveries.items():
-        lives = _lives(delivered)
+        lives = _lives(delivered, about[id])
         if len(lives) > 1:
             stored_again.add(id)
             _check_repetition(verdict, lives, about[id], acknowledged.get(id))
@@ -170,11 +172,14 @@ def _check_messages(verdict: Verdict, by_op: dict[str, list[Operation]], content
     return stored_again
 
 
-def _lives(delivered: list[Operation]) -> list[list[Operation]]:
-    """The deliveries of one id, divided where its receive count began anew."""
+def _lives(delivered: list[Operation], settled: list[Operation]) -> list[list[Operation]]:
+    """The deliveries of one id, divided where it was delivered after it had been deleted, or its count began anew."""
     lives: list[list[Operation]] = []
+    deleted = [one for one in settled if one["op"] == "deleted"]
     for one in sorted(delivered, key=lambda one: (one["at"], one["rc"])):
-        if lives and one["rc"] > lives[-1][-1]["rc"]:
+        before = lives[-1][-1] if lives else one
+        gone = any(each["rc"] == before["rc"] and before["at"] <= each["ms"] <= one["at"] for each in deleted)
+        if one["rc"] > before["rc"] and not gone:
             lives[-1].append(one)
         else:
             lives.append([one])
@@ -205,9 +210,14 @@ def _check_leases(verdict: Verdict, life: list[Operation], settled: list[Operati
             )
         late = {one["op"] for one in own if one["ms"] > after["at"]}
         for doing, done in (("extending", "extended"), ("releasing", "released"), ("deleting", "deleted")):
-            gone = done == "deleted" and any(one["op"] == "deleting" and one["rc"] > before["rc"] for one in settled)
-            if doing in late and any(one["op"] == done for one in own) and not gone:
+            done_at = [one["ms"] for one in own if one["op"] == done]
+            if doing in late and done_at and not (done == "deleted" and _deleted_before(settled, before, done_at[0])):
                 verdict.unfenced.append(f"{before['id']} {done} by {before['by']} after it went to {after['by']}")
+
+
+def _deleted_before(settled: list[Operation], delivery: Operation, ms: int) -> bool:
+    """Whether a later receiver may have deleted it by then: to a delete that is repeated, what is gone is deleted."""
+    return any(one["op"] == "deleting" and one["rc"] > delivery["rc"] and one["ms"] <= ms for one in settled)
 
 
 def _lease_end(delivery: Operation, settled: list[Operation]) -> int:

@@ -5,8 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from aiorsmq import AsyncRSMQ
+from aiorsmq._scripts import DEADLINE
 
 from chaos.history import Operation, Verdict, check, read_content, read_history
 from support import Server, check_keys, wait_until
@@ -15,9 +19,11 @@ QNAME = "jobs"
 CLIENT = Path(__file__).parent / "client.py"
 DEFAULTS = {
     "qname": QNAME,
+    "vt": 0.5,
     "poll_interval": 1.0,
+    "deadline": DEADLINE,
     "tasks": 4,  # of a producer: each sends one message after another; of a consumer: each iterates
-    "pause": 0.004,  # seconds, on average, between two sends, or for which a message is handled
+    "pause": 0.008,  # seconds, on average, between two sends, or for which a message is handled
     "count": -1,  # messages that each task of a producer sends; -1 for no end
     "delayed": 0.0,  # share of the messages sent with a delay of up to a second
     "prefetch": 0,
@@ -27,16 +33,30 @@ DEFAULTS = {
     "constants": {},  # of the library, to be other than they are: {"aiorsmq._listener.PING_INTERVAL": 0.5}
 }
 
+MIXED = {"tasks": 16, "extend": 0.1, "release": 0.1, "late": 0.003}
+"""A consumer that does all that one can do, and is still faster than a producer."""
+
+SOON = {
+    "aiorsmq._connection.CONNECT_TIMEOUT": 0.5,
+    "aiorsmq._listener.DEAD_AFTER": 0.5,
+    "aiorsmq._listener.PING_INTERVAL": 0.5,
+    "aiorsmq._pipeline.REPLY_TIMEOUT": 0.5,
+}
+"""So that the quick profile need not wait for the library's own."""
+
 
 class Program:
     """A running producer or consumer."""
 
     def __init__(self, folder: Path, options: dict[str, Any]) -> None:
         self.role = options["role"]
+        self.asks_one_by_one = self.role == "consumer" and options["tasks"] == 1 and not options["prefetch"]
         self.name = options["name"]
         self.history = folder / f"{self.name}.jsonl"
         self.errors = folder / f"{self.name}.stderr"
         self.killed = False
+        self._counts: Counter[str] = Counter()
+        self._counted_up_to = 0
         with self.history.open("wb") as history, self.errors.open("wb") as errors:
             command = [sys.executable, "-W", "error", str(CLIENT), json.dumps(options)]
             self.process = subprocess.Popen(command, stdout=history, stderr=errors)
@@ -44,6 +64,16 @@ class Program:
     @property
     def operations(self) -> list[Operation]:
         return read_history([self.history])
+
+    def count(self, op: str) -> int:
+        """How often it has said it so far."""
+        with self.history.open("rb") as history:
+            history.seek(self._counted_up_to)
+            for line in history.read().splitlines(keepends=True):
+                if line.endswith(b"\n"):  # else the rest is still to come
+                    self._counts[json.loads(line)["op"]] += 1
+                    self._counted_up_to += len(line)
+        return self._counts[op]
 
     @property
     def runs(self) -> bool:
@@ -80,56 +110,76 @@ class Load:
         self._folder = folder
         self._chance = chance
 
-    async def start(self, role: str, *, url: str | None = None, **options: Any) -> Program:
-        """Start a "producer" or a "consumer" and wait until it has reached the server; see DEFAULTS."""
+    async def create_queue(self, qname: str = QNAME) -> None:
+        async with AsyncRSMQ.from_url(self.server.url) as rsmq:
+            await rsmq.queue(qname).create()
+
+    def start(self, role: str, *, url: str | None = None, **options: Any) -> Program:
+        """Start a "producer" or a "consumer"; see DEFAULTS."""
         unknown = options.keys() - DEFAULTS.keys()
         assert not unknown, unknown
         own = {"role": role, "name": f"{role}{len(self.programs)}", "seed": self._chance.random()}
         program = Program(self._folder, DEFAULTS | own | {"url": url or self.server.url} | options)
         self.programs.append(program)
-        await wait_until(lambda: b'"started"' in program.history.read_bytes() or not program.runs)
-        assert program.runs, program.errors.read_text()
         return program
 
-    async def drain(self, *, within: float, one_by_one: bool = False) -> tuple[Verdict, float]:
-        """End the producers, wait until the queue is empty, end the consumers, and judge.
+    async def all_run(self) -> None:
+        """Wait until those that have been started have reached the server."""
+        for program in self.programs:
+            await wait_until(lambda program=program: program.count("started") or not program.runs)
+            assert program.count("started"), program.errors.read_text()
 
-        Returns the verdict, and how many seconds it took until the queue was empty. `one_by_one`: each consumer asks
-        for one message at a time, which is when order is promised.
-        """
-        for program in self._running("producer"):
-            program.terminate()
-            await program.has_ended()
+    async def moves_on(self, messages: int = 50, *, timeout: float = 20) -> None:
+        """Wait until so many more have been sent, and so many more deleted."""
+        for op in ("sent", "deleted"):
+            enough = self.count(op) + messages
+            await wait_until(lambda op=op, enough=enough: self.count(op) >= enough, timeout=timeout)
+
+    async def drain(self, *, within: float, in_order: bool = False) -> tuple[Verdict, float]:
+        """`empty`, then `judge`: the verdict, and how many seconds it took until the queue was empty."""
+        seconds = await self.empty(within=within)
+        return await self.judge(in_order=in_order), seconds
+
+    async def empty(self, *, within: float) -> float:
+        """End the producers and wait until the queue is empty; return how many seconds that took."""
+        await self._end("producer")
         started = time.monotonic()
         if not self._running("consumer"):
-            await self.start("consumer", tasks=1)
-        queue = f"rsmq:{QNAME}"
-        await wait_until(lambda: self.server.redis.zcard(queue) == 0, timeout=within)
-        seconds = time.monotonic() - started
-        consumers = {program.name for program in self.programs if program.role == "consumer"}
-        for program in self._running("consumer"):
-            program.terminate()
-            await program.has_ended()
+            self.start("consumer", tasks=1, pause=0)
+        await wait_until(lambda: self.server.redis.zcard(f"rsmq:{QNAME}") == 0, timeout=within)
+        return time.monotonic() - started
+
+    async def judge(self, *, in_order: bool = False) -> Verdict:
+        """End the consumers, see that nothing is left behind, and check what all have done.
+
+        `in_order`: consumers that ask for one message at a time must have got them in their order; that is so if nobody
+        has handed any back.
+        """
+        await self._end("consumer")
         await wait_until(lambda: self.server.clients() == 0)
         assert self.server.redis.pubsub_channels() == []
         check_keys(self.server.redis)
-        return check(self.operations(), self._content(), one_by_one=consumers if one_by_one else ()), seconds
+        ordered = [program.name for program in self.programs if in_order and program.asks_one_by_one]
+        return check(self.operations(), read_content(self.server.redis, QNAME), one_by_one=ordered)
 
     def operations(self) -> list[Operation]:
         return self.history + read_history(program.history for program in self.programs)
 
     def count(self, op: str) -> int:
         """How often all programs have said it so far."""
-        needle = f'"op": "{op}"'.encode()
-        return sum(program.history.read_bytes().count(needle) for program in self.programs)
+        return sum(program.count(op) for program in self.programs)
 
     def stop(self) -> None:
         for program in self.programs:
             if program.runs:
                 program.kill()
 
+    async def _end(self, role: str) -> None:
+        running = self._running(role)
+        for program in running:
+            program.terminate()
+        for program in running:
+            await program.has_ended()
+
     def _running(self, role: str) -> list[Program]:
         return [program for program in self.programs if program.role == role and program.runs]
-
-    def _content(self):
-        return read_content(self.server.redis, QNAME)

@@ -8,7 +8,7 @@ VT = 1000
 
 
 def sent(body, id, ms=0):
-    facts = {"by": "p", "ms": ms, "body": body}
+    facts = {"by": "p", "ms": ms, "body": body, "delay": None}
     return [{"op": "sending", **facts}, {"op": "sent", **facts, "id": id}]
 
 
@@ -45,20 +45,26 @@ def test_kept_promises():
         *delivered("p/0/2", "B", 1500, rc=3),
         *deleted("B", 1600, rc=3),
         *sent("p/0/3", "C"),  # not yet delivered
-        {"op": "sending", "by": "p", "ms": 0, "body": "p/0/4"},  # not acknowledged, but stored
+        {"op": "sending", "by": "p", "ms": 0, "body": "p/0/4", "delay": None},  # not acknowledged, but stored
         *delivered("p/0/4", "D", 1700, rc=2),  # the first delivery reached nobody
         *deleted("D", 1800, rc=2),
         *sent("p/0/5", "E", ms=2000),  # deleted before its sender heard of it, and stored again
         *delivered("p/0/5", "E", 1900),
         *deleted("E", 1950),
         *delivered("p/0/5", "E", 1999),
-        *deleted("E", 2050),
+        *delivered("p/0/5", "E", 2999, rc=2),
+        *deleted("E", 3050, rc=2),
+        *sent("p/0/6", "F", ms=2000),  # likewise, and then its first delivery reached nobody
+        *delivered("p/0/6", "F", 1900),
+        *deleted("F", 1950),
+        *delivered("p/0/6", "F", 2500, rc=2),
+        *deleted("F", 2550, rc=2),
         ERROR | {"error": "TimeoutError"},
     ]
-    verdict = check(history, Content(totalsent=6, totalrecv=8, left={"C": 0}))
+    verdict = check(history, Content(totalsent=8, totalrecv=12, left={"C": 0}))
     assert verdict.violations == []
-    assert (verdict.attempted, verdict.acknowledged, verdict.recovered, verdict.repeated) == (5, 4, 1, 1)
-    assert (verdict.redelivered, verdict.unseen, verdict.refused, verdict.errors["TimeoutError"]) == (2, 1, 1, 1)
+    assert (verdict.attempted, verdict.acknowledged, verdict.recovered, verdict.repeated) == (6, 5, 1, 2)
+    assert (verdict.redelivered, verdict.unseen, verdict.refused, verdict.errors["TimeoutError"]) == (3, 2, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +89,18 @@ def test_kept_promises():
                 *said("extending", "A", 1200, vt=1),
                 *said("extended", "A", 1200, vt=1),
                 *deleted("A", 1300, rc=2, by="d"),
+            ],
+            1,
+            2,
+        ),
+        (
+            "unfenced",
+            [
+                *GOOD[:3],
+                *delivered("p/0/1", "A", 1100, rc=2, by="d"),
+                *deleted("A", 1200),
+                *said("deleting", "A", 1300, rc=2, by="d"),
+                *said("delete refused", "A", 1300, rc=2, by="d"),
             ],
             1,
             2,

@@ -77,7 +77,7 @@ async def test_opened_and_closed(server, rsmq, queue, seed, scale, report):
         async with AsyncRSMQ.from_url(server.url) as another:
             await leave(another, seed)
 
-    with anyio.fail_after(60):
+    with anyio.fail_after(30):
         for _ in range(times):
             await once()
     left = await left_behind(server, before)
@@ -91,7 +91,7 @@ async def test_dropped_iterators(server, rsmq, queue, seed, scale, report):
     await rsmq.queue("empty").create()
     assert await rsmq.queue("empty").receive(wait=0.1) is None  # it has both connections now
     before, times = Belongings(server), scale(100, 300)
-    with anyio.fail_after(60):
+    with anyio.fail_after(30):
         for _ in range(times):
             await leave(rsmq, seed)
     left = await left_behind(server, before)
