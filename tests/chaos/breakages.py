@@ -85,7 +85,7 @@ BREAKAGES = {
     "no-hand-back": Breakage(
         "a message claimed for a consumer that is cancelled stays hidden",
         (Change("_claims.py", "self._tasks.start(self._return(unwanted))", "pass"),),
-        (MODEL,),
+        (MODEL, "chaos/test_cancellation.py::test_cancelled_at_random_awaits"),
     ),
     "all-or-none-forgotten": Breakage(
         "send_many stores those that are not too long",
@@ -112,12 +112,12 @@ BREAKAGES = {
                 " for word in (id, message.body))))",
             ),
         ),
-        ("test_scripts.py::test_lost_reply_to_a_send",),
+        ("test_scripts.py::test_lost_reply_to_a_send", "chaos/test_network.py::test_cut_replies_to_sends"),
     ),
     "no-lookup-on-retry": Breakage(
         "a send that is repeated does not look whether it has been stored",
         (Change("_lua/send.lua", "redis.call('HEXISTS', KEYS[2], argv[i - 1]) == 1", "false"),),
-        ("test_scripts.py::test_lost_reply_to_a_send",),
+        ("test_scripts.py::test_lost_reply_to_a_send", "chaos/test_network.py::test_cut_replies_to_sends"),
     ),
     "a-retried-delete-is-refused": Breakage(
         "a delete whose reply was lost finds the message gone, and says that it has not deleted it",
@@ -144,7 +144,7 @@ BREAKAGES = {
                 "if not _is_not_yet(error):",
             ),
         ),
-        ("test_scripts.py::test_script_flush", MODEL),
+        ("test_scripts.py::test_script_flush", "chaos/test_server.py::test_forgotten_scripts", MODEL),
     ),
     "readonly-is-raised": Breakage(
         "the error of a replica is not waited out",
@@ -182,7 +182,7 @@ BREAKAGES = {
     "listens-once": Breakage(
         "a listener that has lost its connection makes no other",
         (Change("_listener.py", "await asyncio.sleep(next(pauses))", "return"),),
-        ("test_listener.py::test_killed",),
+        ("test_listener.py::test_killed", "chaos/test_wake_up.py::test_listener_killed_just_before"),
     ),
     "no-watchdog-of-the-listener": Breakage(
         "a listener's connection that is silent is kept",
@@ -193,7 +193,7 @@ BREAKAGES = {
                 "pinged_at = None",
             ),
         ),
-        ("test_listener.py::test_silent_connection",),
+        ("chaos/test_network.py::test_black_hole[forgotten]",),
     ),
     "no-watchdog-of-the-calls": Breakage(
         "a connection on which no reply comes is kept",

@@ -76,7 +76,8 @@ class Programs(RuleBasedStateMachine):
         with self.server.redis.pipeline() as at_once:
             at_once.hgetall("rsmq:jobs:Q").zrange("rsmq:jobs", 0, -1, withscores=True)
             fields, scores, names, keys = at_once.smembers("rsmq:QUEUES").keys("*").execute()
-        self.model.meet(fields, dict(scores), names == {b"jobs"})
+        if moved := self.model.meet(fields, dict(scores), names == {b"jobs"}):
+            self.server.redis.zadd("rsmq:jobs", moved)
         assert set(keys) <= {b"rsmq:QUEUES", b"rsmq:jobs", b"rsmq:jobs:Q"}
 
     def now(self):

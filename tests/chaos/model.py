@@ -187,7 +187,10 @@ class Model:
             stored.score -= ms
 
     def meet(self, fields, scores, listed):
-        """Compare with what the server holds; what was a span is known from now on."""
+        """Compare with what the server holds; what was a span is known from now on.
+
+        Returns new scores for those that were spans: the earliest, so that the order does not depend on our speed.
+        """
         expected = {name.encode(): value for name, value in self.attributes.items()}
         for id, stored in self.messages.items():
             values = {id: stored.body, id + b":rc": stored.rc, id + b":fr": stored.fr}
@@ -197,8 +200,10 @@ class Model:
         assert listed == self.listed, f"the server says listed={listed}"
         for name in self.attributes:
             self.attributes[name] = fields[name.encode()]
+        moved = {id: stored.score.first for id, stored in self.messages.items() if isinstance(stored.score, Span)}
         for id, stored in self.messages.items():
-            stored.score, stored.fr = scores[id], fields.get(id + b":fr")
+            stored.score, stored.fr = moved.get(id, stored.score), fields.get(id + b":fr")
+        return moved
 
 
 def agrees(value, expected):
