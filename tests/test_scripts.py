@@ -155,7 +155,7 @@ async def test_no_call_outlasts_the_deadline(own_server):
         sends += [asyncio.ensure_future(queue.send("later")), asyncio.ensure_future(queue.receive())]
         results = await asyncio.gather(*sends, return_exceptions=True)
         assert {type(result) for result in results} <= {redis.ConnectionError, redis.TimeoutError}
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 3  # each batch after the other would take 4 and more
 
 
 async def test_gone_for_good(own_server):
