@@ -18,7 +18,7 @@ from breakages import BREAKAGES, Breakage
 
 TESTS = Path(__file__).parent.parent
 PACKAGE = TESTS.parent / "aiorsmq"
-PATIENCE = 120.0
+PATIENCE = 90.0
 """Seconds after which a test that hangs counts as red: a broken library waits for ever."""
 
 
