@@ -85,7 +85,7 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def controls(session: nox.Session) -> None:
-    """Break the library in one place at a time, and demand that a test goes red; about three minutes."""
+    """Break the library in one place at a time, and demand that a test goes red; about eight minutes."""
     _install(session, "test", "chaos")
     session.run("python", "tests/chaos/controls.py", *session.posargs)
 

@@ -22,7 +22,7 @@ class Breakage(NamedTuple):
     """Tests, each of which must go red."""
 
 
-MODEL = "chaos/test_model.py::test_model"
+MODEL = "chaos/test_model.py::test_model --profile full"
 
 BREAKAGES = {
     "receive-does-not-count": Breakage(

@@ -18,7 +18,7 @@ from breakages import BREAKAGES, Breakage
 
 TESTS = Path(__file__).parent.parent
 PACKAGE = TESTS.parent / "aiorsmq"
-PATIENCE = 60.0
+PATIENCE = 90.0
 """Seconds after which a test that hangs counts as red: a broken library waits for ever."""
 
 
@@ -57,7 +57,7 @@ def run(test: str, folder: str | None) -> tuple[bool, str]:
     """Run one test, on a broken copy if there is one: whether it failed, and how. Ends the program if it cannot run."""
     started = time.monotonic()
     # -P: else the folder that we are in would be looked at before the copy
-    command = (sys.executable, "-P", "-m", "pytest", "-q", "-x", "-k", "not uvloop", str(TESTS / test))
+    command = (sys.executable, "-P", "-m", "pytest", "-q", "-x", "-k", "not uvloop", *test.split())
     environment = {"AIORSMQ_CHAOS_SEED": "1"} | os.environ | {"COLUMNS": "200"}
     environment |= {
         "PYTHONPATH": folder or str(PACKAGE.parent),
@@ -65,7 +65,13 @@ def run(test: str, folder: str | None) -> tuple[bool, str]:
         "AIORSMQ_CHAOS_SHRINK": "no",
     }
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=TESTS,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     ) as running:
         try:
             said, _ = running.communicate(timeout=PATIENCE)
@@ -80,7 +86,7 @@ def run(test: str, folder: str | None) -> tuple[bool, str]:
 
 def reason(test: str, said: str) -> str:
     """Pytest's line about the failure, and a chaos test's own figures."""
-    name = re.escape(test.rpartition("test_")[2])
+    name = re.escape(test.partition(" ")[0].rpartition("test_")[2])
     patterns = (r"^(?:FAILED|ERROR) \S+ - (.*)$", rf"^{name}: (.*) \|")
     found = [re.search(pattern, said, re.MULTILINE) for pattern in patterns]
     return ", ".join(match[1][:90] for match in found if match) or "red"

@@ -219,10 +219,13 @@ class Programs(RuleBasedStateMachine):
     def settle(self, handle, how, seconds):
         self.settle_together([(handle, how, seconds)])
 
-    @rule(some=st.lists(st.tuples(handles, st.sampled_from(["delete", "extend", "release"]), seconds), max_size=12))
-    def settle_together(self, some):
+    @rule(
+        some=st.lists(st.tuples(handles, st.sampled_from(["delete", "extend", "release"]), seconds), max_size=12),
+        twice=st.booleans(),
+    )
+    def settle_together(self, some, twice=False):
         """The deletes go out before the others, or after: a message gets only one kind."""
-        kinds = {}
+        kinds, some = {}, some[:6] * 2 if twice else some
         some = [(m, how, s) for m, how, s in some if kinds.setdefault(m.id, how == "delete") == (how == "delete")]
 
         async def all_of_them():

@@ -11,6 +11,7 @@ import time
 from datetime import timedelta
 from decimal import Decimal
 from inspect import isawaitable
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import hiredis
@@ -74,11 +75,6 @@ def rsmq(running_server, runner):
     runner.run(rsmq.aclose())
 
 
-def now_ms(server):
-    seconds, microseconds = server.redis.time()
-    return seconds * 1000 + microseconds // 1000
-
-
 def is_sensible(message):
     """All that a message says of itself can be read."""
     assert message.receive_count >= 0
@@ -98,14 +94,13 @@ message_ids = st.binary(min_size=1, max_size=40) | st.from_regex(r"[0-9a-zA-Z]{3
 scores = st.floats(allow_nan=False) | st.integers(-1000, 1000).map(lambda off: 1.7e12 + off)
 
 
-class Foreign:
+class Foreign(NamedTuple):
     """A message as another program may have left it."""
 
-    def __init__(self, score, body, rc, fr):
-        self.score, self.body, self.rc, self.fr = score, body, rc, fr
-
-    def __repr__(self):
-        return f"Foreign({self.score}, {self.body}, rc={self.rc}, fr={self.fr})"
+    score: float
+    body: bytes | None
+    rc: bytes | None
+    fr: bytes | None
 
 
 def test_keys(running_server, runner, rsmq, fuzz):
@@ -113,7 +108,7 @@ def test_keys(running_server, runner, rsmq, fuzz):
     queue, redis = rsmq.queue("jobs", codec=BYTES), running_server.redis
 
     async def drain():
-        """Each is received, hidden, made visible again, and deleted, or popped."""
+        """Each is received and deleted, every second one after its lease was extended."""
         assert repr(await queue.attributes())
         for message in await queue.peek(100):
             is_sensible(message)
@@ -121,12 +116,8 @@ def test_keys(running_server, runner, rsmq, fuzz):
         while message := await queue.receive(vt=1000):
             is_sensible(message)
             drained.append((message.id.encode(errors="surrogateescape"), message.body))
-            if len(drained) % 2:
-                assert await message.extend(2000)
-                assert await message.delete()
-            else:
-                assert await queue.send(b"", delay=5000)
-                assert await message.delete()
+            assert await (message.extend(2000) if len(drained) % 2 else queue.send(b"", delay=5000))
+            assert await message.delete()
         await queue.set_attributes(maxsize=-1)
         assert (await queue.attributes()).hiddenmsgs == redis.zcard("rsmq:jobs")
         await queue.purge()
@@ -139,13 +130,12 @@ def test_keys(running_server, runner, rsmq, fuzz):
         redis.hset("rsmq:jobs:Q", mapping=given)
         taken = {name.encode() for name in ATTRIBUTES}
         messages = {id: m for id, m in messages.items() if id not in taken and not id.endswith((b":rc", b":fr"))}
-        for id, message in messages.items():
-            redis.zadd("rsmq:jobs", {id: message.score})
-            values = {id: message.body, id + b":rc": message.rc, id + b":fr": message.fr}
-            for name, value in values.items():
+        for id, (score, *values) in messages.items():
+            redis.zadd("rsmq:jobs", {id: score})
+            for name, value in zip((id, id + b":rc", id + b":fr"), values, strict=True):
                 if value is not None:
                     redis.hset("rsmq:jobs:Q", name, value)
-        due = sorted((m.score, id) for id, m in messages.items() if m.score <= now_ms(running_server) + 60_000)
+        due = sorted((m.score, id) for id, m in messages.items() if m.score <= redis.time()[0] * 1000)
         assert runner.run(drain()) == [(id, messages[id].body) for _, id in due if messages[id].body is not None]
         assert set(redis.hkeys("rsmq:jobs:Q")) <= taken
 
@@ -352,6 +342,7 @@ def test_codecs(fuzz):
             JSON.decode(raw)
         assert JSON.decode(JSON.encode(value)) == value
 
+    texts = st.text(alphabet=st.characters(codec="utf-8"))
     json = st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
         lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
@@ -359,9 +350,6 @@ def test_codecs(fuzz):
     )
     raw = st.binary() | st.text(alphabet='[]{}",:0123456789.eE+-truefalsn\\u ').map(str.encode)
     fuzz(check, many=5, raw=raw, text=texts, value=json)
-
-
-texts = st.text(alphabet=st.characters(codec="utf-8"))
 
 
 def test_arguments(fuzz, monkeypatch):
