@@ -53,6 +53,11 @@ async def test_cut_replies(server, proxy, load_on, scale, report):
     assert proxy.cuts > scale(30, 300)
 
 
+def gave_up(program):
+    """When its listener gave up a connection that was silent."""
+    return [one["ms"] for one in program.operations if one["op"] == "log" and "has been silent for" in one["text"]]
+
+
 @pytest.mark.parametrize("forget", [False, True], ids=["late", "forgotten"])
 async def test_black_hole(server, proxy, load_on, scale, report, forget):
     """A network that swallows everything is noticed, and once it heals the next message is there at once or soon."""
@@ -72,8 +77,10 @@ async def test_black_hole(server, proxy, load_on, scale, report, forget):
         healed = time.time() * 1000
     await wait_until(lambda: any(one["ms"] > healed for one in away.operations if one["op"] == "delivered"), timeout=20)
     first = min(one["ms"] for one in away.operations if one["op"] == "delivered" and one["ms"] > healed)
+    if forget:
+        await wait_until(lambda: gave_up(idle), timeout=notice)
     verdict, seconds = await load.drain(within=scale(10, 20))
-    dead = [one["ms"] for one in idle.operations if one["op"] == "log" and "has been silent for" in one["text"]]
+    dead = gave_up(idle)
     noticed = f"{(dead[0] - begun) / 1000:.2f} s" if dead else "not at all"
     report(
         f"{hole:g} s: listener declared dead after {noticed}, first message {(first - healed) / 1000:.2f} s after the "
@@ -82,9 +89,7 @@ async def test_black_hole(server, proxy, load_on, scale, report, forget):
     )
     assert verdict.violations == []
     assert first - healed < (connect + 1.5) * 1000  # an attempt to connect may have to be waited out, and a pause
-    if forget:
-        assert dead
-        assert dead[0] - begun < notice * 1000
+    assert not forget or dead[0] - begun < notice * 1000
 
 
 async def test_slow_network(server, proxy, load_on, scale, report):
