@@ -115,18 +115,26 @@ class DisturbedPrograms(Programs):
             self.model.remove(id)
 
     @precondition(undoing_is_exact)
-    @rule(target=handles, pop=st.booleans(), limit=st.integers(1, 5), turns=st.integers(0, 6), executed=st.booleans())
-    def a_consumer_is_cancelled(self, pop, limit, turns, executed):
-        """Before its call went out, on the way, or after the server has executed it: it returned, or all is undone."""
+    @rule(
+        target=handles,
+        pop=st.booleans(),
+        limit=st.integers(1, 5),
+        turns=st.integers(0, 2),
+        later=st.none() | st.integers(0, 3),
+    )
+    def a_consumer_is_cancelled(self, pop, limit, turns, later):
+        """As its call goes out, or some turns of the event loop after its execution: it returned, or all is undone."""
 
         async def cancelled():
             calls = self.server.script_calls()
             asking = asyncio.ensure_future(self.queue.pop() if pop else self.queue.receive_many(limit, vt=100))
             for _ in range(turns):
                 await asyncio.sleep(0)
-            patience = 20 * executed
+            patience = 0 if later is None else 50
             while patience and self.server.script_calls() == calls:  # nothing is read meanwhile
                 patience -= 1
+            for _ in range(later or 0):
+                await asyncio.sleep(0)
             asking.cancel()
             await asyncio.wait([asking])
             return None if asking.cancelled() else asking.result()
