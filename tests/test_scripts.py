@@ -177,7 +177,8 @@ async def test_gone_for_good(own_server):
 
 async def test_waited_out(server, queue):
     """A server that is busy for a while is waited for."""
-    server.redis.config_set("busy-reply-threshold" if _has_busy_reply_threshold(server) else "lua-time-limit", 1)
+    threshold = "busy-reply-threshold" if _has_busy_reply_threshold(server) else "lua-time-limit"
+    server.redis.config_set(threshold, 1)
     busy = asyncio.ensure_future(asyncio.to_thread(_run_for_ever, server))
     await wait_until(lambda: _is_busy(server))
     sending = asyncio.ensure_future(queue.send("x"))
@@ -186,6 +187,7 @@ async def test_waited_out(server, queue):
     server.redis.script_kill()
     await busy
     await sending
+    server.redis.config_set(threshold, 5000)
 
 
 async def test_left_at_a_replica(own_server):
