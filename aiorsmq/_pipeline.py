@@ -35,6 +35,9 @@ class Pipeline:
     def call(self, answered: Answered, *command: Argument) -> None:
         """Send a command; `answered` is called once, from the event loop, and must not raise."""
         data = pack(command)
+        if self.lost:  # since its caller was told of it
+            self._loop.call_soon(answered, ConnectionError("Connection was lost before the call"))
+            return
         if not self._unanswered:
             self._heard_at = self._loop.time()
             if self._watchdog is None:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from functools import partial
 
+import anyio
 import pytest
 import redis
 from aiorsmq import AsyncRSMQ, _pipeline
@@ -81,6 +82,13 @@ async def test_lost(server, pipeline):
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(result) for result in results] == [redis.ConnectionError] * 3
     assert pipeline.lost
+
+
+async def test_call_after_the_loss(pipeline):
+    """A call on a connection that has been lost meanwhile fails at once: nobody else would answer it."""
+    pipeline.lose(redis.ConnectionError("lost"))
+    with anyio.fail_after(5), pytest.raises(redis.ConnectionError):
+        await call(pipeline, "PING")
 
 
 async def test_idle_loss(server, pipeline):
