@@ -110,6 +110,12 @@ class Program:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def keeps(running_server):
+    """The server makes snapshots, as far as the programs can tell: else they would warn of it."""
+    running_server.redis.config_set("save", "3600 1000000")
+
+
 @pytest.fixture(scope="module")
 def anyio_backend():
     """The event loops are the examples' own."""
