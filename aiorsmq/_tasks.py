@@ -54,10 +54,7 @@ class Tasks:
         """The event loop, for a caller of the client; who is turned away once it closes."""
         if self.closing:
             raise ClientClosed
-        here = asyncio.get_running_loop()
-        if here is not self._loop:
-            self._settle_in(here)
-        return here
+        return self.loop()
 
     def _settle_in(self, here: asyncio.AbstractEventLoop) -> None:
         if self._loop is None:
