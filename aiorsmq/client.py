@@ -17,6 +17,7 @@ from ._connection import Connections, own_client
 from ._listener import Listener
 from ._protocol import DEFAULT_DELAY, DEFAULT_MAXSIZE, DEFAULT_VT, Keys, Seconds, check_ns, check_qname, check_seconds
 from ._scripts import Scripts
+from ._shared import Shared
 from ._startup import warn
 from ._stream import Messages
 from ._tasks import Tasks
@@ -24,7 +25,7 @@ from .codecs import TEXT, Codec
 from .embedded import EmbeddedServer, is_volatile
 from .errors import InvalidParameterValue
 from .models import Message, QueueAttributes
-from .queue import Queue, Shared
+from .queue import Queue
 
 T = TypeVar("T")
 

@@ -7,28 +7,23 @@ from collections import deque
 from collections.abc import Iterable
 from functools import partial
 from typing import Generic, TypeVar
-from weakref import WeakValueDictionary
 
 from ._claims import Claims
 from ._commands import admin
-from ._commands.receive import peek, pop, receive
-from ._commands.send import NewMessage, Sender
-from ._commands.settle import Settler
-from ._listener import Listener
+from ._commands.receive import peek
+from ._commands.send import NewMessage
 from ._protocol import (
     DEFAULT_DELAY,
     DEFAULT_MAXSIZE,
     DEFAULT_VT,
-    Keys,
     Seconds,
     check_count,
     check_id,
     check_seconds,
     milliseconds,
 )
-from ._scripts import Scripts
+from ._shared import Shared
 from ._stream import Messages
-from ._tasks import Tasks
 from .codecs import Codec
 from .errors import InvalidParameterValue
 from .models import Message, QueueAttributes, Record
@@ -36,55 +31,6 @@ from .models import Message, QueueAttributes, Record
 T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
-
-
-class Shared:
-    """What all handles of one queue share within one client, so that their calls can share script calls."""
-
-    def __init__(
-        self, scripts: Scripts, keys: Keys, tasks: Tasks, listener: Listener | None, poll_interval: float
-    ) -> None:
-        self.scripts = scripts
-        self.keys = keys
-        self.tasks = tasks
-        channel = keys.channel if listener else ""
-        self.sender: Sender = Sender(scripts, keys, tasks, channel)
-        self.settler: Settler = Settler(scripts, keys, tasks, channel)
-        self._listener = listener
-        self._poll_interval = poll_interval
-        self._claims: WeakValueDictionary[int | str | None, Claims] = WeakValueDictionary()
-        self._usual_claims = self._new_claims(None)
-
-    def receiving(self, vt: Seconds | None) -> Claims:
-        if vt is None:
-            return self._usual_claims
-        vt_ms = milliseconds("vt", vt)
-        return self._claims.get(vt_ms) or self._new_claims(vt_ms)
-
-    def popping(self) -> Claims:
-        return self._claims.get("pop") or self._new_claims("pop")
-
-    async def put_back_hidden(self, record: Record) -> None:
-        try:
-            await self.settler.restore((record,), hide=True)
-        except Exception as error:  # noqa: BLE001 - nobody waits for it
-            _logger.warning("could not put message %s back, it is gone: %s", record.id.decode(errors="replace"), error)
-
-    def close(self) -> None:
-        for claims in list(self._claims.values()):
-            claims.close()
-
-    def _new_claims(self, how: int | str | None) -> Claims:
-        if isinstance(how, str):
-            fetch, hand_back = partial(pop, self.scripts, self.keys), self.settler.restore
-        else:
-            fetch, hand_back = partial(receive, self.scripts, self.keys, how), self.settler.hand_back
-        leases = not isinstance(how, str)
-        claims = Claims(
-            fetch, hand_back, leases, self.keys.channel, self._listener, self.scripts, self._poll_interval, self.tasks
-        )
-        self._claims[how] = claims
-        return claims
 
 
 class Queue(Generic[T]):
