@@ -22,8 +22,9 @@ from .errors import (
     RedisSMQException,
     WrongEventLoop,
 )
-from .models import Message, QueueAttributes
+from .models import Message, QueueAttributes, WorkerEvent, WorkerStats
 from .queue import Queue
+from .worker import Reject, Retry, Worker, exponential
 
 __all__ = [
     "BYTES",
@@ -47,6 +48,12 @@ __all__ = [
     "QueueAttributes",
     "QueueDoesNotExist",
     "RedisSMQException",
+    "Reject",
+    "Retry",
     "TextCodec",
+    "Worker",
+    "WorkerEvent",
+    "WorkerStats",
     "WrongEventLoop",
+    "exponential",
 ]

@@ -98,8 +98,8 @@ class Claims:
             if records := await self._fill(self.ask(limit, patient=False)):
                 return records
             return await self._fill(self.ask(limit, patient=True))
-        if (outage := self._outage or self._scripts.failure()) is not None:
-            raise outage
+        if self.outage is not None:
+            raise self.outage
         return []
 
     async def take_one(self) -> Record | None:
@@ -168,6 +168,15 @@ class Claims:
         for stream in list(self._streams):
             stream.end()
         self._look()
+
+    @property
+    def outage(self) -> Exception | None:
+        """What keeps it from claiming, if anything does."""
+        return self._outage or self._scripts.failure()
+
+    def has_reason(self) -> bool:
+        """Whether a claim now may find something: there is news, a message is due, or the safety poll is."""
+        return self._flag.is_set or self._seconds_to_wait() <= 0
 
     def _plan(self) -> None:
         if not self._look_is_due:

@@ -81,6 +81,8 @@ class Call(NamedTuple):
     """The arguments for an attempt that follows one of unknown outcome, if they differ."""
     retry_unknown: bool = True
     """False if a second execution would do harm: then an unknown outcome is raised."""
+    repeat: bool = True
+    """False if it would be out of date by the time of a second attempt: then every failure is raised at once."""
 
 
 class Scripts:
@@ -178,10 +180,12 @@ class Scripts:
             try:
                 pipeline = await self._connections.pipeline()
             except (ConnectionError, TimeoutError, OSError) as not_sent:
-                if isinstance(not_sent, _REFUSED) or not self._connections.ever_open:
+                if isinstance(not_sent, _REFUSED) or not (self._connections.ever_open and call.repeat):
                     raise
                 errors.append(not_sent)
             else:
+                if not (call.repeat or errors):
+                    raise ConnectionError("the connection was just opened")  # who asked may want something else by now
                 try:
                     return await self._evaluate(pipeline, call, args)
                 except RedisError as error:
@@ -201,6 +205,8 @@ class Scripts:
         """Raise the error if it is not to be retried; else return the arguments to try again with."""
         if "QUEUE_DOES_NOT_EXIST" in str(error):
             raise QueueDoesNotExist(call.qname) from None
+        if not (call.repeat or isinstance(error, NoScriptError)):
+            raise error
         if _is_unknown(error):
             if not call.retry_unknown:
                 raise error

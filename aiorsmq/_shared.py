@@ -1,6 +1,8 @@
 """What all handles of one queue share."""
 
 import logging
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from weakref import WeakValueDictionary
 
@@ -12,6 +14,7 @@ from ._listener import Listener
 from ._protocol import Keys, Seconds, milliseconds
 from ._scripts import Scripts
 from ._tasks import Tasks
+from .errors import NoDeadLetterQueue
 from .models import Record
 
 _logger = logging.getLogger(__name__)
@@ -32,6 +35,8 @@ class Shared:
         self._listener = listener
         self._poll_interval = poll_interval
         self._claims: WeakValueDictionary[int | str | None, Claims] = WeakValueDictionary()
+        self.max_receives: float = math.inf
+        self.mourners: set[Callable[[Record, str], None]] = set()
         self._usual_claims = self._new_claims(None)
 
     def receiving(self, vt: Seconds | None) -> Claims:
@@ -48,6 +53,10 @@ class Shared:
             await self.settler.restore((record,), hide=True)
         except Exception as error:  # noqa: BLE001 - nobody waits for it
             _logger.warning("could not put message %s back, it is gone: %s", record.id.decode(errors="replace"), error)
+
+    async def bury(self, _records: Sequence[Record], _reason: str) -> list[bool]:
+        """Move messages to the dead-letter queue."""
+        raise NoDeadLetterQueue(self.keys.qname)
 
     def close(self) -> None:
         for claims in list(self._claims.values()):

@@ -2,10 +2,11 @@
 
 import asyncio
 import warnings
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, TypeVar, Unpack, cast, overload
 from urllib.parse import unquote, urlsplit
 from weakref import WeakValueDictionary
 
@@ -26,6 +27,7 @@ from .embedded import EmbeddedServer, is_volatile
 from .errors import InvalidParameterValue
 from .models import Message, QueueAttributes
 from .queue import Queue
+from .worker import Worker, WorkerOptions
 
 T = TypeVar("T")
 
@@ -207,6 +209,28 @@ class AsyncRSMQ:
     ) -> Messages[str]:
         """See `Queue.messages`."""
         return self._named(qname).messages(vt=vt, prefetch=prefetch, pop=pop)
+
+    def worker(
+        self,
+        queues: Iterable[Queue[Any] | str] | Mapping[Any, float],
+        handler: Callable[[Message[Any]], object],
+        *,
+        vt: Seconds | None = None,
+        **options: Unpack[WorkerOptions],
+    ) -> Worker[Any]:
+        """One worker on several queues, whose handlers they share; see `Worker`.
+
+        Args:
+            queues: names or handles. In a list: strict priority, a queue is asked when those before it have nothing. In
+                a dict with weights: a queue of weight 3 is asked first three times as often as one of weight 1.
+        """
+        if isinstance(queues, str) or not isinstance(queues, Iterable) or not (names := list(queues)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidParameterValue("queues", queues, "must be queues or names of queues, one at least")
+        weights = list(cast("Mapping[Any, float]", queues).values()) if isinstance(queues, Mapping) else None
+        if weights and not all(isinstance(weight, int | float) and weight > 0 for weight in weights):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidParameterValue("queues", weights, "must have weights over 0")
+        handles = [queue if isinstance(queue, Queue) else self.queue(queue) for queue in names]
+        return Worker([queue.source(vt) for queue in handles], weights, handler, **options)
 
     async def aclose(self) -> None:
         """Close the client; it cannot be used again.

@@ -81,6 +81,12 @@ class QueueDoesNotExist(_AboutQueue):
     says = "queue {qname!r} does not exist"
 
 
+class NoDeadLetterQueue(_AboutQueue):
+    """The queue has no dead-letter queue to move a message to (attribute: qname)."""
+
+    says = "queue {qname!r} has no dead-letter queue"
+
+
 class NoMessageInQueue(_AboutQueue):
     """No message is visible; PyRSMQ's way to say what the native API says with None (attribute: qname)."""
 

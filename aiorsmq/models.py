@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from ._protocol import Seconds, id_time, milliseconds
 
@@ -41,6 +41,7 @@ class Settler(Protocol):
 
     def delete(self, id: bytes, receive_count: bytes) -> Future[bool]: ...
     def change_visibility(self, id: bytes, receive_count: bytes, vt_ms: int) -> Awaitable[bool]: ...
+    def release(self, id: bytes, receive_count: bytes, delay_ms: int) -> Awaitable[bool]: ...
 
 
 class Message(Generic[T]):
@@ -134,7 +135,8 @@ class Message(Generic[T]):
         Returns False, and changes nothing, if another consumer has received it meanwhile, or if it is gone.
         Cancelling stops the waiting, not the change.
         """
-        return await self._change_visibility(milliseconds("vt", vt))
+        vt_ms, settler, record = milliseconds("vt", vt), self._settler, self._record
+        return settler is not None and await settler.change_visibility(record.id, record.receive_count, vt_ms)
 
     async def release(self, delay: Seconds = 0) -> bool:
         """Give the message back: visible after `delay` seconds, and announced to waiting consumers.
@@ -142,11 +144,8 @@ class Message(Generic[T]):
         The receive count stays. Returns False, and changes nothing, if another consumer has received it meanwhile, or
         if it is gone. Cancelling stops the waiting, not the change.
         """
-        return await self._change_visibility(milliseconds("delay", delay))
-
-    async def _change_visibility(self, vt_ms: int) -> bool:
-        settler, record = self._settler, self._record
-        return settler is not None and await settler.change_visibility(record.id, record.receive_count, vt_ms)
+        delay_ms, settler, record = milliseconds("delay", delay), self._settler, self._record
+        return settler is not None and await settler.release(record.id, record.receive_count, delay_ms)
 
     async def __aenter__(self) -> "Message[T]":
         return self
@@ -188,3 +187,43 @@ class QueueAttributes:
     """Messages in the queue, hidden ones included."""
     hiddenmsgs: int
     """Those among them that are not visible now; exact to the millisecond (Node rsmq: to the second)."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """What has become of the messages since the worker was made.
+
+    Each one received is in flight, or is counted as succeeded, retried, dead or lost; or, when the worker stops or the
+    server does not answer, left to its lease. One whose attempt failed is counted as failed too.
+    """
+
+    in_flight: int = 0
+    received: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    """Attempts that ended with an exception other than Retry and Reject, or ran out of time."""
+    retried: int = 0
+    """Released to come again."""
+    dead: int = 0
+    """Moved to a dead-letter queue."""
+    lost_leases: int = 0
+    """Another consumer received the message, or it was deleted, before its handler had ended."""
+
+
+EventKind = Literal["received", "succeeded", "failed", "retried", "dead", "lease lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEvent:
+    """What has happened to one message, for `on_event`."""
+
+    kind: EventKind
+    queue: str
+    id: str
+    receive_count: int
+    error: Exception | None = None
+    """Of "failed"."""
+    delay: float | None = None
+    """Of "retried": seconds after which it comes again."""
+    reason: str = ""
+    """Of "dead"."""

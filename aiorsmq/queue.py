@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, Unpack
 
 from ._claims import Claims
 from ._commands import admin
@@ -26,7 +26,8 @@ from ._shared import Shared
 from ._stream import Messages
 from .codecs import Codec
 from .errors import InvalidParameterValue
-from .models import Message, QueueAttributes, Record
+from .models import Message, QueueAttributes, Record, Settler
+from .worker import Source, Worker, WorkerOptions
 
 T = TypeVar("T")
 
@@ -167,6 +168,23 @@ class Queue(Generic[T]):
         read = partial(self._read, popped=pop, unconfirmed=unconfirmed if prefetch else None)
         return Messages(claims, read, prefetch, unconfirmed)
 
+    def worker(
+        self,
+        handler: Callable[[Message[T]], object],
+        *,
+        vt: Seconds | None = None,
+        **options: Unpack[WorkerOptions],
+    ) -> Worker[T]:
+        """A worker on this queue: `await worker.run()`, or `async with worker:` to run it beside other things.
+
+        See `Worker` for what it does and for its options.
+        """
+        return Worker([self.source(vt)], None, handler, **options)
+
+    def source(self, vt: Seconds | None = None) -> Source[T]:
+        """The queue as a `Worker` takes it."""
+        return Source(self._shared, vt, self._read)
+
     async def peek(self, limit: int = 10) -> list[Message[T]]:
         """Look at the first messages, hidden ones included, in the order in which they become visible.
 
@@ -242,9 +260,13 @@ class Queue(Generic[T]):
             left = until - time.monotonic() if left else 0
 
     def _read(
-        self, record: Record, *, popped: bool = False, unconfirmed: "deque[asyncio.Future[bool]] | None" = None
+        self,
+        record: Record,
+        settler: Settler | None = None,
+        *,
+        popped: bool = False,
+        unconfirmed: "deque[asyncio.Future[bool]] | None" = None,
     ) -> Message[T] | None:
-        settler = self._shared.settler
         try:
             body = self._codec.decode(record.raw)
         except Exception as error:  # noqa: BLE001 - whatever a user's codec raises, the other messages must arrive
@@ -258,7 +280,7 @@ class Queue(Generic[T]):
             if popped:
                 self._shared.tasks.start(self._shared.put_back_hidden(record))
             return None
-        return Message(record, body, self.name, None if popped else settler, unconfirmed)
+        return Message(record, body, self.name, None if popped else settler or self._shared.settler, unconfirmed)
 
     def __repr__(self) -> str:
         return f"<Queue {self.name!r}>"

@@ -1,0 +1,275 @@
+"""A worker: claims messages of one queue or several, while handlers are free, and stops without losing any."""
+
+import asyncio
+import logging
+import math
+import random
+from asyncio import Task
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext, suppress
+from operator import itemgetter
+from types import TracebackType
+from typing import Any, Final, Generic, TypedDict, TypeVar
+
+import anyio
+from redis.exceptions import RedisError
+
+from ._handling import Handling, Reject, Retry, Source, exponential
+from ._protocol import Seconds, check_count, check_seconds
+from ._signals import heed_signals
+from .errors import ClientClosed, InvalidParameterValue
+from .models import Message, WorkerEvent, WorkerStats
+
+T = TypeVar("T")
+
+CLEANUP: Final = 5.0
+"""Seconds that a cancelled handler may take to end when the worker stops."""
+
+_logger = logging.getLogger(__name__)
+
+
+class WorkerOptions(TypedDict, total=False):
+    """The options of `Queue.worker` and `AsyncRSMQ.worker`; see `Worker`."""
+
+    concurrency: int
+    timeout: Seconds | None
+    max_lease: Seconds | None
+    backoff: Callable[[int], float]
+    on_error: Callable[[Message[Any], Exception], Retry | Reject | None]
+    on_event: Callable[[WorkerEvent], None]
+    grace: Seconds
+
+
+class Worker(Generic[T]):
+    """Runs `handler(message)` for each message, `concurrency` at a time. Made by `Queue.worker` or `AsyncRSMQ.worker`.
+
+    It claims when a handler is free, not before. While a handler runs, its message's lease is renewed, with all others
+    in one script call each third of `vt`. When it returns, the message is deleted; when it raises, the message comes
+    again after `backoff`, or goes to the dead-letter queue if it has been received `max_receives` times, with the
+    exception as the reason. Settling is fenced: if another consumer has received the message meanwhile, the handler is
+    cancelled and what it returns is discarded. Outages of the server, however long, are waited out; a handler that runs
+    on through one keeps its message if nobody else has received it when the server is back.
+
+    Args:
+        handler: `async def`, or a plain function, which runs in a thread. It may raise `Retry` or `Reject`, and may
+            settle the message itself (`delete`, `release`). Threads cannot be cancelled: where a handler is, its thread
+            runs on, and what it returns is discarded.
+        concurrency: handlers at a time.
+        vt: seconds of the leases, for which a message stays hidden if this program dies; the queue's `vt` if None.
+        timeout: seconds after which a handler is cancelled; its attempt has failed.
+        max_lease: seconds after its receipt from which a message is not held, whether or not its handler has ended when
+            it was cancelled; its attempt has failed.
+        backoff: seconds before a message comes again, from how often it has been received; `exponential()` if None.
+        on_error: called with the message and what its handler raised; may return a Retry or a Reject to be followed.
+        on_event: called with each WorkerEvent, in the event loop: keep it short.
+        grace: seconds that handlers have to end when the worker stops; then they are cancelled and their messages
+            released.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source[T]],
+        weights: Sequence[float] | None,
+        handler: Callable[[Message[T]], object],
+        *,
+        concurrency: int = 10,
+        timeout: Seconds | None = None,
+        max_lease: Seconds | None = None,
+        backoff: Callable[[int], float] | None = None,
+        on_error: Callable[[Message[Any], Exception], Retry | Reject | None] | None = None,
+        on_event: Callable[[WorkerEvent], None] | None = None,
+        grace: Seconds = 30.0,
+    ) -> None:
+        self._sources, self._weights = sources, weights
+        max_seconds = _positive("max_lease", max_lease)
+        self._handling: Handling[T] = Handling(
+            handler,
+            check_count("concurrency", concurrency),
+            min(_positive("timeout", timeout), max_seconds),
+            max_seconds,
+            backoff or exponential(),
+            on_error,
+            on_event,
+        )
+        self._grace = check_seconds("grace", grace)
+        self._stopping = asyncio.Event()
+        self._in_a_hurry = False
+        self._is_running = False
+        self._task: Task[None] | None = None
+
+    @property
+    def stats(self) -> WorkerStats:
+        """What has become of the messages so far."""
+        counts = self._handling.counts
+        return WorkerStats(
+            in_flight=len(self._handling.jobs),
+            received=counts["received"],
+            succeeded=counts["succeeded"],
+            failed=counts["failed"],
+            retried=counts["retried"],
+            dead=counts["dead"],
+            lost_leases=counts["lease lost"],
+        )
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it can claim: it is running, and the server answers."""
+        ready = self._is_running and not self._stopping.is_set()
+        return ready and all(source.claims.outage is None for source in self._sources)
+
+    async def run(self, *, signals: bool = True) -> None:
+        """Work until `stop()` is called or this is cancelled.
+
+        Either way it stops claiming, hands back what was not started, lets handlers end for `grace` seconds, with their
+        leases renewed, and then cancels them and releases their messages. Being cancelled once more skips the wait.
+
+        With `signals`, SIGTERM and SIGINT stop it too, and the second one skips the wait: unless another part of the
+        program, such as a web server, handles SIGTERM.
+
+        Raises QueueDoesNotExist, also if a queue is deleted later, and redis-py's errors where waiting does not help.
+        """
+        await self._check()
+        await self._run(signals)
+
+    def stop(self) -> None:
+        """Have `run()` end as it does when it is cancelled, but without an exception. Returns at once."""
+        self._stopping.set()
+
+    async def __aenter__(self) -> "Worker[T]":
+        """Work beside the block. Raises QueueDoesNotExist, and redis-py's errors for a server that is not there."""
+        await self._check()
+        self._task = asyncio.create_task(self._run(signals=False))
+        self._task.add_done_callback(_log_failure)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop, as `run()` does. Raises what kept it from working meanwhile, if the block raises nothing."""
+        task, self._task = self._task, None
+        assert task is not None  # noqa: S101 - it was entered
+        self.stop()
+        await self._await_end(task)
+        if exc_type is None:
+            task.result()
+
+    async def _check(self) -> None:
+        if self._is_running or self._task is not None:
+            raise RuntimeError("this worker is running already")
+        for source in self._sources:
+            await source.check()
+
+    async def _run(self, signals: bool) -> None:
+        self._is_running, self._in_a_hurry = True, False
+        mourning = [(source.shared.mourners, self._handling.mourner(source)) for source in self._sources]
+        for mourners, mourner in mourning:
+            mourners.add(mourner)
+        working = [asyncio.create_task(self._claim())]
+        working += [asyncio.create_task(source.leases.keep()) for source in self._sources]
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            with heed_signals(self._on_signal) if signals else nullcontext():
+                try:
+                    await asyncio.wait({stopping, *working}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    await self._await_end(asyncio.create_task(self._end(*working)))
+        finally:
+            stopping.cancel()
+            self._is_running = False
+            self._stopping.clear()
+            for mourners, mourner in mourning:
+                mourners.discard(mourner)
+        for task in working:
+            if not task.cancelled() and not isinstance(task.exception(), ClientClosed):
+                task.result()
+
+    def _on_signal(self) -> None:
+        if self._stopping.is_set():
+            self._hurry()
+        self.stop()
+
+    def _hurry(self) -> None:
+        self._in_a_hurry = True
+        self._handling.stir()
+
+    async def _await_end(self, ending: Task[None]) -> None:
+        """Wait until it has ended, whoever is cancelled meanwhile; but being cancelled here skips the grace."""
+        with anyio.CancelScope(shield=True):
+            try:
+                await asyncio.wait({ending})
+            except asyncio.CancelledError:
+                self._hurry()
+                await asyncio.wait({ending})
+                raise
+
+    async def _end(self, claiming: Task[None], *keeping: Task[None]) -> None:
+        self._stopping.set()
+        claiming.cancel()
+        await asyncio.wait({claiming})
+        if not claiming.cancelled() and isinstance(claiming.exception(), ClientClosed):
+            self._hurry()  # nothing can be settled any more
+        handling = self._handling
+        with anyio.move_on_after(self._grace):
+            while handling.jobs and not self._in_a_hurry:
+                await handling.change()
+        for job in handling.jobs:
+            job.cancel("stopped")
+        with anyio.move_on_after(CLEANUP):
+            while not handling.is_idle:
+                await handling.change()
+        for job in handling.jobs:
+            job.lease.give_up()
+            if not job.has_ended:
+                _logger.error("the handler of message %s does not end though it is cancelled", job.message.id)
+        for task in keeping:
+            task.cancel()
+        await asyncio.wait(keeping)
+
+    async def _claim(self) -> None:
+        """Claim for the free handlers, for ever: in each queue that may have something, else wait for news."""
+        handling = self._handling
+        while True:
+            while not handling.free():
+                await handling.change()
+            found = False
+            for source in self._in_turn():
+                if handling.free() and source.claims.has_reason():
+                    with suppress(RedisError):  # an outage; waiting for news will wait it out, or raise it
+                        for record in await source.claims.take(handling.free(), 0):
+                            handling.start(source, record)
+                            found = True
+            if not found:
+                await self._wait_for_news()
+
+    def _in_turn(self) -> Iterable[Source[T]]:
+        if self._weights is None:
+            return self._sources
+        draws = [random.random() ** (1 / weight) for weight in self._weights]
+        return [source for _, source in sorted(zip(draws, self._sources, strict=True), key=itemgetter(0), reverse=True)]
+
+    async def _wait_for_news(self) -> None:
+        """Stand in the line of each queue until one of them has a message."""
+        slots = [source.claims.ask_one(patient=True) for source in self._sources]
+        try:
+            await asyncio.wait(slots, return_when=asyncio.FIRST_COMPLETED)
+            for source, slot in zip(self._sources, slots, strict=True):
+                if slot.done() and slot.result() is None and self._handling.free() and (record := slot.take()):
+                    self._handling.start(source, record)
+        finally:
+            for source, slot in zip(self._sources, slots, strict=True):
+                source.claims.withdraw((slot,))
+
+
+def _positive(parameter: str, seconds: Seconds | None) -> float:
+    """Seconds of a limit that may be left out."""
+    if seconds is None:
+        return math.inf
+    checked = check_seconds(parameter, seconds)
+    if not checked:
+        raise InvalidParameterValue(parameter, seconds, "must be more than 0 seconds")
+    return checked
+
+
+def _log_failure(task: Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _logger.error("the worker has stopped: %s", error)
