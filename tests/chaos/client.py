@@ -1,4 +1,4 @@
-"""A producer or a consumer as a program of its own: `python client.py OPTIONS`, which are JSON (see `load.Load`).
+"""A producer, a consumer or a worker as a program of its own: `python client.py OPTIONS`, which are JSON (see `load.Load`).
 
 It prints its history, one operation a line, until SIGTERM ends it; `ms` is the server's time when it was printed, as
 far as the client knows it: never later than it really was.
@@ -16,7 +16,7 @@ import time
 from importlib import import_module
 from typing import Any
 
-from aiorsmq import AsyncRSMQ
+from aiorsmq import AsyncRSMQ, Retry, WorkerEvent
 
 
 class Client:
@@ -88,6 +88,32 @@ class Client:
             await asyncio.sleep(vt * 1.2)  # past the lease
         await self.tell("deleting", "deleted", "delete refused", msg.delete(), **delivery)
 
+    async def work(self) -> None:
+        tasks, vt = self.options["tasks"], self.options["vt"]
+        backoff = lambda receive_count: self.options["pause"]  # noqa: E731
+        worker = self.queue.worker(self._job, concurrency=tasks, vt=vt, backoff=backoff, on_event=self._hear)
+        running = asyncio.ensure_future(worker.run(signals=False))
+        await self.stopping.wait()
+        worker.stop()
+        await running
+
+    async def _job(self, msg: Any) -> None:
+        until = round(msg.visible_until.timestamp() * 1000)
+        delivery = {"id": msg.id, "rc": msg.receive_count}
+        self.say("delivered", body=msg.body, until=until, at=until - round(self.options["vt"] * 1000), **delivery)
+        await asyncio.sleep(self.chance.expovariate(1) * self.options["pause"])
+        if self.chance.random() < self.options["release"]:
+            self.say("releasing", **delivery)
+            raise Retry(0)
+        if self.chance.random() < self.options["late"]:
+            await asyncio.sleep(self.options["vt"] * 1.5)  # the lease is renewed meanwhile
+        self.say("deleting", **delivery)
+
+    def _hear(self, event: WorkerEvent) -> None:
+        ops = {"succeeded": "deleted", "retried": "released", "lease lost": "delete refused"}
+        if event.kind in ops:
+            self.say(ops[event.kind], id=event.id, rc=event.receive_count)
+
 
 class _ToHistory(logging.Handler):
     def __init__(self, client: Client) -> None:
@@ -108,7 +134,7 @@ async def main(options: dict[str, Any]) -> None:
     async with client.rsmq:
         await client.queue.attributes()
         client.say("started")
-        await (client.produce() if options["role"] == "producer" else client.consume())
+        await {"producer": client.produce, "consumer": client.consume, "worker": client.work}[options["role"]]()
     client.say("ended")
 
 

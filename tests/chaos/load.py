@@ -22,7 +22,7 @@ DEFAULTS = {
     "vt": 0.5,
     "poll_interval": 1.0,
     "deadline": DEADLINE,
-    "tasks": 4,  # of a producer: each sends one message after another; of a consumer: each iterates
+    "tasks": 4,  # of a producer: each sends one message after another; of a consumer: each iterates; of a worker: handlers
     "pause": 0.008,  # seconds, on average, between two sends, or for which a message is handled
     "count": -1,  # messages that each task of a producer sends; -1 for no end
     "delayed": 0.0,  # share of the messages sent with a delay of up to a second
@@ -115,7 +115,7 @@ class Load:
             await rsmq.queue(qname).create()
 
     def start(self, role: str, *, url: str | None = None, **options: Any) -> Program:
-        """Start a "producer" or a "consumer"; see DEFAULTS."""
+        """Start a "producer", a "consumer" or a "worker"; see DEFAULTS."""
         unknown = options.keys() - DEFAULTS.keys()
         assert not unknown, unknown
         own = {"role": role, "name": f"{role}{len(self.programs)}", "seed": self._chance.random()}
@@ -144,18 +144,19 @@ class Load:
         """End the producers and wait until the queue is empty; return how many seconds that took."""
         await self._end("producer")
         started = time.monotonic()
-        if not self._running("consumer"):
+        if not (self._running("consumer") or self._running("worker")):
             self.start("consumer", tasks=1, pause=0)
         await wait_until(lambda: self.server.redis.zcard(f"rsmq:{QNAME}") == 0, timeout=within)
         return time.monotonic() - started
 
     async def judge(self, *, in_order: bool = False) -> Verdict:
-        """End the consumers, see that nothing is left behind, and check what all have done.
+        """End the consumers and workers, see that nothing is left behind, and check what all have done.
 
         `in_order`: consumers that ask for one message at a time must have got them in their order; that is so if nobody
         has handed any back.
         """
         await self._end("consumer")
+        await self._end("worker")
         await wait_until(lambda: self.server.clients() == 0)
         assert self.server.redis.pubsub_channels() == []
         check_keys(self.server.redis)

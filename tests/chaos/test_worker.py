@@ -1,0 +1,70 @@
+"""Workers are killed, stopped past their leases, and lose their server; under load."""
+
+import anyio
+
+from chaos.history import LIMIT
+from chaos.test_server import restart
+from support import wait_until
+
+BUSY = {"tasks": 16, "release": 0.1, "late": 0.01}
+"""A worker that has to renew leases, and to retry."""
+
+
+async def test_killed_workers(server, load_on, seed, scale, report):
+    """Jobs of workers that are killed at any moment, or asked to end, run again; those that have ended do not."""
+    load = await load_on(server)
+    load.start("producer", delayed=0.1)
+    workers = [load.start("worker", **BUSY) for _ in range(2)]
+    await load.all_run()
+    ends = {"kill": 0, "terminate": 0}
+    for n in range(scale(3, 20)):
+        await anyio.sleep(seed.uniform(0.1, 0.5))
+        worker, how = workers.pop(0), ("kill", "terminate")[n % 2]
+        getattr(worker, how)()
+        await worker.has_ended()
+        ends[how] += 1
+        workers.append(load.start("worker", **BUSY))
+        await load.all_run()
+    verdict, seconds = await load.drain(within=10)
+    report(f"{ends}: {verdict}; empty after {seconds:.1f} s", f"{LIMIT}; errors 0; empty within 10 s")
+    assert verdict.violations == []
+    assert not verdict.errors
+    assert verdict.redelivered > 0
+
+
+async def test_stopped_past_its_leases(server, load_on, scale, report):
+    """A worker that was stopped past its leases settles nothing of what another has received."""
+    load = await load_on(server)
+    count = scale(40, 400)
+    producer = load.start("producer", tasks=4, count=count // 4, pause=0)
+    await load.all_run()
+    await producer.has_ended()
+    stopped = load.start("worker", tasks=count, pause=2)
+    await wait_until(lambda: stopped.count("delivered") == count)
+    stopped.freeze()
+    other = load.start("worker", tasks=count, pause=0.5)
+    await wait_until(lambda: other.count("delivered") >= count // 2)
+    stopped.thaw()
+    verdict, _ = await load.drain(within=30)
+    taken = {one["id"] for one in other.operations if one["op"] == "delivered" and one["rc"] > 1}
+    late = [one for one in stopped.operations if one.get("rc") == 1 and one.get("id") in taken]
+    said = {op: sum(one["op"] == op for one in late) for op in ("deleted", "delete refused")}
+    report(f"{len(taken)} taken over, the late worker: {said}; {verdict}", f"deleted 0; {LIMIT}")
+    assert verdict.violations == []
+    assert len(taken) >= count // 2
+
+
+async def test_server_restarts(own_server, load_on, seed, scale, report):
+    """Workers go on by themselves after a server that is killed and restarted with its append-only file."""
+    server = own_server("--appendonly", "yes")
+    load = await load_on(server)
+    load.start("producer", delayed=0.1)
+    for _ in range(2):
+        load.start("worker", **BUSY)
+    await load.all_run()
+    for _ in range(scale(3, 10)):
+        await load.moves_on(scale(100, 500), timeout=60)
+        await restart(server, seed.uniform(0, 0.7))  # the lease is half a second
+    verdict, seconds = await load.drain(within=10)
+    report(f"kills: {verdict}; empty after {seconds:.1f} s", f"{LIMIT}; empty within 10 s")
+    assert verdict.violations == []
