@@ -6,41 +6,35 @@ Needs fastapi and uvicorn. REDIS_URL names the server; without it, one is starte
 import asyncio
 import contextlib
 import json
-import logging
 import os
 import signal
 import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import uvicorn
-from aiorsmq import JSON, AsyncRSMQ, Queue
+from aiorsmq import JSON, AsyncRSMQ, Message
 from board import Board, Job
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, Field
-
-log = logging.getLogger("jobs")
 
 
 async def do(job: Job) -> str:
     return job["text"].upper()
 
 
-async def work(queue: Queue[Job], board: Board) -> None:
-    """Wait for jobs and do them, one after the other; start several of these to do as many at a time."""
-    async for msg in queue.messages():
-        try:
-            # Deleted at the end of the block. Visible again at once if the block fails or the app is stopped, and after
-            # the queue's `vt` if the process is killed: a job is not lost, but it can happen that it is done twice.
-            async with msg:
-                seconds = (datetime.now(UTC) - msg.sent_at).total_seconds()
-                result = await do(msg.body)
-                board.put(msg.body | {"id": msg.id, "state": "done", "result": result, "seconds": seconds})
-        except Exception:
-            log.exception("try %d of job %s failed", msg.receive_count, msg.id)
-            await asyncio.sleep(1)
+async def work(board: Board, msg: Message[Job]) -> None:
+    """Do one job.
+
+    It is deleted when this returns, comes again when this fails, and after the queue's `vt` if the process is killed:
+    a job is not lost, but it can happen that it is done twice.
+    """
+    seconds = (datetime.now(UTC) - msg.sent_at).total_seconds()
+    result = await do(msg.body)
+    board.put(msg.body | {"id": msg.id, "state": "done", "result": result, "seconds": seconds})
 
 
 @contextlib.asynccontextmanager
@@ -48,14 +42,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with AsyncRSMQ.from_url(os.environ.get("REDIS_URL", "embedded://")) as rsmq:
         app.state.board = Board()
         app.state.queue = rsmq.queue("fastapi-jobs", codec=JSON)
-        await app.state.queue.create(vt=30, exist_ok=True)  # vt: longer than a job ever takes
-        worker = asyncio.create_task(work(app.state.queue, app.state.board))
-        # If the consumer ends with an error, so does the app: better than one that takes jobs and does none.
-        worker.add_done_callback(lambda task: task.cancelled() or signal.raise_signal(signal.SIGTERM))
+        await app.state.queue.create(vt=30, exist_ok=True)  # leases are renewed, however long a job takes
+        worker = app.state.queue.worker(partial(work, app.state.board), concurrency=10)
+        running = asyncio.create_task(worker.run())
+        # If the worker ends with an error, so does the app: better than one that takes jobs and does none.
+        running.add_done_callback(lambda task: task.exception() and signal.raise_signal(signal.SIGTERM))
         yield
-        worker.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await worker
+        worker.stop()
+        await running
 
 
 app = FastAPI(lifespan=lifespan)
