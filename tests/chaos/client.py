@@ -1,4 +1,4 @@
-"""A producer, a consumer or a worker as a program of its own: `python client.py OPTIONS`, which are JSON (see `load.Load`).
+"""A producer, consumer or worker as a program of its own: `python client.py OPTIONS`, which are JSON (`load.Load`).
 
 It prints its history, one operation a line, until SIGTERM ends it; `ms` is the server's time when it was printed, as
 far as the client knows it: never later than it really was.

@@ -22,7 +22,7 @@ DEFAULTS = {
     "vt": 0.5,
     "poll_interval": 1.0,
     "deadline": DEADLINE,
-    "tasks": 4,  # of a producer: each sends one message after another; of a consumer: each iterates; of a worker: handlers
+    "tasks": 4,  # of a producer: each sends one message after another; of a consumer: each iterates, or handles
     "pause": 0.008,  # seconds, on average, between two sends, or for which a message is handled
     "count": -1,  # messages that each task of a producer sends; -1 for no end
     "delayed": 0.0,  # share of the messages sent with a delay of up to a second

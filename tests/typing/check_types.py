@@ -3,7 +3,21 @@
 from datetime import datetime, timedelta
 from typing import Any, assert_type
 
-from aiorsmq import BYTES, JSON, AsyncRSMQ, Message, Messages, Queue, QueueAttributes
+from aiorsmq import (
+    BYTES,
+    JSON,
+    AsyncRSMQ,
+    Message,
+    Messages,
+    Queue,
+    QueueAttributes,
+    Reject,
+    Retry,
+    Worker,
+    WorkerEvent,
+    WorkerStats,
+    exponential,
+)
 from redis.asyncio import Redis
 
 
@@ -56,3 +70,27 @@ async def types(rsmq: AsyncRSMQ, client: Redis) -> None:
     assert_type(await rsmq.list_queues(), set[str])
     async with rsmq as same:
         assert_type(same, AsyncRSMQ)
+
+
+async def workers(rsmq: AsyncRSMQ, jobs: Queue[Job]) -> None:
+    async def work(message: Message[Job]) -> None:
+        raise Retry(delay=timedelta(seconds=1)) if message.receive_count == 1 else Reject("hopeless")
+
+    def plain(message: Message[Job]) -> None: ...
+    def wrong(message: Message[bytes]) -> None: ...
+    def decide(message: Message[Any], error: Exception) -> Retry | Reject | None: ...
+    def hear(event: WorkerEvent) -> None:
+        assert_type(event.receive_count, int)
+
+    worker = jobs.worker(work, concurrency=5, timeout=1, max_lease=timedelta(hours=1), on_error=decide, on_event=hear)
+    assert_type(worker, Worker[Job])
+    assert_type(worker.stats, WorkerStats)
+    jobs.worker(plain, vt=5, grace=1, backoff=exponential(first=0.1))
+    jobs.worker(wrong)  # pyright: ignore[reportArgumentType]
+    jobs.worker(work, cuncurrency=5)  # pyright: ignore[reportCallIssue]
+    assert_type(rsmq.worker([jobs, "text"], work), Worker[Any])
+    rsmq.worker({"jobs": 1, "text": 2.5}, plain)
+    rsmq.worker({jobs: 1}, plain)
+    async with worker as same_worker:
+        assert_type(same_worker, Worker[Job])
+    assert_type(await worker.run(), None)
