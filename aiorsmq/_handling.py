@@ -137,8 +137,8 @@ class Handling(Generic[T]):
         self._changed = asyncio.Event()
 
     def free(self) -> int:
-        """How many messages may be started now. Deletes that are under way count, but do not add to the handlers."""
-        return self._concurrency - max(len(self.jobs), len(self._deleting))
+        """How many messages may be started now: none while several times as many deletes are under way."""
+        return min(self._concurrency - len(self.jobs), 4 * self._concurrency - len(self._deleting))
 
     @property
     def is_idle(self) -> bool:
@@ -153,8 +153,6 @@ class Handling(Generic[T]):
         self._changed.set()
 
     def start(self, source: Source[T], record: Record) -> None:
-        if source.claims.is_over(record):
-            return  # it waited for too long: others may have received it
         job = Job(source, record)
         until = asyncio.get_running_loop().time() + self._max_lease
         job.lease = Lease(source.leases, record, until, job.lose)
@@ -165,19 +163,24 @@ class Handling(Generic[T]):
         source.leases.hold(job.lease)
         self.jobs.add(job)
         job.task = asyncio.create_task(self._handle(job))
-        self._tell("received", job)
+        self._tell("received", job.source, job.record)
 
     async def _handle(self, job: Job[T]) -> None:
         error: Exception | None = None
-        limit = asyncio.timeout(self._limit)
+        limit = None if self._limit is None else asyncio.timeout(self._limit)
         try:
-            async with limit:
+            if limit is None:
                 await self._call(job.message)
+            else:
+                async with limit:
+                    await self._call(job.message)
         except asyncio.CancelledError:
             if not job.cancelled_as:
                 error = RuntimeError("the handler raised CancelledError")
         except Exception as raised:  # noqa: BLE001 - whatever it is, it is the handler's
-            error = TimeoutError(f"the handler ran for over {self._limit:g} seconds") if limit.expired() else raised
+            error = raised
+            if limit is not None and limit.expired():
+                error = TimeoutError(f"the handler ran for over {self._limit:g} seconds")
         job.has_ended = True
         try:
             await self._settle(job, error)
@@ -191,13 +194,13 @@ class Handling(Generic[T]):
         by_itself = job.lease.settled
         job.lease.give_up()
         if job.cancelled_as == "lost":
-            self._tell("lease lost", job)
+            self._tell("lease lost", job.source, job.record)
         elif job.cancelled_as == "stopped":
             await self._release(job, 0)
         elif error is not None:
             await self._fail(job, error, by_itself)
         elif by_itself:
-            self._tell("succeeded", job)
+            self._tell("succeeded", job.source, job.record)
         else:
             deleting = job.lease.delete(job.record.id, job.record.receive_count)
             self._deleting.add(deleting)
@@ -210,12 +213,12 @@ class Handling(Generic[T]):
             error = "it was cancelled" if deleting.cancelled() else deleting.exception()
             _logger.warning("could not delete message %s, it will come again: %s", job.message.id, error)
         else:
-            self._tell("succeeded" if deleting.result() else "lease lost", job)
+            self._tell("succeeded" if deleting.result() else "lease lost", job.source, job.record)
 
     async def _fail(self, job: Job[T], error: Exception, by_itself: bool) -> None:
         say = error
         if not isinstance(error, Retry | Reject):
-            self._tell("failed", job, error=error)
+            self._tell("failed", job.source, job.record, error=error)
             say = self._ask(job.message, error)
         if by_itself:
             return
@@ -231,14 +234,14 @@ class Handling(Generic[T]):
             except NoDeadLetterQueue as none:
                 _logger.warning("message %s comes again, though it was rejected: %s", job.message.id, none)
             else:
-                self._tell("dead" if moved else "lease lost", job, reason=reason)
+                self._tell("dead" if moved else "lease lost", job.source, job.record, reason=reason)
                 return
         delay = say.delay if isinstance(say, Retry) else None
         await self._release(job, self._backoff(job.message.receive_count) if delay is None else delay)
 
     async def _release(self, job: Job[T], delay: float) -> None:
         released = await job.lease.release(job.record.id, job.record.receive_count, milliseconds("delay", delay))
-        self._tell("retried" if released else "lease lost", job, delay=delay)
+        self._tell("retried" if released else "lease lost", job.source, job.record, delay=delay)
 
     def _ask(self, message: Message[T], error: Exception) -> Retry | Reject | None:
         if self._on_error is None:
@@ -251,39 +254,31 @@ class Handling(Generic[T]):
 
     def mourner(self, source: Source[T]) -> Callable[[Record, str], None]:
         """What is to be called when a claim has moved a message to the dead-letter queue."""
-
-        def mourn(record: Record, reason: str) -> None:
-            id, receive_count = record.id.decode(errors="replace"), int(record.receive_count)
-            self._tell_all(WorkerEvent("dead", source.name, id, receive_count, reason=reason))
-
-        return mourn
+        return lambda record, reason: self._tell("dead", source, record, reason=reason)
 
     def _tell(
         self,
         kind: EventKind,
-        job: Job[T],
+        source: Source[T],
+        record: Record,
         error: Exception | None = None,
         delay: float | None = None,
         reason: str = "",
     ) -> None:
-        self._tell_all(
-            WorkerEvent(kind, job.source.name, job.message.id, job.message.receive_count, error, delay, reason)
-        )
-
-    def _tell_all(self, event: WorkerEvent) -> None:
-        self.counts[event.kind] += 1
-        again = "" if event.delay is None else f", comes again in {event.delay:.1f} seconds"
-        _logger.log(
-            _LEVELS.get(event.kind, logging.DEBUG),
-            "message %s of queue %r, attempt %d: %s%s",
-            *(event.id, event.queue, event.receive_count, event.kind, again),
-            exc_info=event.error,
-        )
+        self.counts[kind] += 1
+        level = _LEVELS.get(kind, logging.DEBUG)
+        if self._on_event is None and not _logger.isEnabledFor(level):
+            return
+        id = record.id.decode(errors="surrogateescape")
+        event = WorkerEvent(kind, source.name, id, int(record.receive_count), error, delay, reason)
+        again = "" if delay is None else f", comes again in {delay:.1f} seconds"
+        text = "message %s of queue %r, attempt %d: %s%s"
+        _logger.log(level, text, id, event.queue, event.receive_count, kind, again, exc_info=error)
         if self._on_event is not None:
             try:
                 self._on_event(event)
             except Exception:
-                _logger.exception("on_event failed for message %s", event.id)
+                _logger.exception("on_event failed for message %s", id)
 
 
 def _awaitable(handler: Callable[[Message[T]], object], threads: int) -> Callable[[Message[T]], Awaitable[object]]:

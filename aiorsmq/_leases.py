@@ -66,15 +66,18 @@ class Leases:
         self._scripts = scripts
         self.vt_ms = vt_ms
         """None for the queue's."""
+        self._visible = b""
         self._seconds = 0.0
         self._renew_at = 0.0
         self._held_some = asyncio.Event()
 
     def hold(self, lease: Lease) -> None:
         """Renew it from now on."""
-        self._seconds = max(float(lease.record.visible) / 1000 - self._scripts.clock.now_ms() / 1000, 0.03)
-        renew_at = asyncio.get_running_loop().time() + self._seconds / 3
-        self._renew_at = min(self._renew_at, renew_at) if self.held else renew_at
+        if lease.record.visible != self._visible or not self.held:  # else of the same claim, with the same lease
+            self._visible = lease.record.visible
+            self._seconds = max((float(self._visible) - self._scripts.clock.now_ms()) / 1000, 0.03)
+            renew_at = asyncio.get_running_loop().time() + self._seconds / 3
+            self._renew_at = min(self._renew_at, renew_at) if self.held else renew_at
         self.held.add(lease)
         self._held_some.set()
 

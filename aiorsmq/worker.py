@@ -235,8 +235,10 @@ class Worker(Generic[T]):
             for source in self._in_turn():
                 if handling.free() and source.claims.has_reason():
                     with suppress(RedisError):  # an outage; waiting for news will wait it out, or raise it
-                        for record in await source.claims.take(handling.free(), 0):
-                            handling.start(source, record)
+                        records = await source.claims.take(handling.free(), 0)
+                        if records and not source.claims.is_over(records[0]):  # else others may have received them
+                            for record in records:
+                                handling.start(source, record)
                             found = True
             if not found:
                 await self._wait_for_news()
