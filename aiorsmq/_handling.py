@@ -95,12 +95,16 @@ class Job(Generic[T]):
     lease: Lease
     task: Task[None]
 
-    def __init__(self, source: Source[T], record: Record) -> None:
+    def __init__(self, source: Source[T]) -> None:
         self.source = source
-        self.record = record
         self.has_ended = False
         """Whether its handler has."""
         self.cancelled_as: Literal["", "lost", "stopped"] = ""
+
+    @property
+    def record(self) -> Record:
+        """Its last receipt."""
+        return self.lease.record
 
     def lose(self) -> None:
         self.cancel("lost")
@@ -153,7 +157,9 @@ class Handling(Generic[T]):
         self._changed.set()
 
     def start(self, source: Source[T], record: Record) -> None:
-        job = Job(source, record)
+        if source.leases.adopt(record):
+            return
+        job = Job(source)
         until = asyncio.get_running_loop().time() + self._max_lease
         job.lease = Lease(source.leases, record, until, job.lose)
         message = source.read(record, job.lease)

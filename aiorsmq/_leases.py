@@ -17,6 +17,9 @@ TICK: Final = 1.0
 """Seconds between two looks at whether the event loop is on time, while something is in hand."""
 LAG: Final = 0.5
 """Seconds by which the event loop may be late before the log says so."""
+SECOND_LOOK: Final = 0.1
+"""Seconds after which a renewal that was refused is tried again: perhaps our own claim has received the message,
+and is on its way to `adopt`."""
 MAX_RENEWED: Final = 1000
 """Leases that one script call renews at the most: about a millisecond of the server's time."""
 
@@ -24,7 +27,10 @@ _logger = logging.getLogger("aiorsmq.worker")
 
 
 class Lease:
-    """The lease of one message in hand. It is the message's settler: so what a handler does itself is known."""
+    """The lease of one message in hand. It is the message's settler: so what a handler does itself is known.
+
+    What it settles is the last receipt, which may be a later one than the handler's message tells; see `adopt`.
+    """
 
     def __init__(self, leases: "Leases", record: Record, until: float, lost: Callable[[], None]) -> None:
         self.record = record
@@ -34,24 +40,27 @@ class Lease:
         self.settled: bool = False
         """Whether it was deleted, released or lost: by the handler itself, or when that had ended."""
         self.extended_until = 0.0
+        self.refused: Record | None = None
+        """The receipt whose renewal has been refused once."""
         self._leases = leases
 
-    def delete(self, id: bytes, receive_count: bytes) -> Future[bool]:
+    def delete(self, id: bytes, _receive_count: bytes, /) -> Future[bool]:
         self.give_up()
-        return self._leases.settler.delete(id, receive_count)
+        return self._leases.settler.delete(id, self.record.receive_count)
 
-    def release(self, id: bytes, receive_count: bytes, delay_ms: int) -> Awaitable[bool]:
+    def release(self, id: bytes, _receive_count: bytes, delay_ms: int, /) -> Awaitable[bool]:
         self.give_up()
-        return self._leases.settler.release(id, receive_count, delay_ms)
+        return self._leases.settler.release(id, self.record.receive_count, delay_ms)
 
-    def change_visibility(self, id: bytes, receive_count: bytes, vt_ms: int) -> Awaitable[bool]:
+    def change_visibility(self, id: bytes, _receive_count: bytes, vt_ms: int, /) -> Awaitable[bool]:
         self.extended_until = asyncio.get_running_loop().time() + vt_ms / 1000
-        return self._leases.settler.change_visibility(id, receive_count, vt_ms)
+        return self._leases.settler.change_visibility(id, self.record.receive_count, vt_ms)
 
     def give_up(self) -> None:
         """From now on it is not renewed."""
         self.settled = True
-        self._leases.held.discard(self)
+        if self._leases.held.get(self.record.id) is self:
+            del self._leases.held[self.record.id]
 
 
 class Leases:
@@ -62,7 +71,8 @@ class Leases:
 
     def __init__(self, settler: Settler, scripts: Scripts, vt_ms: int | None) -> None:
         self.settler = settler
-        self.held: set[Lease] = set()
+        self.held: dict[bytes, Lease] = {}
+        """By id."""
         self._scripts = scripts
         self.vt_ms = vt_ms
         """None for the queue's."""
@@ -78,8 +88,22 @@ class Leases:
             self._seconds = max((float(self._visible) - self._scripts.clock.now_ms()) / 1000, 0.03)
             renew_at = asyncio.get_running_loop().time() + self._seconds / 3
             self._renew_at = min(self._renew_at, renew_at) if self.held else renew_at
-        self.held.add(lease)
+        self.held[lease.record.id] = lease
         self._held_some.set()
+
+    def adopt(self, record: Record) -> bool:
+        """Whether a message that was received is in hand already, for which nobody else has received it since.
+
+        After an outage, or when this program was stopped, its claim can come before its renewal. Then the lease goes on
+        as the new receipt's, and the handler with it.
+        """
+        lease = self.held.get(record.id)
+        if lease is None or lease.until <= asyncio.get_running_loop().time():
+            return False
+        if int(record.receive_count) != int(lease.record.receive_count) + 1:
+            return False
+        lease.record = record
+        return True
 
     async def keep(self) -> None:
         """Renew what is held, each third of a lease, for ever."""
@@ -105,17 +129,24 @@ class Leases:
 
     async def _renew(self) -> None:
         now = asyncio.get_running_loop().time()
-        due = [lease for lease in self.held if lease.until > now > lease.extended_until - self._seconds]
+        due = [lease for lease in self.held.values() if lease.until > now > lease.extended_until - self._seconds]
         for start in range(0, len(due), MAX_RENEWED):
             some = due[start : start + MAX_RENEWED]
+            records = [lease.record for lease in some]
+            vts = [self._vt_of(lease, now) for lease in some]
             try:
-                renewed = await self.settler.renew([(lease.record, self._vt_of(lease, now)) for lease in some])
+                renewed = await self.settler.renew(list(zip(records, vts, strict=True)))
             except QueueDoesNotExist:
                 renewed = [False] * len(some)
-            for lease, is_ours in zip(some, renewed, strict=True):
-                if not is_ours and not lease.settled:
+            for lease, record, is_ours in zip(some, records, renewed, strict=True):
+                if is_ours or lease.settled or lease.record is not record:
+                    continue
+                if lease.refused is record:
                     lease.give_up()
                     lease.lost()
+                else:
+                    lease.refused = record
+                    self._renew_at = min(self._renew_at, now + SECOND_LOOK)
 
     def _vt_of(self, lease: Lease, now: float) -> int | None:
         left = lease.until - now
