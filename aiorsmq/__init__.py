@@ -16,13 +16,14 @@ from .errors import (
     ExtraNotInstalled,
     InvalidParameterValue,
     MessageTooLong,
+    NoDeadLetterQueue,
     NoMessageInQueue,
     QueueAlreadyExists,
     QueueDoesNotExist,
     RedisSMQException,
     WrongEventLoop,
 )
-from .models import Message, QueueAttributes
+from .models import DeadLetter, Message, QueueAttributes
 from .queue import Queue
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "BytesCodec",
     "ClientClosed",
     "Codec",
+    "DeadLetter",
     "EmbeddedServer",
     "EmbeddedServerError",
     "ExtraNotInstalled",
@@ -41,6 +43,7 @@ __all__ = [
     "Message",
     "MessageTooLong",
     "Messages",
+    "NoDeadLetterQueue",
     "NoMessageInQueue",
     "Queue",
     "QueueAlreadyExists",
