@@ -17,13 +17,14 @@ from .errors import (
     ExtraNotInstalled,
     InvalidParameterValue,
     MessageTooLong,
+    NoDeadLetterQueue,
     NoMessageInQueue,
     QueueAlreadyExists,
     QueueDoesNotExist,
     RedisSMQException,
     WrongEventLoop,
 )
-from .models import Message, QueueAttributes, WorkerEvent, WorkerStats
+from .models import DeadLetter, Message, QueueAttributes, WorkerEvent, WorkerStats
 from .queue import Queue
 from .worker import Reject, Retry, Worker, exponential
 
@@ -35,6 +36,7 @@ __all__ = [
     "BytesCodec",
     "ClientClosed",
     "Codec",
+    "DeadLetter",
     "EmbeddedServer",
     "EmbeddedServerError",
     "ExtraNotInstalled",
@@ -43,6 +45,7 @@ __all__ = [
     "Message",
     "MessageTooLong",
     "Messages",
+    "NoDeadLetterQueue",
     "NoMessageInQueue",
     "Queue",
     "QueueAlreadyExists",

@@ -65,6 +65,7 @@ class Claims:
         self,
         fetch: Callable[[int, Callable[[Claim | Exception], None]], None],
         hand_back: Callable[[Sequence[Record]], Awaitable[None]],
+        note: Callable[[Claim], "asyncio.Future[bool] | None"],
         leases: bool,
         channel: str,
         listener: Listener | None,
@@ -74,6 +75,7 @@ class Claims:
     ) -> None:
         self._fetch = fetch
         self._hand_back = hand_back
+        self._note = note
         self._leases = leases
         self._flag = Flag(channel, self._look)  # at once: a plan would cost a turn of the event loop
         self._listener = listener
@@ -237,7 +239,17 @@ class Claims:
             self._fail(asked, claim)
         else:
             self._claimed_at, self._next_ms, self._outage = time.monotonic(), claim.next_ms, None
+            burial = self._note(claim)
+            if burial is not None and self.is_over(claim.dead[0]):  # with vt=0: until they are moved they come again
+                burial.add_done_callback(partial(self._go_on, claim.records, asked))
+                return
             self._distribute(claim.records, asked)
+        self._plan()
+
+    def _go_on(self, records: list[Record], asked: list[Slot], burial: "asyncio.Future[bool]") -> None:
+        if burial.cancelled() or not burial.result():
+            self._next_ms = None  # they could not be moved: leave them alone until the safety poll
+        self._distribute(records, asked)
         self._plan()
 
     def _distribute(self, records: list[Record], asked: list[Slot]) -> None:

@@ -13,14 +13,13 @@ from typing import Any, Generic, Literal, TypeVar, cast
 
 import anyio
 import anyio.to_thread
-from redis.exceptions import RedisError
 
 from ._claims import Claims
 from ._commands.admin import get_queue_attributes
 from ._leases import Lease, Leases
 from ._protocol import Seconds, check_seconds, milliseconds
 from ._shared import Shared
-from .errors import InvalidParameterValue, NoDeadLetterQueue, RedisSMQException
+from .errors import InvalidParameterValue, NoDeadLetterQueue
 from .models import EventKind, Message, Record, Settler, WorkerEvent
 
 T = TypeVar("T")
@@ -190,7 +189,7 @@ class Handling(Generic[T]):
         job.has_ended = True
         try:
             await self._settle(job, error)
-        except (RedisError, RedisSMQException, OSError) as unsettled:
+        except Exception as unsettled:  # noqa: BLE001 - the server's, or that of a user's `backoff`
             _logger.warning("could not settle message %s, its lease will end: %s", job.message.id, unsettled)
         finally:
             self.jobs.discard(job)
@@ -233,8 +232,8 @@ class Handling(Generic[T]):
         elif job.message.receive_count >= job.source.shared.max_receives:
             reason = f"{type(error).__name__}: {error}"
         else:
-            reason = ""
-        if reason:
+            reason = None
+        if reason is not None:
             try:
                 (moved,) = await job.source.shared.bury([job.record], reason)
             except NoDeadLetterQueue as none:

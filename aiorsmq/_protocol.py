@@ -19,9 +19,11 @@ DEFAULT_DELAY: Final = 0
 DEFAULT_MAXSIZE: Final = 65536
 
 _MAX_SECONDS = 9_999_999
+_MAX_RECEIVES = 1_000_000
 _MIN_MAXSIZE, _MAX_MAXSIZE = 1024, 65536
 _QNAME = re.compile(r"[A-Za-z0-9_-]{1,160}")
 _ID = re.compile(r"[A-Za-z0-9:_-]{1,128}")
+_NUMBER = re.compile(rb"[1-9][0-9]{0,14}")
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 _ALPHANUMERICS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _TO_ALPHANUMERIC = bytes(_ALPHANUMERICS[byte % len(_ALPHANUMERICS)] for byte in range(256))
@@ -37,6 +39,7 @@ class Keys:
     """Where one queue lives."""
 
     def __init__(self, ns: str, qname: str) -> None:
+        self.ns: str = ns
         self.qname: str = qname
         self.messages: str = f"{ns}:{qname}"
         """ZSET: ids by the millisecond at which each may next be received."""
@@ -47,6 +50,12 @@ class Keys:
         self.channel: str = f"{ns}:rt:{qname}"
         """PUBSUB channel of the announcements."""
         self.both: tuple[str, str] = (self.messages, self.queue)
+        self.reasons: str = f"{ns}:{qname}:reasons"
+        """HASH: when and why each message of a dead-letter queue died. Not RSMQ's; with a TTL."""
+
+    def of(self, qname: str) -> "Keys":
+        """Another queue's, in the same namespace."""
+        return Keys(self.ns, qname)
 
 
 def check_ns(ns: object) -> str:
@@ -55,11 +64,11 @@ def check_ns(ns: object) -> str:
     raise InvalidParameterValue("ns", ns, "must be a non-empty str that can be printed")
 
 
-def check_qname(qname: object) -> str:
+def check_qname(qname: object, parameter: str = "qname") -> str:
     if not isinstance(qname, str) or not _QNAME.fullmatch(qname):
-        raise InvalidParameterValue("qname", qname, "must be a str of 1 to 160 characters of A-Z a-z 0-9 _ -")
+        raise InvalidParameterValue(parameter, qname, "must be a str of 1 to 160 characters of A-Z a-z 0-9 _ -")
     if qname == "QUEUES":
-        raise InvalidParameterValue("qname", qname, "is taken: RSMQ keeps the set of all queues under that name")
+        raise InvalidParameterValue(parameter, qname, "is taken: RSMQ keeps the set of all queues under that name")
     return qname
 
 
@@ -77,10 +86,39 @@ def check_maxsize(maxsize: object) -> int:
     raise InvalidParameterValue("maxsize", maxsize, reason)
 
 
+def check_max_receives(max_receives: object) -> int:
+    if type(max_receives) is int and 1 <= max_receives <= _MAX_RECEIVES:
+        return max_receives
+    raise InvalidParameterValue("max_receives", max_receives, f"must be an int from 1 to {_MAX_RECEIVES}")
+
+
+def read_policy(qname: str, max_receives: bytes, dead_letter_queue: bytes) -> tuple[float, str]:
+    """What a queue's hash says of dead letters; infinity and "" for what it does not say, or what makes no sense.
+
+    As `_dead_letters.lua` reads it.
+    """
+    name = dead_letter_queue.decode(errors="replace")
+    if not _QNAME.fullmatch(name) or name in (qname, "QUEUES"):
+        return math.inf, ""
+    return int(max_receives) if _NUMBER.fullmatch(max_receives) else math.inf, name
+
+
 def check_count(parameter: str, value: object, at_least: int = 1) -> int:
     if type(value) is int and value >= at_least:
         return value
     raise InvalidParameterValue(parameter, value, f"must be an int of {at_least} or more")
+
+
+def check_rate(rate: object) -> float:
+    if isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate < math.inf:
+        return rate
+    raise InvalidParameterValue("rate", rate, "must be a number of messages a second, more than 0")
+
+
+def check_look(limit: object) -> int:
+    if type(limit) is int and 1 <= limit <= 1000:
+        return limit
+    raise InvalidParameterValue("limit", limit, "must be an int from 1 to 1000")
 
 
 def check_seconds(parameter: str, value: object) -> float:

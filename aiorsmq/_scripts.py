@@ -55,9 +55,14 @@ class _Script(NamedTuple):
 
 @cache
 def _load(name: str) -> _Script:
-    common, own = ((files("aiorsmq") / "_lua" / f"{part}.lua").read_text("utf-8") for part in ("_common", name))
-    source = f"{common}\n{own}"
+    """A script behind _common, and behind what its header says that it comes with."""
+    own = _read(name)
+    source = "\n".join([_read("_common"), *map(_read, re.findall(r"^-- With +(\w+)$", own, re.MULTILINE)), own])
     return _Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+def _read(name: str) -> str:
+    return (files("aiorsmq") / "_lua" / f"{name}.lua").read_text("utf-8")
 
 
 def backoff() -> Iterator[float]:

@@ -1,12 +1,12 @@
 """What all handles of one queue share."""
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from weakref import WeakValueDictionary
 
 from ._claims import Claims
+from ._commands.dead import IF_VISIBLE, OVER_MAX_RECEIVES, DeadLetters
 from ._commands.receive import pop, receive
 from ._commands.send import Sender
 from ._commands.settle import Settler
@@ -14,7 +14,6 @@ from ._listener import Listener
 from ._protocol import Keys, Seconds, milliseconds
 from ._scripts import Scripts
 from ._tasks import Tasks
-from .errors import NoDeadLetterQueue
 from .models import Record
 
 _logger = logging.getLogger(__name__)
@@ -32,11 +31,11 @@ class Shared:
         channel = keys.channel if listener else ""
         self.sender: Sender = Sender(scripts, keys, tasks, channel)
         self.settler: Settler = Settler(scripts, keys, tasks, channel)
+        self.dead: DeadLetters = DeadLetters(scripts, keys, tasks, announces=listener is not None)
+        self.mourners: set[Callable[[Record, str], None]] = self.dead.mourners
         self._listener = listener
         self._poll_interval = poll_interval
         self._claims: WeakValueDictionary[int | str | None, Claims] = WeakValueDictionary()
-        self.max_receives: float = math.inf
-        self.mourners: set[Callable[[Record, str], None]] = set()
         self._usual_claims = self._new_claims(None)
 
     def receiving(self, vt: Seconds | None) -> Claims:
@@ -48,15 +47,42 @@ class Shared:
     def popping(self) -> Claims:
         return self._claims.get("pop") or self._new_claims("pop")
 
-    async def put_back_hidden(self, record: Record) -> None:
+    @property
+    def dead_letter_queue(self) -> str:
+        """The name of the dead-letter queue, as last heard; "" if there is none."""
+        return self.dead.queue
+
+    @property
+    def max_receives(self) -> float:
+        """How often a message may be received, as last heard; infinity if there is no limit."""
+        return self.dead.max_receives
+
+    async def bury(self, records: Sequence[Record], reason: str, *, over_count: bool = False) -> list[bool]:
+        """Move messages to the dead-letter queue, each if it has not been received since.
+
+        With `over_count` each if it has been received more often than max_receives, by whomever. In script calls of 64
+        messages; cancelling stops the waiting, not the call. Raises NoDeadLetterQueue and QueueDoesNotExist.
+        """
+        return await self.dead.bury(records, reason, OVER_MAX_RECEIVES if over_count else None)
+
+    def set_aside(self, record: Record, why: str, *, popped: bool, peeked: bool) -> None:
+        """What the codec cannot read goes to the dead-letter queue; without one it stays, hidden for its lease."""
+        if peeked or not self.dead_letter_queue:
+            _logger.warning("left message %s in queue %r: %s", record.id.decode(errors="replace"), self.keys.qname, why)
+        if popped:
+            self.tasks.start(self._put_back_hidden(record, why))
+        elif self.dead_letter_queue and not peeked:
+            is_over = float(record.visible) <= self.scripts.clock.now_ms()  # with vt=0 it has been received since
+            self.dead.start_burial((record,), why, IF_VISIBLE if is_over else None)
+
+    async def _put_back_hidden(self, record: Record, why: str) -> None:
         try:
             await self.settler.restore((record,), hide=True)
         except Exception as error:  # noqa: BLE001 - nobody waits for it
             _logger.warning("could not put message %s back, it is gone: %s", record.id.decode(errors="replace"), error)
-
-    async def bury(self, _records: Sequence[Record], _reason: str) -> list[bool]:
-        """Move messages to the dead-letter queue."""
-        raise NoDeadLetterQueue(self.keys.qname)
+        else:
+            if self.dead_letter_queue:
+                self.dead.start_burial((record,), why)
 
     def close(self) -> None:
         for claims in list(self._claims.values()):
@@ -69,7 +95,8 @@ class Shared:
             fetch, hand_back = partial(receive, self.scripts, self.keys, how), self.settler.hand_back
         leases = not isinstance(how, str)
         claims = Claims(
-            fetch, hand_back, leases, self.keys.channel, self._listener, self.scripts, self._poll_interval, self.tasks
+            *(fetch, hand_back, self.dead.note, leases, self.keys.channel),
+            *(self._listener, self.scripts, self._poll_interval, self.tasks),
         )
         self._claims[how] = claims
         return claims

@@ -152,10 +152,19 @@ class AsyncRSMQ:
         vt: Seconds = DEFAULT_VT,
         delay: Seconds = DEFAULT_DELAY,
         maxsize: int = DEFAULT_MAXSIZE,
+        max_receives: int | None = None,
+        dead_letter_queue: str | None = None,
         exist_ok: bool = False,
     ) -> bool:
         """See `Queue.create`."""
-        return await self._named(qname).create(vt=vt, delay=delay, maxsize=maxsize, exist_ok=exist_ok)
+        return await self._named(qname).create(
+            vt=vt,
+            delay=delay,
+            maxsize=maxsize,
+            max_receives=max_receives,
+            dead_letter_queue=dead_letter_queue,
+            exist_ok=exist_ok,
+        )
 
     async def delete_queue(self, *, qname: str | None = None, missing_ok: bool = False) -> bool:
         """See `Queue.delete`."""
@@ -176,9 +185,13 @@ class AsyncRSMQ:
         vt: Seconds | None = None,
         delay: Seconds | None = None,
         maxsize: int | None = None,
+        max_receives: int | None = None,
+        dead_letter_queue: str | None = None,
     ) -> QueueAttributes:
         """See `Queue.set_attributes`."""
-        return await self._named(qname).set_attributes(vt=vt, delay=delay, maxsize=maxsize)
+        return await self._named(qname).set_attributes(
+            vt=vt, delay=delay, maxsize=maxsize, max_receives=max_receives, dead_letter_queue=dead_letter_queue
+        )
 
     async def send_message(
         self, *, message: str | bytes, qname: str | None = None, delay: Seconds | None = None

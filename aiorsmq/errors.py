@@ -5,6 +5,7 @@ RedisSMQException
 ├── QueueAlreadyExists
 ├── QueueDoesNotExist
 ├── NoMessageInQueue
+├── NoDeadLetterQueue
 ├── MessageTooLong              (also a ValueError)
 ├── ClientClosed                (also a RuntimeError)
 ├── WrongEventLoop              (also a RuntimeError)
@@ -22,6 +23,7 @@ __all__ = [
     "ExtraNotInstalled",
     "InvalidParameterValue",
     "MessageTooLong",
+    "NoDeadLetterQueue",
     "NoMessageInQueue",
     "QueueAlreadyExists",
     "QueueDoesNotExist",
@@ -81,16 +83,16 @@ class QueueDoesNotExist(_AboutQueue):
     says = "queue {qname!r} does not exist"
 
 
-class NoDeadLetterQueue(_AboutQueue):
-    """The queue has no dead-letter queue to move a message to (attribute: qname)."""
-
-    says = "queue {qname!r} has no dead-letter queue"
-
-
 class NoMessageInQueue(_AboutQueue):
     """No message is visible; PyRSMQ's way to say what the native API says with None (attribute: qname)."""
 
     says = "queue {qname!r} has no visible message"
+
+
+class NoDeadLetterQueue(_AboutQueue):
+    """A message cannot be moved to the queue's dead-letter queue: none is set (attribute: qname)."""
+
+    says = "queue {qname!r} has no dead-letter queue"
 
 
 class MessageTooLong(RedisSMQException, ValueError):

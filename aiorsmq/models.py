@@ -4,7 +4,7 @@ import logging
 from asyncio import Future
 from collections import deque
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
@@ -187,6 +187,29 @@ class QueueAttributes:
     """Messages in the queue, hidden ones included."""
     hiddenmsgs: int
     """Those among them that are not visible now; exact to the millisecond (Node rsmq: to the second)."""
+    max_receives: int | None
+    """How often a message may be received before it moves to the dead-letter queue; None for any number."""
+    dead_letter_queue: str | None
+    """Where messages go that were received too often, were rejected, or cannot be decoded; None for nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message in a dead-letter queue, and how it came there.
+
+    Of one whose reason has been forgotten, or that was sent there, only `id` and `raw` are known: then `reason` and
+    `queue` are empty, `receive_count` is 0, and `died_at` is when it becomes, or became, visible.
+    """
+
+    id: str
+    raw: bytes = field(repr=False)
+    """The body as stored."""
+    reason: str
+    died_at: datetime
+    queue: str
+    """The queue that it was moved from."""
+    receive_count: int
+    """How often it had been received there, the receipt included that found it received too often."""
 
 
 @dataclass(frozen=True, slots=True)

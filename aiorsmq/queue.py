@@ -1,12 +1,11 @@
 """A queue's handle: every verb, in the order of a message's life."""
 
 import asyncio
-import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from functools import partial
-from typing import Generic, TypeVar, Unpack
+from typing import Any, Generic, TypeVar, Unpack
 
 from ._claims import Claims
 from ._commands import admin
@@ -19,6 +18,7 @@ from ._protocol import (
     Seconds,
     check_count,
     check_id,
+    check_look,
     check_seconds,
     milliseconds,
 )
@@ -26,12 +26,10 @@ from ._shared import Shared
 from ._stream import Messages
 from .codecs import Codec
 from .errors import InvalidParameterValue
-from .models import Message, QueueAttributes, Record, Settler
+from .models import DeadLetter, Message, QueueAttributes, Record, Settler
 from .worker import Source, Worker, WorkerOptions
 
 T = TypeVar("T")
-
-_logger = logging.getLogger(__name__)
 
 
 class Queue(Generic[T]):
@@ -56,29 +54,45 @@ class Queue(Generic[T]):
         vt: Seconds = DEFAULT_VT,
         delay: Seconds = DEFAULT_DELAY,
         maxsize: int = DEFAULT_MAXSIZE,
+        max_receives: int | None = None,
+        dead_letter_queue: str | None = None,
         exist_ok: bool = False,
     ) -> bool:
-        """Create the queue.
+        """Create the queue, and its dead-letter queue if that is not there.
 
         Args:
             vt: whole seconds for which a received message stays hidden, 0 to 9999999.
             delay: whole seconds for which a sent message stays hidden at first, 0 to 9999999.
             maxsize: the longest message in bytes, 1024 to 65536, or -1 for unlimited.
+            max_receives: how often a message may be received, 1 to 1000000, before it moves to the dead-letter queue.
+            dead_letter_queue: the name of another queue, for messages received too often, rejected, or not decodable;
+                refused if dead messages could come back to this queue from there by themselves.
             exist_ok: return False, and change nothing, if it exists; else that raises QueueAlreadyExists.
 
         If cancelled, the queue may have been created or not.
         """
-        return await admin.create_queue(self._shared.scripts, self._shared.keys, vt, delay, maxsize, exist_ok)
+        settings = vt, delay, maxsize, max_receives, dead_letter_queue
+        return await admin.create_queue(self._shared.scripts, self._shared.keys, *settings, exist_ok)
 
     async def attributes(self) -> QueueAttributes:
         """The queue's settings and counters."""
         return await admin.get_queue_attributes(self._shared.scripts, self._shared.keys)
 
     async def set_attributes(
-        self, *, vt: Seconds | None = None, delay: Seconds | None = None, maxsize: int | None = None
+        self,
+        *,
+        vt: Seconds | None = None,
+        delay: Seconds | None = None,
+        maxsize: int | None = None,
+        max_receives: int | None = None,
+        dead_letter_queue: str | None = None,
     ) -> QueueAttributes:
-        """Change settings, at least one, and return all. If cancelled, they may have been changed or not."""
-        return await admin.set_queue_attributes(self._shared.scripts, self._shared.keys, vt, delay, maxsize)
+        """Change settings, at least one, and return all. If cancelled, they may have been changed or not.
+
+        As for `create`; an empty `dead_letter_queue` takes it away, and `max_receives` with it.
+        """
+        settings = vt, delay, maxsize, max_receives, dead_letter_queue
+        return await admin.set_queue_attributes(self._shared.scripts, self._shared.keys, *settings)
 
     async def send(self, body: T | bytes, *, delay: Seconds | None = None) -> str:
         """Send one message and return its id.
@@ -190,10 +204,43 @@ class Queue(Generic[T]):
 
         Claims nothing and counts as no receipt. `limit` is 1 to 1000. Left out is what the codec cannot decode.
         """
-        if check_count("limit", limit) > 1000:
-            raise InvalidParameterValue("limit", limit, "must be an int from 1 to 1000")
-        records = await peek(self._shared.scripts, self._shared.keys, limit)
-        return [message for record in records if (message := self._read(record))]
+        page = await peek(self._shared.scripts, self._shared.keys, check_look(limit))
+        return [message for record in page.records if (message := self._read(record, peeked=True))]
+
+    async def reasons(self, limit: int = 100) -> list[DeadLetter]:
+        """Why the first messages of this dead-letter queue are here, hidden ones included; as `peek` looks at them.
+
+        Reasons are kept until 14 days after the last death. `limit` is 1 to 1000.
+        """
+        return await self._shared.dead.reasons(check_look(limit))
+
+    def redrive(
+        self,
+        to: "Queue[Any] | str | None" = None,
+        *,
+        limit: int | None = None,
+        rate: float | None = None,
+        where: Callable[[DeadLetter], bool] | None = None,
+    ) -> AsyncGenerator[int, None]:
+        """Move messages of this dead-letter queue back, as new ones: `async for moved in dead.redrive()`.
+
+        Yields how many have been moved so far: at least once, and after each step of 64 at the most. Each step is
+        atomic: break off, cancel or kill it at any time, and begin again. It moves what was visible when it began, and
+        leaves alone what others hold. A message that dies again at once is not moved again.
+
+        Args:
+            to: where to; None for where each came from, which leaves those of which that is not known, with a warning.
+            limit: how many at the most.
+            rate: how many a second at the most.
+            where: chooses among them.
+
+        Raises QueueDoesNotExist for this queue, or for one that messages would go to: those before have been moved.
+        """
+        if isinstance(to, Queue):
+            if to._shared.keys.ns != self._shared.keys.ns:  # noqa: SLF001 - it is of this class
+                raise InvalidParameterValue("to", to, "must be in the same namespace")
+            to = to.name
+        return self._shared.dead.redrive(to, limit, rate, where)
 
     async def change_visibility(self, id: str, vt: Seconds) -> bool:
         """Hide a message for `vt` seconds from now on, whoever received it; 0 makes it visible now.
@@ -265,20 +312,14 @@ class Queue(Generic[T]):
         settler: Settler | None = None,
         *,
         popped: bool = False,
+        peeked: bool = False,
         unconfirmed: "deque[asyncio.Future[bool]] | None" = None,
     ) -> Message[T] | None:
         try:
             body = self._codec.decode(record.raw)
         except Exception as error:  # noqa: BLE001 - whatever a user's codec raises, the other messages must arrive
-            _logger.warning(
-                "left message %s in queue %r: %s cannot decode it (%s)",
-                record.id.decode(errors="replace"),
-                self.name,
-                type(self._codec).__name__,
-                type(error).__name__,
-            )
-            if popped:
-                self._shared.tasks.start(self._shared.put_back_hidden(record))
+            why = f"cannot be decoded by {type(self._codec).__name__} ({type(error).__name__})"
+            self._shared.set_aside(record, why, popped=popped, peeked=peeked)
             return None
         return Message(record, body, self.name, None if popped else settler or self._shared.settler, unconfirmed)
 

@@ -273,9 +273,9 @@ class TestNumbers:
 
     async def test_no_attributes(self, rsmq, queue, refused):
         """set_queue_attributes needs at least one attribute."""
-        async with refused("vt, delay, maxsize", None, "at least one"):
+        async with refused("vt, delay, maxsize, max_receives, dead_letter_queue", None, "at least one"):
             await queue.set_attributes()
-        async with refused("vt, delay, maxsize", None, "at least one"):
+        async with refused("vt, delay, maxsize, max_receives, dead_letter_queue", None, "at least one"):
             await rsmq.set_queue_attributes(qname="jobs")
 
 

@@ -33,6 +33,7 @@ def test_all_are_exported():
         (errors.QueueDoesNotExist("q"), "queue 'q' does not exist"),
         (errors.QueueAlreadyExists("q"), "queue 'q' already exists"),
         (errors.NoMessageInQueue("q"), "queue 'q' has no visible message"),
+        (errors.NoDeadLetterQueue("q"), "queue 'q' has no dead-letter queue"),
         (errors.MessageTooLong("q", 9, 5), "a message of 9 bytes is over the maxsize of queue 'q', 5 bytes"),
     ],
 )

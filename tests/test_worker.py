@@ -293,6 +293,75 @@ async def test_reject_without_a_dead_letter_queue(queue, caplog):
     assert worker.stats.retried == 1
 
 
+@pytest.fixture
+async def mortal(rsmq):
+    """A queue with a dead-letter queue, and that one."""
+    queue, dead = rsmq.queue("mortal"), rsmq.queue("dead")
+    await queue.create(max_receives=2, dead_letter_queue="dead")
+    return queue, dead
+
+
+async def test_reject(mortal):
+    """`Reject` moves the message to the dead-letter queue at once, with its reason."""
+    queue, dead = mortal
+    events = []
+
+    async def handler(message):
+        raise Reject("no such customer")
+
+    id = await queue.send("x")
+    async with queue.worker(handler, on_event=events.append) as worker:
+        await wait_until(lambda: worker.stats.dead == 1)
+    (letter,) = await dead.reasons()
+    assert (letter.id, letter.reason, letter.receive_count) == (id, "no such customer", 1)
+    assert [(event.kind, event.reason) for event in events] == [("received", ""), ("dead", "no such customer")]
+    assert worker.stats.failed == 0
+
+
+async def test_last_attempt_fails(mortal):
+    """What fails for the `max_receives`th time dies at once, of its exception."""
+    queue, dead = mortal
+
+    async def handler(message):
+        raise ValueError("broken")
+
+    await queue.send("x")
+    async with queue.worker(handler, backoff=at_once) as worker:
+        await wait_until(lambda: worker.stats.dead == 1)
+    (letter,) = await dead.reasons()
+    assert (letter.reason, letter.receive_count, letter.queue) == ("ValueError: broken", 2, "mortal")
+    assert (worker.stats.failed, worker.stats.retried) == (2, 1)
+
+
+async def test_death_at_a_claim(mortal):
+    """What has killed its consumers too often never reaches a handler, and is counted as dead."""
+    queue, dead = mortal
+    events, bodies = [], []
+
+    async def handler(message):
+        bodies.append(message.body)
+
+    await queue.send("kills")
+    for _ in range(2):  # two that received it and were never heard of again
+        await (await queue.receive()).release()
+    await queue.send("good")
+    async with queue.worker(handler, on_event=events.append) as worker:
+        await wait_until(lambda: (worker.stats.dead, worker.stats.succeeded) == (1, 1))
+    assert bodies == ["good"]
+    assert "dead" in [event.kind for event in events]
+    assert [letter.raw for letter in await dead.reasons()] == [b"kills"]
+
+
+async def test_dead_because_nobody_can_read_it(rsmq, mortal):
+    """What the codec cannot decode dies at once."""
+    queue, dead = mortal
+    await queue.send("no JSON")
+    async with rsmq.queue("mortal", codec=JSON).worker(print) as worker:
+        await wait_until(lambda: worker.stats.dead == 1)
+    (letter,) = await dead.reasons()
+    assert "JsonCodec" in letter.reason
+
+
 async def test_on_error(queue):
     """`on_error` may turn an exception into a Retry; if it fails itself, the backoff decides."""
     seen = []

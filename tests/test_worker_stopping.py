@@ -5,7 +5,6 @@ import signal
 import sys
 import time
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 
 import anyio
 import pytest

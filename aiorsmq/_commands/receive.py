@@ -1,11 +1,12 @@
 """Messages are handed out, or looked at."""
 
 import logging
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
-from .._protocol import Keys
+from .._protocol import Keys, read_policy
 from .._scripts import Call, Reply, Scripts
 from ..models import Record
 
@@ -22,6 +23,23 @@ class Claim(NamedTuple):
     records: list[Record]
     next_ms: float | None
     """When the first message that is left becomes, or became, visible; None if none is left."""
+    dead: list[Record]
+    """Those among them that were received too often: not to be handed out, but moved to the dead-letter queue."""
+    dead_letter_queue: str
+    """Its name; "" if there is none."""
+    max_receives: float
+
+
+class Page(NamedTuple):
+    """What one look at a queue showed."""
+
+    records: list[Record]
+    reasons: list[bytes]
+    """Why each came to this queue, as `move.lua` writes it; empty for what is not known."""
+    highest: bytes
+    """The highest score that was looked at."""
+    last: tuple[bytes, bytes] | None
+    """Score and id of the last entry that was looked at; None if there are no more."""
 
 
 def receive(
@@ -36,21 +54,36 @@ def pop(scripts: Scripts, keys: Keys, limit: int, answered: Callable[[Claim | Ex
     """Claim and delete up to `limit` visible messages. A lost reply is raised: what it held is gone."""
     args = (min(limit, MAX_CLAIM), "pop", MAX_CLAIM_BYTES)
     call = Call("receive", keys.qname, keys.both, args, retry_unknown=False)
-    scripts.submit(call, partial(_answer, keys, answered))
+    scripts.submit(call, partial(_answer, keys, answered, popped=True))
 
 
-async def peek(scripts: Scripts, keys: Keys, limit: int) -> list[Record]:
-    reply = await scripts.run(Call("peek", keys.qname, keys.both, (limit,)))
-    fives = zip(*[iter(reply)] * 5, strict=True)
-    return [Record(id, body, count, first, place, place) for id, body, count, first, place in fives]
+async def peek(
+    scripts: Scripts,
+    keys: Keys,
+    limit: int,
+    *,
+    max_bytes: int = 2**50,
+    highest: bytes | str = "+inf",
+    after: tuple[bytes | str, bytes | str] = ("-inf", ""),
+    reasons: bool = False,
+) -> Page:
+    """Look at some messages in their order. `highest`: of their scores, or "now"; `after`: score and id of the last."""
+    ours = (*keys.both, keys.reasons) if reasons else keys.both
+    reply = await scripts.run(Call("peek", keys.qname, ours, (limit, max_bytes, highest, *after)))
+    up_to, last_id, last_score, *seen = reply
+    sixes = list(zip(*[iter(seen)] * 6, strict=True))
+    records = [Record(id, body, count, first, place, place) for id, body, count, first, place, _ in sixes]
+    return Page(records, [six[5] for six in sixes], up_to, (last_score, last_id) if last_id else None)
 
 
-def _answer(keys: Keys, answered: Callable[[Claim | Exception], None], outcome: Reply | Exception) -> None:
-    answered(outcome if isinstance(outcome, Exception) else _claim(keys, outcome))
+def _answer(
+    keys: Keys, answered: Callable[[Claim | Exception], None], outcome: Reply | Exception, *, popped: bool = False
+) -> None:
+    answered(outcome if isinstance(outcome, Exception) else _claim(keys, outcome, popped))
 
 
-def _claim(keys: Keys, reply: Reply) -> Claim:
-    next_ms, visible, now, phantoms, *looked_at = reply
+def _claim(keys: Keys, reply: Reply, popped: bool) -> Claim:
+    next_ms, visible, now, phantoms, max_receives, dead_letter_queue, *looked_at = reply
     if phantoms:
         _logger.warning("removed %d entries without a body from queue %r", phantoms, keys.qname)
     records: list[Record] = []
@@ -61,4 +94,9 @@ def _claim(keys: Keys, reply: Reply) -> Claim:
             for id, place, body, count in zip(due[::2], due[1::2], values[::2], values[1::2], strict=True)
             if body is not None
         ]
-    return Claim(records, float(next_ms) if next_ms else None)
+    most, name = read_policy(keys.qname, max_receives, dead_letter_queue) if dead_letter_queue else (math.inf, "")
+    dead: list[Record] = []
+    if most < math.inf and not popped:  # what is popped is gone, and its consumer the last one anyway
+        dead = [record for record in records if int(record.receive_count) > most]
+        records = [record for record in records if int(record.receive_count) <= most] if dead else records
+    return Claim(records, float(next_ms) if next_ms else None, dead, name, most)

@@ -6,9 +6,9 @@ local function whole(text)
   return n and n >= 0 and n < 1e15 and math.floor(n) or nil
 end
 
--- vt, delay (seconds) and maxsize of a queue as they are written; see the next three.
-local function attributes(queue)
-  local given = redis.call('HMGET', queue, 'vt', 'delay', 'maxsize')
+-- vt, delay (seconds) and maxsize of a queue as they are written, see the next three; then the fields also asked for.
+local function attributes(queue, ...)
+  local given = redis.call('HMGET', queue, 'vt', 'delay', 'maxsize', ...)
   if not (given[1] or given[2] or given[3]) then
     error('QUEUE_DOES_NOT_EXIST')
   end

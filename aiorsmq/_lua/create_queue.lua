@@ -1,18 +1,31 @@
--- Creates a queue and enters it in the set of all queues.
--- KEYS     messages (ZSET), queue (HASH), queues (SET)
+-- Creates a queue, and its dead-letter queue if it is not there; enters them in the set of all queues.
+-- With     _dead_letters
+-- KEYS     messages (ZSET), queue (HASH), queues (SET); with a dead-letter queue: its messages (ZSET) and queue (HASH),
+--          the queues (HASH) behind it
 -- ARGV     'first', or seconds: a queue made within these by an attempt whose reply was lost is this one;
---          qname, vt, delay, maxsize
+--          qname, vt, delay, maxsize, max_receives or ''; the names of the dead-letter queue and of those behind it
 -- Returns  {s, us, created}: 0 if the queue is there already (as Node: a hash without vt is none)
-redis.call('ZCARD', KEYS[1]) -- an error here, or in the next line, leaves nothing half done
+--          {s, us, -1, how many of the names are right, the name that follows these or ''}; nothing is done then
+redis.call('ZCARD', KEYS[1]) -- an error up to the first write leaves nothing half done
 redis.call('SCARD', KEYS[3])
-if redis.call('HSETNX', KEYS[2], 'vt', ARGV[3]) == 0 then
+if redis.call('HEXISTS', KEYS[2], 'vt') == 1 then
   local created = whole(redis.call('HGET', KEYS[2], 'created'))
   local ours = ARGV[1] ~= 'first' and created and time[1] - created <= tonumber(ARGV[1])
   return {time[1], time[2], ours and 1 or 0}
 end
-redis.pcall('HSETNX', KEYS[2], 'delay', ARGV[4])
-redis.pcall('HSETNX', KEYS[2], 'maxsize', ARGV[5])
-redis.pcall('HSETNX', KEYS[2], 'created', time[1])
-redis.pcall('HSETNX', KEYS[2], 'modified', time[1])
-redis.pcall('SADD', KEYS[3], ARGV[2])
+local name = ARGV[7]
+if name then
+  redis.call('ZCARD', KEYS[4])
+  local right, following = other_chain(5, 7)
+  if right then
+    return {time[1], time[2], -1, right, following}
+  end
+end
+create(KEYS[2], KEYS[3], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
+if name then
+  redis.pcall('HSET', KEYS[2], 'dead_letter_queue', name, unpack(ARGV[6] ~= '' and {'max_receives', ARGV[6]} or {}))
+  if not exists(KEYS[5]) then
+    create(KEYS[5], KEYS[3], name)
+  end
+end
 return {time[1], time[2], 1}

@@ -1,15 +1,15 @@
 -- Hands out visible messages, and hides each for its lease or, for a pop, deletes it.
 -- KEYS     messages (ZSET), queue (HASH)
 -- ARGV     how many at the most; lease in ms, '' for the queue's, or 'pop'; bytes of bodies after which to stop
--- Returns  {s, us, score of the first message that is left or '', new score (of a pop: now), now, how many members
---          without a body were removed, then for some messages at a time: {id, former score, ...}, {body or nil if it
---          was removed, receive count or nil if it is the first, ...}, {first received of those with a count, ...}}
+-- Returns  {s, us, score of the first message left or '', new score (of a pop: now), now, members without a body that
+--          were removed, max_receives or '', dead_letter_queue or '', then for some messages at a time: {id, former
+--          score, ...}, {body or nil if removed, count or nil if the first, ...}, {first received of the counted, ...}}
 -- Errors   QUEUE_DOES_NOT_EXIST
-local given, now = attributes(KEYS[2]), now_ms()
-local pop, wanted, enough = ARGV[2] == 'pop', tonumber(ARGV[1]), tonumber(ARGV[3])
+local given, now = attributes(KEYS[2], 'max_receives', 'dead_letter_queue'), now_ms()
+local pop, wanted, enough, places, fields = ARGV[2] == 'pop', tonumber(ARGV[1]), tonumber(ARGV[3]), {}, {}
 local visible, now = text(now + (pop and 0 or tonumber(ARGV[2]) or vt_of(given) * 1000)), text(now)
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
-local reply, places, fields, k, left = {time[1], time[2], '', visible, now, 0}, {}, {}, 0, enough
+local reply, k, left = {time[1], time[2], '', visible, now, 0, given[4] or '', given[5] or ''}, 0, enough
 repeat -- 8, then as many more as will make the bodies enough if they go on like that
   local some = math.min(wanted - k, k == 0 and 8 or math.ceil(left * k / (enough - left)))
   local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', pop and 0 or k, some)

@@ -1,0 +1,187 @@
+"""A message dies: it moves to the dead-letter queue, is looked at there, and is sent back."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from inspect import iscoroutinefunction
+from itertools import compress
+from typing import Any, Final
+
+from .._protocol import Keys, check_count, check_qname, check_rate
+from .._scripts import Call, Scripts
+from .._tasks import Tasks
+from .._wire import Argument
+from ..errors import InvalidParameterValue, NoDeadLetterQueue, QueueDoesNotExist
+from ..models import DeadLetter, Record, utc_from_ms
+from .receive import Claim, Page, peek
+
+MAX_MOVE: Final = 64
+"""Messages that one script call moves at the most, and bytes after which a page of them ends: about a millisecond."""
+MAX_MOVE_BYTES: Final = 256 * 1024
+MAX_REASON: Final = 500
+"""Characters that are kept of a reason."""
+REASONS_TTL: Final = 14 * 24 * 3600
+"""Seconds after the last death for which the reasons of a dead-letter queue are kept."""
+
+# What stands for a receive count, see `move.lua`.
+OVER_MAX_RECEIVES: Final = b""
+IF_VISIBLE: Final = b"*"
+
+_logger = logging.getLogger(__name__)
+
+
+class DeadLetters:
+    """The dead of one queue on their way to its dead-letter queue; or if it is one, those that lie there."""
+
+    def __init__(self, scripts: Scripts, keys: Keys, tasks: Tasks, *, announces: bool) -> None:
+        self._scripts = scripts
+        self._keys = keys
+        self._tasks = tasks
+        self._announces = announces
+        self.queue: str = ""
+        """The name of the dead-letter queue, as last heard; "" if there is none."""
+        self.max_receives: float = math.inf
+        """How often a message may be received, as last heard."""
+        self.mourners: set[Callable[[Record, str], None]] = set()
+        """Called with each message that was moved by a claim, or because no codec reads it; and with the reason."""
+
+    def note(self, claim: Claim) -> asyncio.Task[bool] | None:
+        """Take in what a claim says. Returns the burial of those that were received too often, if there are any."""
+        self.queue, self.max_receives = claim.dead_letter_queue, claim.max_receives
+        return self.start_burial(claim.dead, "received too often", OVER_MAX_RECEIVES) if claim.dead else None
+
+    def start_burial(
+        self, records: Sequence[Record], reason: str, receive_count: bytes | None = None
+    ) -> asyncio.Task[bool]:
+        """`bury` for those who do not wait for it. Its result: whether it went well; else the log says so."""
+        return self._tasks.start(self._bury_quietly(records, reason, receive_count))
+
+    async def _bury_quietly(self, records: Sequence[Record], reason: str, receive_count: bytes | None) -> bool:
+        try:
+            moved = await self.bury(records, reason, receive_count)
+        except Exception as error:  # noqa: BLE001 - nobody waits for it
+            number, queue = len(records), self._keys.qname
+            _logger.warning("could not move %d dead messages out of queue %r (%s): %s", number, queue, reason, error)
+            return False
+        for record in compress(records, moved):
+            for mourn in list(self.mourners):
+                mourn(record, reason)
+        return True
+
+    async def bury(self, records: Sequence[Record], reason: str, receive_count: bytes | None = None) -> list[bool]:
+        """Move messages to the dead-letter queue; see `Shared.bury`. `receive_count`: of all, instead of each one's."""
+        reason = reason[:MAX_REASON] or "no reason given"
+        moved: list[bool] = []
+        for at in range(0, len(records), MAX_MOVE):
+            some = records[at : at + MAX_MOVE]
+            fenced = [(one.id, one.receive_count if receive_count is None else receive_count) for one in some]
+            moved += await self._bury(fenced, reason)
+            if gone := sum(moved[at:]):
+                _logger.info("moved %d from queue %r to %r: %s", gone, self._keys.qname, self.queue, reason)
+        return moved
+
+    async def _bury(self, fenced: list[tuple[bytes, bytes]], reason: str) -> list[bool]:
+        to, done, rest = self.queue or self._keys.qname, 0, []  # it is never its own: so the script says which it is
+        while not done:
+            done, rest = await self._move(to, fenced, reason)
+            if not done:
+                self.queue = to = rest[0].decode()
+                if not to:
+                    raise NoDeadLetterQueue(self._keys.qname)
+        return list(map(bool, rest))
+
+    async def _move(self, to: str, fenced: Sequence[tuple[bytes, bytes]], reason: str) -> tuple[int, list[Any]]:
+        """One script call, see `move.lua`. Without a reason it is the way back, and a missing queue is an error."""
+        keys, other = self._keys, self._keys.of(to)
+        channel = other.channel if self._announces else ""
+        why = reason.encode(errors="backslashreplace")
+        args: list[Argument] = [keys.qname, to, channel, why, REASONS_TTL, *(word for pair in fenced for word in pair)]
+        all_keys = (*keys.both, *other.both, keys.queues, (other if reason else keys).reasons)
+        call = Call("move", keys.qname, all_keys, ("first", *args), again=("retry", *args))
+        done, *rest = await self._scripts.run(call)
+        if done < 0:
+            raise QueueDoesNotExist(to)
+        return done, rest
+
+    async def reasons(self, limit: int) -> list[DeadLetter]:
+        page = await peek(self._scripts, self._keys, limit, reasons=True)
+        return [letter for _, letter in self._letters(page)]
+
+    def redrive(
+        self, to: object, limit: object, rate: object, where: Callable[[DeadLetter], bool] | None
+    ) -> AsyncGenerator[int, None]:
+        """Send messages back, see `Queue.redrive`."""
+        name = None if to is None else check_qname(to, "to")
+        if name == self._keys.qname:
+            raise InvalidParameterValue("to", name, "must be another queue")
+        at_most = math.inf if limit is None else check_count("limit", limit)
+        if where is not None and (not callable(where) or iscoroutinefunction(where)):
+            raise InvalidParameterValue("where", where, "must be a plain function of a DeadLetter")
+        return self._redrive(name, at_most, math.inf if rate is None else check_rate(rate), where)
+
+    async def _redrive(
+        self, to: str | None, limit: float, rate: float, where: Callable[[DeadLetter], bool] | None
+    ) -> AsyncGenerator[int, None]:
+        """Page by page; each begins behind the last message that stays."""
+        total, told, homeless, started = 0, False, 0, time.monotonic()
+        step = int(min(MAX_MOVE, max(1, rate / 10)))
+        highest: bytes | str = "now"
+        after: tuple[bytes | str, bytes | str] = ("-inf", "")
+        more = True
+        while more and total < limit:
+            page = await peek(
+                *(self._scripts, self._keys, MAX_MOVE),
+                max_bytes=MAX_MOVE_BYTES,
+                highest=highest,
+                after=after,
+                reasons=True,
+            )
+            chosen = [(to or letter.queue, id) for id, letter in self._letters(page) if where is None or where(letter)]
+            homeless += sum(not name for name, _ in chosen)
+            gone: set[bytes] = set()
+            for name, ids in _in_steps(chosen, step):
+                some = ids[: int(min(step, limit - total))]
+                if some:
+                    await asyncio.sleep(max(0.0, started + total / rate - time.monotonic()))
+                    _, moved = await self._move(name, [(id, IF_VISIBLE) for id in some], "")
+                    gone.update(compress(some, moved))
+                    total, told = total + sum(moved), True
+                    yield total
+            stay = [record for record in page.records if record.id not in gone]
+            if stay:
+                after = stay[-1].place, stay[-1].id
+            elif not page.records and page.last:  # nothing but entries without a body
+                after = page.last
+            highest, more = page.highest, page.last is not None
+        if homeless:
+            _logger.warning(
+                "left %d messages in queue %r: it is not known where they came from", homeless, self._keys.qname
+            )
+        if not told:
+            yield 0
+
+    def _letters(self, page: Page) -> Iterator[tuple[bytes, DeadLetter]]:
+        for record, written in zip(page.records, page.reasons, strict=True):
+            died_at, receive_count, queue, reason = utc_from_ms(float(record.place)), 0, "", ""
+            try:
+                ms, count, name, why = written.decode(errors="replace").split(" ", 3)
+                died_at, receive_count, queue, reason = utc_from_ms(int(ms)), int(count), self._origin(name), why
+            except ValueError:  # it has been forgotten, or was another program's
+                pass
+            id = record.id.decode(errors="surrogateescape")
+            yield record.id, DeadLetter(id, record.raw, reason, died_at, queue, receive_count)
+
+    def _origin(self, name: str) -> str:
+        if name == self._keys.qname:
+            raise ValueError("a queue is never its own dead-letter queue")
+        return check_qname(name)
+
+
+def _in_steps(chosen: list[tuple[str, bytes]], size: int) -> Iterator[tuple[str, list[bytes]]]:
+    """Those that go to the same queue together, so many at the most; without those that go to none."""
+    for name in dict.fromkeys(name for name, _ in chosen if name):
+        ids = [id for to, id in chosen if to == name]
+        for at in range(0, len(ids), size):
+            yield name, ids[at : at + size]
