@@ -226,9 +226,9 @@ class Worker(Generic[T]):
         await asyncio.wait(keeping)
 
     async def _claim(self) -> None:
-        """Claim for the free handlers, for ever: in each queue that may have something, else wait for news."""
+        """Claim for the free handlers: from each queue that may have something, else wait for news."""
         handling = self._handling
-        while True:
+        while not self._stopping.is_set():
             while not handling.free():
                 await handling.change()
             found = False

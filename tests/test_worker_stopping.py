@@ -42,7 +42,7 @@ async def test_stop(queue):
     handler.go_on.set()
     await running
     assert (worker.stats.succeeded, worker.stats.received, handler.cancelled) == (1, 1, 0)
-    left = await queue.receive()
+    left = await queue.receive(wait=5)  # if it had just been claimed, it is being handed back
     assert (left.body, left.receive_count) == ("b", 1)
     await left.delete()
 
