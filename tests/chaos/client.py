@@ -16,7 +16,7 @@ import time
 from importlib import import_module
 from typing import Any
 
-from aiorsmq import AsyncRSMQ, Retry, WorkerEvent
+from aiorsmq import AsyncRSMQ, Reject, Retry, WorkerEvent
 
 
 class Client:
@@ -108,9 +108,11 @@ class Client:
         if self.chance.random() < self.options["late"]:
             await asyncio.sleep(self.options["vt"] * 1.5)  # the lease is renewed meanwhile
         self.say("deleting", **delivery)
+        if self.options["reject"] and int(msg.body.rpartition("/")[2]) % self.options["reject"] == 0:
+            raise Reject("for no reason")
 
     def _hear(self, event: WorkerEvent) -> None:
-        ops = {"succeeded": "deleted", "retried": "released", "lease lost": "delete refused"}
+        ops = {"succeeded": "deleted", "dead": "deleted", "retried": "released", "lease lost": "delete refused"}
         if event.kind in ops:
             self.say(ops[event.kind], id=event.id, rc=event.receive_count)
 

@@ -30,6 +30,7 @@ DEFAULTS = {
     "extend": 0.0,  # shares of the messages that a consumer extends before it deletes them,
     "release": 0.0,  # releases instead,
     "late": 0.0,  # and deletes only when their lease has ended
+    "reject": 0,  # a worker rejects every so manieth message of each task of a producer; 0 for none
     "constants": {},  # of the library, to be other than they are: {"aiorsmq._listener.PING_INTERVAL": 0.5}
 }
 

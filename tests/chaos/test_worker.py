@@ -1,8 +1,11 @@
 """Workers are killed, stopped past their leases, and lose their server; under load."""
 
 import anyio
+from aiorsmq import AsyncRSMQ
 
 from chaos.history import LIMIT
+from chaos.load import QNAME
+from chaos.network import Proxy
 from chaos.test_server import restart
 from support import wait_until
 
@@ -68,3 +71,31 @@ async def test_server_restarts(own_server, load_on, seed, scale, report):
     verdict, seconds = await load.drain(within=10)
     report(f"kills: {verdict}; empty after {seconds:.1f} s", f"{LIMIT}; empty within 10 s")
     assert verdict.violations == []
+
+
+async def test_cut_replies_to_deletes_and_moves(server, load_on, seed, scale, report):
+    """Each job ends once, deleted or dead, though a tenth of the replies to its worker are cut after the execution."""
+    load = await load_on(server)
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        await rsmq.queue(QNAME).set_attributes(dead_letter_queue="dead")
+    producer = load.start("producer", tasks=4, count=scale(150, 1500), pause=0.001)
+    async with Proxy(server.socket, f"{server.folder}/proxy.sock", chance=seed) as proxy:
+        proxy.cut_share = 0.1
+        for _ in range(2):
+            load.start("worker", url=proxy.url, reject=10, **BUSY)
+        await producer.has_ended()
+        await wait_until(lambda: server.redis.zcard(f"rsmq:{QNAME}") == 0, timeout=scale(30, 120))
+        proxy.cut_share = 0
+        verdict, _ = await load.drain(within=10)
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        dead = {letter.id: letter for letter in await rsmq.queue("dead").reasons(1000)}
+    rejected = {
+        one["id"] for one in producer.operations if one["op"] == "sent" and int(one["body"].split("/")[2]) % 10 == 0
+    }
+    report(
+        f"{proxy.cuts} replies cut, {len(dead)} dead of {len(rejected)} rejected: {verdict}", f"{LIMIT}; as many dead"
+    )
+    assert verdict.violations == []
+    assert dead.keys() == rejected
+    assert {(letter.reason, letter.queue) for letter in dead.values()} == {("for no reason", QNAME)}
+    assert proxy.cuts > scale(20, 200)
