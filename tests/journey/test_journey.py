@@ -3,7 +3,9 @@
 import asyncio
 
 import pytest
-from aiorsmq import JSON, AsyncRSMQ
+from aiorsmq import JSON, AsyncRSMQ, Reject, exponential
+
+from support import wait_until
 
 
 async def test_the_life_of_a_message(server):
@@ -79,6 +81,43 @@ async def test_two_programs(server):
 
         await asyncio.gather(work(one), work(two), work(one), work(two))
         assert sorted(bodies) == list(range(200))
+
+
+async def test_a_job_that_fails_dies_and_comes_back(server):
+    """A worker does jobs. What fails too often lies in the dead-letter queue, with its reason, until it is sent back."""
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        jobs, dead = rsmq.queue("jobs", codec=JSON), rsmq.queue("jobs-dead", codec=JSON)
+        await jobs.create(vt=30, max_receives=3, dead_letter_queue="jobs-dead")
+        mail_server_is_up = False
+        mails = []
+
+        async def send_mail(message):
+            if "@" not in message.body["to"]:
+                raise Reject("no address")
+            if not mail_server_is_up:
+                raise ConnectionError("connection refused")
+            mails.append(message.body["to"])
+
+        # Each job is tried three times at the most; what is hopeless is not tried again.
+        worker = jobs.worker(send_mail, backoff=exponential(first=0.05))
+        async with worker:
+            await jobs.send_many([{"to": "ann@example.org"}, {"to": "bob"}])
+            await wait_until(lambda: worker.stats.dead == 2)
+        assert (worker.stats.failed, worker.stats.retried, worker.stats.succeeded) == (3, 2, 0)
+        assert (await jobs.attributes()).msgs == 0
+
+        # Why they died is known.
+        reasons = {letter.receive_count: letter.reason for letter in await dead.reasons()}
+        assert reasons == {1: "no address", 3: "ConnectionError: connection refused"}
+
+        # Once the fault is mended, those that died of it are sent back to where they came from, as good as new.
+        mail_server_is_up = True
+        counts = [count async for count in dead.redrive(where=lambda letter: "refused" in letter.reason)]
+        assert counts[-1] == 1
+        async with worker:
+            await wait_until(lambda: mails == ["ann@example.org"])
+        (hopeless,) = await dead.peek()
+        assert hopeless.body == {"to": "bob"}
 
 
 async def test_cancelled_in_the_middle(server):
