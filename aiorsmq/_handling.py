@@ -9,7 +9,7 @@ from asyncio import Future, Task
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import anyio
 import anyio.to_thread
@@ -98,7 +98,10 @@ class Job(Generic[T]):
         self.source = source
         self.has_ended = False
         """Whether its handler has."""
-        self.cancelled_as: Literal["", "lost", "stopped"] = ""
+        self.lost = False
+        """Whether its handler was cancelled because another consumer has received the message,"""
+        self.stopped = False
+        """or because the worker stops."""
 
     @property
     def record(self) -> Record:
@@ -106,11 +109,15 @@ class Job(Generic[T]):
         return self.lease.record
 
     def lose(self) -> None:
-        self.cancel("lost")
+        self.lost = True
+        self._cancel()
 
-    def cancel(self, why: Literal["lost", "stopped"]) -> None:
-        if not (self.has_ended or self.cancelled_as):
-            self.cancelled_as = why
+    def stop(self) -> None:
+        self.stopped = True
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if not self.has_ended:
             self.task.cancel()
 
 
@@ -180,12 +187,14 @@ class Handling(Generic[T]):
                 async with limit:
                     await self._call(job.message)
         except asyncio.CancelledError:
-            if not job.cancelled_as:
+            if not (job.lost or job.stopped):
                 error = RuntimeError("the handler raised CancelledError")
         except Exception as raised:  # noqa: BLE001 - whatever it is, it is the handler's
             error = raised
             if limit is not None and limit.expired():
                 error = TimeoutError(f"the handler ran for over {self._limit:g} seconds")
+        else:
+            job.stopped = False  # it has done it after all
         job.has_ended = True
         try:
             await self._settle(job, error)
@@ -198,14 +207,14 @@ class Handling(Generic[T]):
     async def _settle(self, job: Job[T], error: Exception | None) -> None:
         by_itself = job.lease.settled
         job.lease.give_up()
-        if job.cancelled_as == "lost":
+        if job.lost:
             self._tell("lease lost", job.source, job.record)
-        elif job.cancelled_as == "stopped":
-            await self._release(job, 0)
         elif error is not None:
             await self._fail(job, error, by_itself)
         elif by_itself:
             self._tell("succeeded", job.source, job.record)
+        elif job.stopped:
+            await self._release(job, 0)
         else:
             deleting = job.lease.delete(job.record.id, job.record.receive_count)
             self._deleting.add(deleting)

@@ -213,7 +213,7 @@ class Worker(Generic[T]):
             while handling.jobs and not self._in_a_hurry:
                 await handling.change()
         for job in handling.jobs:
-            job.cancel("stopped")
+            job.stop()
         with anyio.move_on_after(CLEANUP):
             while not handling.is_idle:
                 await handling.change()

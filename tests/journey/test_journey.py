@@ -84,7 +84,7 @@ async def test_two_programs(server):
 
 
 async def test_a_job_that_fails_dies_and_comes_back(server):
-    """A worker does jobs. What fails too often lies in the dead-letter queue, with its reason, until it is sent back."""
+    """What fails too often lies in the dead-letter queue, with its reason, until it is sent back."""
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         jobs, dead = rsmq.queue("jobs", codec=JSON), rsmq.queue("jobs-dead", codec=JSON)
         await jobs.create(vt=30, max_receives=3, dead_letter_queue="jobs-dead")
