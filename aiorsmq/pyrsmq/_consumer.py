@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from .._protocol import Seconds, check_seconds
 from .._stream import Messages
+from ..client import AsyncRSMQ
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist, RedisSMQException
 from ..models import Message
 from ._commands import received
@@ -32,13 +33,14 @@ class RedisSMQConsumer:
 
     Args:
         processor: called with `id`, `message`, `rc` and `ts`: `async def`, or a plain function, which runs in a thread.
-        rsmq: a RedisSMQ to use, which stays open; without one, what RedisSMQ takes.
+        rsmq: a RedisSMQ, on whose server and in whose namespace it works, with connections of its own. Without one,
+            what RedisSMQ takes.
         retry_delay: seconds until a message comes back.
         empty_queue_delay: seconds between two looks at a queue of which nothing is heard; announced and delayed
-            messages wake the consumer. With `rsmq`, its `poll_interval` counts.
+            messages wake the consumer, so there is no need for it to be short.
         decode: hand out what is JSON as what it says.
         vt: seconds of each lease; the queue's if None.
-        realtime: listen for announcements. With `rsmq`, its `realtime` counts.
+        realtime: listen for announcements, and announce what comes back at once.
     """
 
     def __init__(
@@ -62,12 +64,8 @@ class RedisSMQConsumer:
         self.empty_queue_delay = check_seconds("empty_queue_delay", empty_queue_delay)
         self.decode = decode
         self.vt = None if vt is None else check_seconds("vt", vt)
-        self.rsmq = rsmq or RedisSMQ(
-            qname=qname,
-            realtime=realtime,
-            poll_interval=max(self.empty_queue_delay, _SHORTEST_POLL),
-            **rsmq_params,
-        )
+        self.realtime = realtime
+        self.rsmq = rsmq or RedisSMQ(qname=qname, **rsmq_params)
         self._owns_rsmq = rsmq is None
         self._is_async = inspect.iscoroutinefunction(processor)
         self._stopping = False
@@ -78,19 +76,22 @@ class RedisSMQConsumer:
         """Create the queue if it is missing, and work until `stop()` is called, or this is cancelled.
 
         Cancelling loses nothing. An `async def` processor is cancelled with it, and its message is visible again at
-        once; a plain one cannot be: it is waited for, and what it returns counts.
+        once; a plain one cannot be: it is waited for, and what it returns counts. Whoever cancels twice waits for
+        nothing, and leaves the message to its lease.
 
         Outages of the server are waited out. Raised is what a stream of `Queue.messages` raises, as QueueDoesNotExist
-        when the queue is deleted. It ends, too, with `quit()`, `setClient()` or `ns()` of a RedisSMQ that was given.
+        when the queue is deleted.
         """
         self._ended = asyncio.Event()
+        poll_interval = max(self.empty_queue_delay, _SHORTEST_POLL)
         try:
-            lease = await self._find_lease()
-            async with self.rsmq.native.queue(self.qname).messages(vt=self.vt) as self._stream:
-                if self._stopping:
-                    self._stream.end()
-                async for message in self._stream:
-                    await self._handle(message, lease)
+            async with self.rsmq.connect(realtime=self.realtime, poll_interval=poll_interval) as rsmq:
+                lease = await self._find_lease(rsmq)
+                async with rsmq.queue(self.qname).messages(vt=self.vt) as self._stream:
+                    if self._stopping:
+                        self._stream.end()
+                    async for message in self._stream:
+                        await self._handle(message, lease)
         finally:
             self._stopping, self._stream = False, None
             try:
@@ -108,28 +109,25 @@ class RedisSMQConsumer:
             await self._ended.wait()
         return self._ended.is_set()
 
-    async def _find_lease(self) -> float:
+    async def _find_lease(self, rsmq: AsyncRSMQ) -> float:
         """How long a message stays hidden; creates the queue if it is missing."""
         try:
-            vt = (await self.rsmq.native.get_queue_attributes(qname=self.qname)).vt
+            vt = (await rsmq.get_queue_attributes(qname=self.qname)).vt
         except QueueDoesNotExist:
             with suppress(QueueAlreadyExists):
                 await self.rsmq.createQueue(qname=self.qname, vt=self.vt).exceptions(True)
-            vt = (await self.rsmq.native.get_queue_attributes(qname=self.qname)).vt
+            vt = (await rsmq.get_queue_attributes(qname=self.qname)).vt
         return vt if self.vt is None else self.vt
 
     async def _handle(self, message: Message[str], lease: float) -> None:
         processing = asyncio.ensure_future(self._process(message))
         try:
-            while not processing.done():
-                await asyncio.wait([processing], timeout=lease / 3 if lease else None)
-                if not processing.done():
-                    await self._try("extend the lease of", message, message.extend(lease))
+            await self._keep(message, lease, processing)
         except BaseException:
             if self._is_async:
                 processing.cancel()
             with anyio.CancelScope(shield=True):
-                await asyncio.wait([processing])
+                await self._keep(message, lease, processing)
                 await self._settle(message, processing)
             raise
         await self._settle(message, processing)
@@ -146,6 +144,13 @@ class RedisSMQConsumer:
             _logger.warning("message %s: the processor raised %s", message.id, type(error).__name__)
             _logger.debug("message %s", message.id, exc_info=error)
             return False
+
+    async def _keep(self, message: Message[str], lease: float, processing: "asyncio.Future[bool]") -> None:
+        """Extend the lease until the processor has ended; with vt=0 there is none."""
+        while not processing.done():
+            await asyncio.wait([processing], timeout=lease / 3 if lease else None)
+            if not processing.done():
+                await self._try("extend the lease of", message, message.extend(lease))
 
     async def _settle(self, message: Message[str], processing: "asyncio.Future[bool]") -> None:
         if processing.cancelled():

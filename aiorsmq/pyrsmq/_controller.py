@@ -21,11 +21,10 @@ class RedisSMQ:
     Args:
         client: a `redis.asyncio.Redis`, as for AsyncRSMQ; then `host`, `port` and `options` say nothing.
         options: of `redis.asyncio.Redis`.
-        realtime: announce what is sent, and listen for announcements.
+        realtime: announce what is sent.
         exceptions: whether commands raise. False: those that fail with a RedisSMQException return False, with a warning
             in the log, unless they are `quiet`. What is wrong with the program (ClientClosed, WrongEventLoop) and
             redis-py's errors are raised nevertheless.
-        poll_interval: as for AsyncRSMQ; it is for what `native` has, for no command waits.
         **defaults: what commands are given that take it, and are not given another.
     """
 
@@ -39,7 +38,6 @@ class RedisSMQ:
         ns: str = DEFAULT_NS,
         realtime: bool = False,
         exceptions: bool = True,
-        poll_interval: Seconds = DEFAULT_POLL_INTERVAL,
         **defaults: Unpack[Parameters],
     ) -> None:
         known = {parameter for spec in COMMANDS.values() for parameter in spec.takes}
@@ -51,21 +49,19 @@ class RedisSMQ:
                 self._options.setdefault(option, value)
         self._realtime = realtime
         self._raises = exceptions
-        self._poll_interval = poll_interval
         self._defaults: dict[str, object] = {name: value for name, value in defaults.items() if value is not None}
         self._native: AsyncRSMQ | None = None
         self._retired: list[AsyncRSMQ] = []
         self._use(client, ns)
 
     def _use(self, client: "Redis | None", ns: str) -> "RedisSMQ":
-        native = self._connect(client, ns)  # raises before anything has changed
+        native = self._connect(client, ns, realtime=self._realtime)  # raises before anything has changed
         self._retire()
         self._client, self._ns, self._native = client, ns, native
         return self
 
-    def _connect(self, client: "Redis | None", ns: str) -> AsyncRSMQ:
-        how: dict[str, Any] = {"ns": ns, "realtime": self._realtime, "poll_interval": self._poll_interval}
-        return AsyncRSMQ(**how, **self._options) if client is None else AsyncRSMQ(client, **how)
+    def _connect(self, client: "Redis | None", ns: str, **how: Any) -> AsyncRSMQ:
+        return AsyncRSMQ(client, ns=ns, **how, **(self._options if client is None else {}))
 
     def _retire(self) -> None:
         if self._native is not None:
@@ -80,8 +76,12 @@ class RedisSMQ:
     def native(self) -> AsyncRSMQ:
         """The AsyncRSMQ beneath, for all that PyRSMQ lacks. `quit()` closes it; `setClient()` and `ns()` replace it."""
         if self._native is None:
-            self._native = self._connect(self._client, self._ns)
+            self._native = self.connect(realtime=self._realtime)
         return self._native
+
+    def connect(self, *, realtime: bool = True, poll_interval: Seconds = DEFAULT_POLL_INTERVAL) -> AsyncRSMQ:
+        """A new AsyncRSMQ on the same server and in the same namespace, with connections of its own; yours to close."""
+        return self._connect(self._client, self._ns, realtime=realtime, poll_interval=poll_interval)
 
     def exceptions(self, enabled: bool = True) -> "RedisSMQ":
         """Whether commands raise that do not say so themselves, those made before included."""
