@@ -168,7 +168,7 @@ class TestParameters:
             await controller.createQueue(qname="other", vt=8)
             assert (await controller.getQueueAttributes().qname("other"))["vt"] == 8
             await controller.createQueue(qname="third", vt=None)
-            assert (await controller.getQueueAttributes(qname="third"))["vt"] == 7
+            assert (await controller.getQueueAttributes(qname="third"))["vt"] == 30
 
     async def test_unknown(self, new, jobs):
         """What a command does not take is refused at once, by its name only: the value may be a secret."""

@@ -19,7 +19,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Parameters(TypedDict, total=False):
-    """What commands take; None says nothing. Which command takes which: `COMMANDS`."""
+    """What commands take; which takes which: `COMMANDS`. None is as if it was not given, to the controller either."""
 
     qname: str | None
     vt: Seconds | None
@@ -221,7 +221,9 @@ class Command(Generic[T_co]):
     def _set(self, parameter: str, value: object) -> "Command[T_co]":
         if parameter not in (takes := COMMANDS[self._name].takes):
             raise InvalidParameterValue("parameter", parameter, f"{self._name} takes only {', '.join(takes)}")
-        if value is not None:
+        if value is None:
+            self._params.pop(parameter, None)
+        else:
             self._params[parameter] = value
         return self
 
