@@ -82,7 +82,8 @@ class AsyncRSMQ:
                 "redis_options", sorted(redis_options), "cannot be given together with a client"
             )
         elif not isinstance(client, Redis):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidParameterValue("client", client, "must be a redis.asyncio.Redis")
+            reason = "must be a redis.asyncio.Redis, which takes the same options as a redis.Redis"
+            raise InvalidParameterValue("client", client, reason)
         self._work, self._upkeep = Tasks(), Tasks()
         self._connections = Connections(client, self._upkeep)
         if not is_volatile(self._connections.address):

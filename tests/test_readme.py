@@ -1,25 +1,48 @@
-"""The README's programs print what it says they print."""
+"""The programs in the README, and in the page about migrating, print what it says there that they print."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-PROGRAMS = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
+from support import Server, free_port
+
+PROJECT = Path(__file__).parent.parent
+README = (PROJECT / "README.md").read_text()
+PAGES = {"README": README, "migrating": (PROJECT / "examples" / "migrating-from-pyrsmq.md").read_text()}
+PROGRAMS = {
+    f"{page}-{n}": found
+    for page, text in PAGES.items()
+    for n, found in enumerate(re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL), 1)
+}
+
+
+@pytest.fixture(scope="module")
+def host():
+    """A server, as the pages' `host="127.0.0.1"` has to name it here."""
+    folder, port = Path(f"/tmp/aiorsmq-readme-{os.getpid()}"), free_port()
+    folder.mkdir()
+    server = Server(folder, "--port", str(port), "--bind", "127.0.0.1")
+    server.start()
+    yield f'host="127.0.0.1", port={port}'
+    server.stop()
+    shutil.rmtree(folder)
 
 
 def test_every_program_has_its_output():
-    """No program in the README goes unchecked."""
-    assert len(PROGRAMS) == README.count("```python") > 0
+    """No program on a page goes unchecked."""
+    assert len(PROGRAMS) == sum(page.count("```python") for page in PAGES.values())
+    assert all(page.count("```python") for page in PAGES.values())
 
 
-@pytest.mark.parametrize(("program", "output"), PROGRAMS)
-def test_program(program, output):
+@pytest.mark.parametrize(("program", "output"), PROGRAMS.values(), ids=PROGRAMS.keys())
+def test_program(host, program, output):
     """A program prints what stands below it."""
-    command = [sys.executable, "-W", "error", "-c", program]
+    command = [sys.executable, "-W", "error", "-c", program.replace('host="127.0.0.1"', host)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.stdout, done.returncode) == (output, 0), done.stderr
 

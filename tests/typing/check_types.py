@@ -1,7 +1,7 @@
 """What a type checker knows of the public API; read by pyright in strict mode, never run."""
 
 from datetime import datetime, timedelta
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 from aiorsmq import (
     BYTES,
@@ -18,6 +18,7 @@ from aiorsmq import (
     WorkerStats,
     exponential,
 )
+from aiorsmq.pyrsmq import Attributes, Command, ReceivedMessage, RedisSMQ, RedisSMQConsumer
 from redis.asyncio import Redis
 
 
@@ -94,3 +95,41 @@ async def workers(rsmq: AsyncRSMQ, jobs: Queue[Job]) -> None:
     async with worker as same_worker:
         assert_type(same_worker, Worker[Job])
     assert_type(await worker.run(), None)
+
+
+async def pyrsmq_types(client: Redis) -> None:
+    controller = RedisSMQ(client, qname="jobs", vt=20)
+    RedisSMQ(host="h", port="1", options={"db": 1}, ns="x", realtime=True, exceptions=False)
+    RedisSMQ(colour="red")  # pyright: ignore[reportCallIssue]
+    assert_type(controller.exceptions(False).setClient(client).ns("x"), RedisSMQ)
+    assert_type(controller.native, AsyncRSMQ)
+    assert_type(await controller.quit(), None)
+    async with controller as same:
+        assert_type(same, RedisSMQ)
+
+    create = controller.createQueue(qname="jobs").vt(20).delay(0).maxsize(-1).quiet(True)
+    assert_type(create, Command[bool])
+    assert_type(await create, bool)
+    assert_type(await create.exec(), bool)
+    assert_type(await create.execute(), bool)
+    controller.createQueue(vt="20")  # pyright: ignore[reportArgumentType]
+    controller.createQueue().colour("red")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    assert_type(await controller.listQueues(), set[str])
+    assert_type(await controller.sendMessage(message={"any": "thing"}).encode(True), str)
+    assert_type(await controller.setQueueAttributes(vt=1), Attributes)
+
+    received = await controller.receiveMessage().decode(True).exec()
+    assert_type(received, ReceivedMessage)
+    assert_type(received["rc"], int)
+    received["uid"]  # pyright: ignore[reportGeneralTypeIssues, reportUnusedExpression]
+    quietly = controller.popMessage().exceptions(False)
+    assert_type(quietly, Command[ReceivedMessage | Literal[False]])
+    assert_type(await quietly, ReceivedMessage | Literal[False])
+    assert_type(await controller.popMessage().exceptions(), ReceivedMessage)
+
+    async def processor(id: str, message: Any, rc: int, ts: int) -> bool:
+        return True
+
+    consumer = RedisSMQConsumer("jobs", processor, host="h", retry_delay=1)
+    assert_type(await consumer.run(), None)
+    assert_type(await consumer.stop(10), bool)
