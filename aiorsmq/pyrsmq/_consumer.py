@@ -60,12 +60,12 @@ class RedisSMQConsumer:
             raise InvalidParameterValue("rsmq", rsmq, f"cannot be given together with {', '.join(sorted(rsmq_params))}")
         self.qname = qname
         self.processor = processor
-        self.retry_delay = check_seconds("retry_delay", retry_delay)
-        self.empty_queue_delay = check_seconds("empty_queue_delay", empty_queue_delay)
+        self.retry_delay: float = check_seconds("retry_delay", retry_delay)
+        self.empty_queue_delay: float = check_seconds("empty_queue_delay", empty_queue_delay)
         self.decode = decode
-        self.vt = None if vt is None else check_seconds("vt", vt)
+        self.vt: float | None = None if vt is None else check_seconds("vt", vt)
         self.realtime = realtime
-        self.rsmq = rsmq or RedisSMQ(qname=qname, **rsmq_params)
+        self.rsmq: RedisSMQ = rsmq or RedisSMQ(qname=qname, **rsmq_params)
         self._owns_rsmq = rsmq is None
         self._is_async = inspect.iscoroutinefunction(processor)
         self._stopping = False
