@@ -3,20 +3,19 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import anyio
 import anyio.to_thread
-from redis.exceptions import RedisError
 
 from .._protocol import Seconds, check_seconds
-from .._stream import Messages
 from ..client import AsyncRSMQ
-from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist, RedisSMQException
+from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
 from ..models import Message
+from ..worker import Retry, Worker
 from ._commands import received
 from ._controller import RedisSMQ
 
@@ -56,6 +55,8 @@ class RedisSMQConsumer:
         realtime: bool = True,
         **rsmq_params: Any,
     ) -> None:
+        if vt is not None and not check_seconds("vt", vt):
+            raise InvalidParameterValue("vt", vt, "must be more than 0: the lease is what keeps a message from others")
         if rsmq is not None and rsmq_params:
             raise InvalidParameterValue("rsmq", rsmq, f"cannot be given together with {', '.join(sorted(rsmq_params))}")
         self.qname = qname
@@ -69,31 +70,27 @@ class RedisSMQConsumer:
         self._owns_rsmq = rsmq is None
         self._is_async = inspect.iscoroutinefunction(processor)
         self._stopping = False
-        self._stream: Messages[str] | None = None
+        self._worker: Worker[str] | None = None
         self._ended = asyncio.Event()
 
     async def run(self) -> None:
         """Create the queue if it is missing, and work until `stop()` is called, or this is cancelled.
 
-        Cancelling loses nothing. An `async def` processor is cancelled with it, and its message is visible again at
-        once; a plain one cannot be: it is waited for, and what it returns counts. Whoever cancels twice waits for
-        nothing, and leaves the message to its lease.
-
-        Outages of the server are waited out. Raised is what a stream of `Queue.messages` raises, as QueueDoesNotExist
-        when the queue is deleted.
+        Cancelling loses nothing: the processor has 30 seconds to end, and what it returns counts; then, or if this is
+        cancelled once more, an `async def` processor is cancelled and its message visible again at once. Outages of the
+        server are waited out. Raises QueueDoesNotExist when the queue is deleted.
         """
         self._ended = asyncio.Event()
         poll_interval = max(self.empty_queue_delay, _SHORTEST_POLL)
         try:
             async with self.rsmq.connect(realtime=self.realtime, poll_interval=poll_interval) as rsmq:
-                lease = await self._find_lease(rsmq)
-                async with rsmq.queue(self.qname).messages(vt=self.vt) as self._stream:
-                    if self._stopping:
-                        self._stream.end()
-                    async for message in self._stream:
-                        await self._handle(message, lease)
+                await self._create_missing(rsmq)
+                self._worker = rsmq.queue(self.qname).worker(self._process, concurrency=1, vt=self.vt)
+                if self._stopping:
+                    self._worker.stop()
+                await self._worker.run(signals=False)
         finally:
-            self._stopping, self._stream = False, None
+            self._stopping, self._worker = False, None
             try:
                 if self._owns_rsmq:
                     await self.rsmq.quit()
@@ -103,67 +100,32 @@ class RedisSMQConsumer:
     async def stop(self, wait: float | None = None) -> bool:
         """Have `run()` end after the message in hand; wait for that so many seconds. Returns whether it has ended."""
         self._stopping = True
-        if self._stream is not None:
-            self._stream.end()
+        if self._worker is not None:
+            self._worker.stop()
         with anyio.move_on_after(wait or 0):
             await self._ended.wait()
         return self._ended.is_set()
 
-    async def _find_lease(self, rsmq: AsyncRSMQ) -> float:
-        """How long a message stays hidden; creates the queue if it is missing."""
+    async def _create_missing(self, rsmq: AsyncRSMQ) -> None:
         try:
-            vt = (await rsmq.get_queue_attributes(qname=self.qname)).vt
+            await rsmq.get_queue_attributes(qname=self.qname)
         except QueueDoesNotExist:
             with suppress(QueueAlreadyExists):
                 await self.rsmq.createQueue(qname=self.qname, vt=self.vt).exceptions(True)
-            vt = (await rsmq.get_queue_attributes(qname=self.qname)).vt
-        return vt if self.vt is None else self.vt
 
-    async def _handle(self, message: Message[str], lease: float) -> None:
-        processing = asyncio.ensure_future(self._process(message))
-        try:
-            await self._keep(message, lease, processing)
-        except BaseException:
-            if self._is_async:
-                processing.cancel()
-            with anyio.CancelScope(shield=True):
-                await self._keep(message, lease, processing)
-                await self._settle(message, processing)
-            raise
-        await self._settle(message, processing)
-
-    async def _process(self, message: Message[str]) -> bool:
+    async def _process(self, message: Message[str]) -> None:
         what = received(message, self.qname, self.decode)
         params = {"id": what["id"], "message": what["message"], "rc": what["rc"], "ts": what["ts"]}
         try:
             if self._is_async:
-                return bool(await self.processor(**params))
-            result = await anyio.to_thread.run_sync(partial(self.processor, **params))
-            return bool(await result if inspect.isawaitable(result) else result)
+                done = await self.processor(**params)
+            else:
+                done = await anyio.to_thread.run_sync(partial(self.processor, **params), abandon_on_cancel=True)
+                done = await done if inspect.isawaitable(done) else done
         except Exception as error:
             _logger.warning("message %s: the processor raised %s", message.id, type(error).__name__)
             _logger.debug("message %s", message.id, exc_info=error)
-            return False
-
-    async def _keep(self, message: Message[str], lease: float, processing: "asyncio.Future[bool]") -> None:
-        """Extend the lease until the processor has ended; with vt=0 there is none."""
-        while not processing.done():
-            await asyncio.wait([processing], timeout=lease / 3 if lease else None)
-            if not processing.done():
-                await self._try("extend the lease of", message, message.extend(lease))
-
-    async def _settle(self, message: Message[str], processing: "asyncio.Future[bool]") -> None:
-        if processing.cancelled():
-            await self._try("give back", message, message.release())
-        elif processing.result():
-            await self._try("delete", message, message.delete())
-        else:
+            done = False
+        if not done:
             _logger.warning("message %s failed, and comes back after %s s", message.id, self.retry_delay)
-            await self._try("give back", message, message.release(self.retry_delay))
-
-    async def _try(self, what: str, message: Message[str], attempt: Awaitable[bool]) -> None:
-        try:
-            if not await attempt:
-                _logger.warning("could not %s message %s: its lease had ended, or it is gone", what, message.id)
-        except (RedisError, RedisSMQException, OSError) as error:
-            _logger.warning("could not %s message %s: %s", what, message.id, error)
+            raise Retry(self.retry_delay)
