@@ -665,6 +665,13 @@ class TestConsumers:
         assert server.clients() == 1
         consumer.rsqm.client.close()
 
+    @difference("a consumer with `vt=0`")
+    async def test_no_lease(self, server):
+        consumer = rsmq.consumer.RedisSMQConsumer("theirs", print, port=server.port, vt=0)
+        consumer.rsqm.client.close()
+        with pytest.raises(pyrsmq.InvalidParameterValue):
+            pyrsmq.RedisSMQConsumer("ours", print, port=server.port, vt=0)
+
     @difference("a processor that raises")
     async def test_raising(self, server, controller):
         """PyRSMQ keeps on extending the lease of a message whose processor has raised."""
