@@ -209,7 +209,7 @@ class TestParameters:
             ("vt", jobs.createQueue(qname="other").vt(1.5)),
             ("delay", jobs.sendMessage(message="x").delay("5")),
             ("id", jobs.deleteMessage(id=b"0" * 32)),
-            ("vt, delay, maxsize", jobs.setQueueAttributes()),
+            ("vt, delay, maxsize, max_receives, dead_letter_queue", jobs.setQueueAttributes()),
         ):
             with pytest.raises(InvalidParameterValue) as caught:
                 await command
