@@ -8,7 +8,7 @@ socket), `_tasks` (what outlives a call), `_protocol` (the wire format).
 
 from ._stream import Messages
 from .client import AsyncRSMQ
-from .codecs import BYTES, JSON, TEXT, BytesCodec, Codec, JsonCodec, TextCodec
+from .codecs import BYTES, JSON, TEXT, BytesCodec, Codec, JsonCodec, MsgspecCodec, PydanticCodec, TextCodec
 from .embedded import EmbeddedServer
 from .errors import (
     ClientClosed,
@@ -41,7 +41,9 @@ __all__ = [
     "Message",
     "MessageTooLong",
     "Messages",
+    "MsgspecCodec",
     "NoMessageInQueue",
+    "PydanticCodec",
     "Queue",
     "QueueAlreadyExists",
     "QueueAttributes",
