@@ -9,7 +9,7 @@ format).
 
 from ._stream import Messages
 from .client import AsyncRSMQ
-from .codecs import BYTES, JSON, TEXT, BytesCodec, Codec, JsonCodec, TextCodec
+from .codecs import BYTES, JSON, TEXT, BytesCodec, Codec, JsonCodec, MsgspecCodec, PydanticCodec, TextCodec
 from .embedded import EmbeddedServer
 from .errors import (
     ClientClosed,
@@ -45,8 +45,10 @@ __all__ = [
     "Message",
     "MessageTooLong",
     "Messages",
+    "MsgspecCodec",
     "NoDeadLetterQueue",
     "NoMessageInQueue",
+    "PydanticCodec",
     "Queue",
     "QueueAlreadyExists",
     "QueueAttributes",

@@ -137,7 +137,8 @@ class AsyncRSMQ:
         """A handle of one queue, with all its verbs; no I/O, and the queue need not exist.
 
         Args:
-            codec: what its bodies are: TEXT, BYTES, JSON, or any object with `encode` and `decode`.
+            codec: what its bodies are: TEXT, BYTES, JSON, MsgspecCodec(type), PydanticCodec(type), or any object with
+                `encode` and `decode`.
         """
         shared = self._queues.get(check_qname(name))
         if shared is None:

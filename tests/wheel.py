@@ -12,9 +12,14 @@ assert len([script for script in (package / "_lua").iterdir() if script.name.end
 needed = sorted(name for name in requires("aiorsmq-realtime") or [] if "extra" not in name)
 assert [name.split(">")[0] for name in needed] == ["anyio", "redis[hiredis]"], needed
 aiorsmq.AsyncRSMQ()
-try:
-    aiorsmq.AsyncRSMQ.from_url("embedded://")
-except aiorsmq.ExtraNotInstalled as error:
-    print(f"aiorsmq-realtime {version('aiorsmq-realtime')}: {error}")
-else:
-    raise AssertionError("an embedded server without its extra")
+for of_an_extra in (
+    lambda: aiorsmq.AsyncRSMQ.from_url("embedded://"),
+    lambda: aiorsmq.MsgspecCodec(int),
+    lambda: aiorsmq.PydanticCodec(int),
+):
+    try:
+        of_an_extra()
+    except aiorsmq.ExtraNotInstalled as error:
+        print(f"aiorsmq-realtime {version('aiorsmq-realtime')}: {error}")
+    else:
+        raise AssertionError("what needs an extra works without it")

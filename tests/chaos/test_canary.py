@@ -7,13 +7,23 @@ import signal
 
 import pytest
 import redis
-from aiorsmq import JSON, AsyncRSMQ, EmbeddedServer, InvalidParameterValue, MessageTooLong, _pipeline
+from aiorsmq import (
+    JSON,
+    AsyncRSMQ,
+    EmbeddedServer,
+    InvalidParameterValue,
+    MessageTooLong,
+    MsgspecCodec,
+    PydanticCodec,
+    _pipeline,
+)
 from redis import RedisError
 
 from support import wait_until
 
 CANARY = "canary"
 PASSWORD = f"{CANARY}-password"
+TYPED = [codec(dict[str, int]) for codec in (MsgspecCodec, PydanticCodec)]
 
 
 class Picky:
@@ -55,6 +65,9 @@ async def bad_input(said, rsmq):
         await meet(said, queue.send(body), InvalidParameterValue)
     await meet(said, rsmq.queue("jobs", codec=JSON).send({CANARY: {1}}), InvalidParameterValue)
     await meet(said, rsmq.queue("jobs", codec=Picky()).send(CANARY), InvalidParameterValue)
+    for codec in TYPED:
+        for body in (CANARY, {CANARY: CANARY}, {1: CANARY}, {CANARY: object()}):
+            await meet(said, rsmq.queue("jobs", codec=codec).send(body), InvalidParameterValue)
     await meet(said, queue.send_many(CANARY), InvalidParameterValue)
     for url in (f"redis://:{CANARY}/x@host:1", f"redis://u:{CANARY}@host:x", f"http://u:{CANARY}@host",
                 f"embedded://:{CANARY}@host", f"redis://:{CANARY}[@host"):  # fmt: skip
@@ -67,7 +80,7 @@ async def bad_bodies(said, rsmq):
     """What cannot be decoded, in every way to receive."""
     queue = rsmq.queue("jobs")
     await queue.send_many([f"{CANARY} {n}" for n in range(6)])
-    for codec in (JSON, Picky()):
+    for codec in (JSON, Picky(), *TYPED):
         odd = rsmq.queue("jobs", codec=codec)
         assert await odd.receive(vt=0) is None
         assert await odd.peek() == []

@@ -4,6 +4,7 @@
 // and one reply, by its number:
 //   {"n": 1, "result": ...} or {"n": 1, "error": "queueNotFound", "message": "Queue not found"}
 // "subscribe" listens to {"channel": ...}; every announcement comes as {"channel": ..., "payload": ...}.
+// "sendJson" sends JSON.stringify of {"value": ...}; "popJson" returns JSON.parse of what it has popped.
 // It ends when its standard input does.
 
 const readline = require("readline");
@@ -28,8 +29,16 @@ function subscribe({ channel }) {
   });
 }
 
+async function popJson(options) {
+  return JSON.parse((await rsmq.popMessageAsync(options)).message);
+}
+
 function run(method, options) {
   if (method === "subscribe") return subscribe(options);
+  if (method === "sendJson") {
+    return rsmq.sendMessageAsync({ qname: options.qname, message: JSON.stringify(options.value) });
+  }
+  if (method === "popJson") return popJson(options);
   return method === "listQueues" ? rsmq.listQueuesAsync() : rsmq[method + "Async"](options);
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import permutations
 
@@ -60,6 +61,30 @@ async def test_json(ours, node, pyrsmq):
     assert [(await queue.pop()).body for _ in range(2)] == [job, job]
     await queue.send(job)
     assert json.loads((await node.pop()).body) == job
+
+
+@dataclass
+class Job:
+    name: str
+    tags: list[str]
+    n: float
+    none: None = None
+    yes: bool = True
+
+
+@pytest.mark.parametrize("codec", [codecs.MsgspecCodec, codecs.PydanticCodec])
+@pytest.mark.parametrize("name", ["Zoë 🐇", '"quoted" \\ and /', "\x00\n\x7f\u2028", ""])
+async def test_typed(ours, node, pyrsmq, codec, name):
+    """A typed queue reads JSON.stringify of an object and PyRSMQ's dict, and writes what JSON.parse and PyRSMQ read."""
+    await ours.create()
+    queue = ours.client.queue("jobs", codec=codec(Job))
+    job = Job(name, ["a", "b"], 1.5)
+    await node.call("sendJson", qname="jobs", value=asdict(job))
+    await pyrsmq.call("sendMessage", qname="jobs", message=asdict(job))
+    assert [(await queue.pop()).body for _ in range(2)] == [job, job]
+    await queue.send_many([job, job])
+    assert await node.call("popJson", qname="jobs") == asdict(job)
+    assert json.loads((await pyrsmq.pop()).body) == asdict(job)
 
 
 async def test_bytes(ours, node, pyrsmq):

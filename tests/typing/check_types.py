@@ -1,14 +1,20 @@
 """What a type checker knows of the public API; read by pyright in strict mode, never run."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, assert_type
 
+import msgspec
+import pydantic
 from aiorsmq import (
     BYTES,
     JSON,
     AsyncRSMQ,
+    Codec,
     Message,
     Messages,
+    MsgspecCodec,
+    PydanticCodec,
     Queue,
     QueueAttributes,
     Reject,
@@ -133,3 +139,42 @@ async def pyrsmq_types(client: Redis) -> None:
     consumer = RedisSMQConsumer("jobs", processor, host="h", retry_delay=1)
     assert_type(await consumer.run(), None)
     assert_type(await consumer.stop(10), bool)
+
+
+class Order(msgspec.Struct):
+    item: str
+
+
+class Invoice(pydantic.BaseModel):
+    item: str
+
+
+@dataclass
+class Parcel:
+    item: str
+
+
+async def typed(rsmq: AsyncRSMQ) -> None:
+    orders = rsmq.queue("orders", codec=MsgspecCodec(Order))
+    assert_type(orders, Queue[Order])
+    async for message in orders.messages():
+        assert_type(message.body, Order)
+    await orders.send(Order("tea"))
+    await orders.send({"item": "tea"})  # pyright: ignore[reportArgumentType]
+    await orders.send(Order(1))  # pyright: ignore[reportArgumentType]
+
+    invoices = rsmq.queue("invoices", codec=PydanticCodec(Invoice))
+    assert_type(invoices, Queue[Invoice])
+    if message := await invoices.receive():
+        assert_type(message.body, Invoice)
+    await invoices.send(Parcel("tea"))  # pyright: ignore[reportArgumentType]
+
+    assert_type(rsmq.queue("q", codec=MsgspecCodec(Parcel)), Queue[Parcel])
+    assert_type(rsmq.queue("q", codec=MsgspecCodec(list[int])), Queue[list[int]])
+    assert_type(rsmq.queue("q", codec=MsgspecCodec(Order | None)), Queue[Order | None])
+    assert_type(rsmq.queue("q", codec=PydanticCodec(Parcel)), Queue[Parcel])
+    assert_type(rsmq.queue("q", codec=PydanticCodec(dict[str, int] | str)), Queue[dict[str, int] | str])
+    assert_type(PydanticCodec(Literal["a", "b"]), PydanticCodec[Literal["a", "b"]])
+    codec: Codec[Order] = MsgspecCodec(Order)
+    assert_type(rsmq.queue("q", codec=codec), Queue[Order])
+    MsgspecCodec(1)  # pyright: ignore[reportArgumentType]
