@@ -268,7 +268,7 @@ async def test_typed_cannot_be_decoded(rsmq, queue, codec, raw, caplog):
     await queue.send(raw)
     assert await rsmq.queue("jobs", codec=codec).receive() is None
     assert (await queue.attributes()).hiddenmsgs == 1
-    assert "cannot decode" in caplog.text
+    assert "cannot be decoded" in caplog.text
     assert CANARY not in caplog.text
 
 
