@@ -50,7 +50,7 @@ def servers(session: nox.Session) -> None:
     for line in listed.splitlines():
         name, binary = line.split("\t")
         session.log(f"{name}: {binary}")
-        wire = ["conformance", "foreign_data", "bad_input", "stream", "batch"]
+        wire = ["conformance", "foreign_data", "bad_input", "stream", "batch", "dead_letters"]
         faults = ["scripts", "listener", "connection", "startup"]
         what = [f"tests/test_{module}.py" for module in wire + faults]
         session.run("pytest", "-q", "-k", "not uvloop", *what, *session.posargs, env={"AIORSMQ_TEST_SERVER": binary})

@@ -26,7 +26,8 @@ class TcpServer(Server):
     def message_fields(self) -> set[str]:
         """The fields of messages on the queue's hash."""
         fields = {field.decode() for field in self.redis.hkeys(f"rsmq:{QNAME}:Q")}
-        return fields - {"vt", "delay", "maxsize", "created", "modified", "totalsent", "totalrecv"}
+        fields -= {"vt", "delay", "maxsize", "created", "modified", "totalsent", "totalrecv"}
+        return fields - {"max_receives", "dead_letter_queue"}
 
 
 @pytest.fixture(scope="session")
