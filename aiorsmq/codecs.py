@@ -27,7 +27,8 @@ class Codec(Protocol[T]):
     def decode(self, raw: bytes) -> T:
         """Return the body. Raise ValueError for bytes that are none of this codec's.
 
-        Such a message stays in its queue, hidden for its lease, and is not handed to this consumer.
+        Such a message is not handed to this consumer: it moves to the dead-letter queue, and if there is none it stays
+        in its queue, hidden for its lease.
         """
         ...
 

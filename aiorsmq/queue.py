@@ -130,8 +130,10 @@ class Queue(Generic[T]):
                 next safety poll.
 
         Cancelling loses nothing: a message claimed for this call goes to another waiting consumer, or back to its old
-        place in the queue. A message that the codec cannot decode is not handed out: it stays in the queue, hidden for
-        its lease, with a warning in the log. If the server is unreachable for the whole wait, that error is raised.
+        place in the queue. A message that the codec cannot decode, or that has been received more often than the
+        queue's `max_receives`, is not handed out: it moves to the dead-letter queue, and the log says so. What the
+        codec cannot decode stays in a queue without one, hidden for its lease, with a warning in the log. If the server
+        is unreachable for the whole wait, that error is raised.
         """
         claims = self._shared.receiving(vt)
         if not check_seconds("wait", wait):
@@ -156,7 +158,8 @@ class Queue(Generic[T]):
 
         At most once: a message whose reply is lost on the way is gone (then redis-py's ConnectionError or TimeoutError
         is raised), and so is one whose handler fails. Cancelling as for `receive`: a popped message that reaches nobody
-        is put back. What the codec cannot decode is put back too, hidden for the queue's vt.
+        is put back. What the codec cannot decode is put back too, hidden for the queue's vt, or if there is a
+        dead-letter queue moved there. `max_receives` does not matter here: a pop ends the message anyway.
         """
         messages = await self._take(self._shared.popping(), 1, wait, popped=True)
         return messages[0] if messages else None
@@ -164,7 +167,8 @@ class Queue(Generic[T]):
     def messages(self, *, vt: Seconds | None = None, prefetch: int = 0, pop: bool = False) -> Messages[T]:
         """The messages of the queue as they come, for `async for`.
 
-        Any number of streams of one client share script calls; each message goes to one of them, in turn.
+        Any number of streams of one client share script calls; each message goes to one of them, in turn. Messages that
+        `receive` would not hand out go where it says.
 
         Args:
             vt: seconds of each lease; the queue's `vt` if None.

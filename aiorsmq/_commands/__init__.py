@@ -1,1 +1,1 @@
-"""The Python half of each command, by stage of a message's life: born, handed out, settled; and the queues."""
+"""The Python half of each command, by stage of a message's life: born, handed out, settled, dead; and the queues."""

@@ -65,7 +65,7 @@ async def test_their_receipts_count(server, ours, peer):
 
 
 async def test_from_the_dead_letter_queue(server, ours, node):
-    """Node reads a dead letter as a new message, and deletes it; its reason is left behind until its TTL."""
+    """Node reads a dead letter as a new message, and deletes it; its reason stays for its TTL at most."""
     await ours.create(max_receives=1, dead_letter_queue="dead")
     for body in ("first", "second"):
         await node.send(body)

@@ -11,6 +11,7 @@ from aiorsmq import (
     JSON,
     AsyncRSMQ,
     Codec,
+    DeadLetter,
     Message,
     Messages,
     MsgspecCodec,
@@ -62,6 +63,11 @@ async def types(rsmq: AsyncRSMQ, client: Redis) -> None:
     assert_type(await text.pop(), Message[str] | None)
     assert_type(await text.delete_many(["id"]), list[bool])
     assert_type(await text.attributes(), QueueAttributes)
+    assert_type((await text.set_attributes(max_receives=3, dead_letter_queue="dead")).max_receives, int | None)
+    assert_type((await text.attributes()).dead_letter_queue, str | None)
+    assert_type(await text.reasons(), list[DeadLetter])
+    async for moved in text.redrive(jobs, limit=5, rate=0.5, where=lambda letter: letter.queue == "jobs"):
+        assert_type(moved, int)
     assert_type(jobs.messages(), Messages[Job])
     async for message in jobs.messages(prefetch=2):
         assert_type(message, Message[Job])
