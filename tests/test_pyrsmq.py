@@ -373,6 +373,7 @@ class TestConnection:
 
     async def test_options(self, server):
         """PyRSMQ's own options for redis-py are taken, and win over `host` and `port`; they are not written to."""
+        assert "two:1" in repr(RedisSMQ(host="one", port=1, options={"host": "two"}).native)
         options = {"encoding": "utf-8", "decode_responses": True, "unix_socket_path": server.socket}
         before = dict(options)
         async with RedisSMQ(host="nowhere.invalid", port="6379", options=options) as controller:

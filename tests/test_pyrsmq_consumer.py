@@ -236,11 +236,12 @@ class TestWaiting:
         """What nobody announces is found after `empty_queue_delay`, which may be 0; so is all without `realtime`."""
         seen = Seen()
         start(seen.awaited, empty_queue_delay=delay, realtime=realtime)
-        async with RedisSMQ(qname="jobs", options={"unix_socket_path": server.socket}) as silent:
-            for n in range(3):
-                await silent.sendMessage(message=n)
-                await wait_until(lambda: is_empty(server))
-        assert seen.bodies() == [0, 1, 2]
+        with anyio.fail_after(10):
+            async with RedisSMQ(qname="jobs", options={"unix_socket_path": server.socket}) as silent:
+                for n in range(10):
+                    await silent.sendMessage(message=n)
+                    await wait_until(lambda: is_empty(server))
+        assert seen.bodies() == list(range(10))
         assert is_waiting(server) is realtime
 
     async def test_delayed(self, server, jobs, start):
@@ -366,7 +367,8 @@ class TestEnding:
         consumer = start(seen)
         await consumer.stop()
         await jobs.sendMessage(message="x")
-        await consumer.running
+        with anyio.fail_after(10):
+            await consumer.running
         assert seen == []
 
     async def test_cancelled_while_waiting(self, server, jobs, start):
@@ -399,7 +401,7 @@ class TestEnding:
         await anyio.sleep(0.01)
         assert not running.done()
         running.cancel()
-        await asyncio.wait([running])
+        await asyncio.wait([running], timeout=10)
         assert running.cancelled()
         assert cancelled == [True]
         assert (await jobs.popMessage())["rc"] == 2
