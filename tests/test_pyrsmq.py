@@ -344,8 +344,9 @@ class TestExceptions:
 
         with asyncio.Runner() as first:
             assert first.run(controller.listQueues().exec()) is not False
-            with pytest.raises(WrongEventLoop):
-                asyncio.run(controller.listQueues().exec())
+            for use in (controller.listQueues().exec, controller.quit):
+                with pytest.raises(WrongEventLoop):
+                    asyncio.run(use())
             first.run(controller.quit())
 
 

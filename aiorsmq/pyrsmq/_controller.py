@@ -69,8 +69,10 @@ class RedisSMQ:
             self._native = None
 
     async def _close_retired(self) -> None:
-        while self._retired:
-            await self._retired.pop().aclose()
+        for rsmq in list(self._retired):
+            await rsmq.aclose()
+            if rsmq in self._retired:  # somebody else may have waited for the same
+                self._retired.remove(rsmq)
 
     @property
     def native(self) -> AsyncRSMQ:
