@@ -268,4 +268,79 @@ BREAKAGES = {
         (Change("client.py", "await self._listener.aclose()", "pass"),),
         ("test_client.py::test_closing_takes_no_time",),
     ),
+    "dead-messages-are-handed-out": Breakage(
+        "what was received too often is moved, and handed out as well",
+        (Change("_commands/receive.py", "int(record.receive_count) <= most", "True"),),
+        ("test_dead_letters.py::TestReceivedTooOften::test_moves",),
+    ),
+    "the-good-one-is-missed": Breakage(
+        "a receive that meets dead messages only does not look behind them",
+        (Change("_claims.py", "elif slot.patient or more:", "elif slot.patient or (more and records):"),),
+        ("test_dead_letters.py::TestReceivedTooOften::test_impatient",),
+    ),
+    "no-fence-for-the-dead": Breakage(
+        "a stale receipt buries the message of another consumer",
+        (Change("_lua/move.lua", "(count == fence or over or fence == '*' and visible)", "true"),),
+        ("test_dead_letters.py::TestBury::test_fenced", "test_dead_letters.py::TestRedrive::test_received_meanwhile"),
+    ),
+    "a-move-leaves-a-copy": Breakage(
+        "a message that is moved stays where it was, too",
+        (Change("_lua/move.lua", "  redis.call('ZREM', KEYS[1], unpack(ids))\n", ""),),
+        ("test_dead_letters.py::TestReceivedTooOften::test_moves", "chaos/test_dead_letters.py::test_redrive_killed"),
+    ),
+    "a-retried-move-is-refused": Breakage(
+        "a move whose reply was lost finds the message gone, and says that it has not moved it",
+        (Change("_lua/move.lua", "argv[1] == 'retry' and", "false and"),),
+        (
+            "test_dead_letters.py::TestReceivedTooOften::test_lost_reply",
+            "test_dead_letters.py::TestRedrive::test_lost_reply",
+        ),
+    ),
+    "a-full-server-keeps-its-dead": Breakage(
+        "a move begins with a write that a full server refuses",
+        (
+            Change(
+                "_lua/move.lua",
+                "redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this\n",
+                "",
+            ),
+        ),
+        ("test_dead_letters.py::TestBury::test_full_server",),
+    ),
+    "circles-are-not-looked-for": Breakage(
+        "a queue gets a dead-letter queue whatever lies behind that",
+        (Change("_lua/_dead_letters.lua", "if following ~= (ARGV[arg + i + 1] or '') then", "if false then"),),
+        ("test_dead_letters.py::TestPolicy::test_circle", "test_dead_letters.py::TestPolicy::test_two_admins"),
+    ),
+    "the-remembered-queue-is-trusted": Breakage(
+        "a message goes to the dead-letter queue of the last receive, whatever the policy is now",
+        (Change("_lua/move.lua", "if dies and name ~= argv[3] then", "if dies and argv[3] == argv[2] then"),),
+        ("test_dead_letters.py::TestBury::test_remembered_wrongly",),
+    ),
+    "redrive-loses-its-place": Breakage(
+        "a redrive goes on behind the last entry that it looked at, which it may have moved",
+        (
+            Change(
+                "_commands/dead.py",
+                "after = stay[-1].place, stay[-1].id",
+                "after = page.last or after",
+            ),
+        ),
+        ("test_dead_letters.py::TestRedrive::test_where",),
+    ),
+    "redrive-in-circles": Breakage(
+        "a redrive does not stop at what was there when it began",
+        (Change("_commands/dead.py", "highest, more = page.highest,", 'highest, more = "now",'),),
+        ("test_dead_letters.py::TestRedrive::test_dies_again",),
+    ),
+    "reasons-pile-up": Breakage(
+        "the reasons of messages that are gone are kept",
+        (Change("_lua/move.lua", "2 * n + 8", "0"),),
+        ("test_dead_letters.py::TestReasons::test_pruned",),
+    ),
+    "a-death-is-not-announced": Breakage(
+        "a consumer of the dead-letter queue hears of nothing",
+        (Change("_lua/move.lua", "    redis.pcall('PUBLISH', argv[4], redis.call('ZCARD', KEYS[3]))\n", ""),),
+        ("test_dead_letters.py::TestReceivedTooOften::test_wakes_a_consumer",),
+    ),
 }
