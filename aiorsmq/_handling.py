@@ -238,7 +238,7 @@ class Handling(Generic[T]):
             return
         if isinstance(say, Reject):
             reason = say.reason
-        elif job.message.receive_count >= job.source.shared.max_receives:
+        elif int(job.record.receive_count) >= job.source.shared.max_receives:
             reason = f"{type(error).__name__}: {error}"
         else:
             reason = None
@@ -251,7 +251,7 @@ class Handling(Generic[T]):
                 self._tell("dead" if moved else "lease lost", job.source, job.record, reason=reason)
                 return
         delay = say.delay if isinstance(say, Retry) else None
-        await self._release(job, self._backoff(job.message.receive_count) if delay is None else delay)
+        await self._release(job, self._backoff(int(job.record.receive_count)) if delay is None else delay)
 
     async def _release(self, job: Job[T], delay: float) -> None:
         released = await job.lease.release(job.record.id, job.record.receive_count, milliseconds("delay", delay))

@@ -234,6 +234,23 @@ async def test_outage(own_server, caplog):
     assert (worker.stats.received, worker.stats.lost_leases) == (2, 0)
 
 
+async def test_claimed_before_it_was_renewed(queue, server):
+    """A message whose lease has ended, and that its worker itself receives again, stays with its handler."""
+    handler = Handler()
+    id = await queue.send("slow to be renewed")
+    async with queue.worker(handler, vt=5, concurrency=2) as worker:
+        await handler.begun.wait()
+        server.redis.zadd("rsmq:jobs", {id: 1})
+        server.redis.publish("rsmq:rt:jobs", "1")
+        await wait_until(lambda: server.redis.hget("rsmq:jobs:Q", f"{id}:rc") == b"2")
+        renewed = server.redis.zscore("rsmq:jobs", id)
+        await wait_until(lambda: server.redis.zscore("rsmq:jobs", id) > renewed)
+        handler.go_on.set()
+        await wait_until(lambda: worker.stats.succeeded == 1)
+    assert (worker.stats.received, worker.stats.lost_leases, handler.cancelled) == (1, 0, 0)
+    assert server.redis.zcard("rsmq:jobs") == 0
+
+
 PROGRAM = """
 import asyncio, sys
 from aiorsmq import AsyncRSMQ

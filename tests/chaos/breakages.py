@@ -343,4 +343,60 @@ BREAKAGES = {
         (Change("_lua/move.lua", "    redis.pcall('PUBLISH', argv[4], redis.call('ZCARD', KEYS[3]))\n", ""),),
         ("test_dead_letters.py::TestReceivedTooOften::test_wakes_a_consumer",),
     ),
+    "leases-are-not-renewed": Breakage(
+        "a worker lets the leases of running handlers end",
+        (
+            Change(
+                "_leases.py",
+                "                    await self._renew()\n",
+                "                    await asyncio.sleep(0)\n",
+            ),
+        ),
+        ("test_worker.py::test_lease_is_renewed", "test_worker_stopping.py::test_leases_are_renewed_while_stopping"),
+    ),
+    "a-renewal-per-message": Breakage(
+        "each lease is renewed by a script call of its own",
+        (Change("_leases.py", "MAX_RENEWED: Final = 1000", "MAX_RENEWED: Final = 1"),),
+        ("test_worker.py::test_one_call_renews_all",),
+    ),
+    "the-ended-are-renewed": Breakage(
+        "the lease of a handler that has ended is renewed with the others",
+        (Change("_leases.py", "            del self._leases.held[self.record.id]\n", "            pass\n"),),
+        ("test_worker.py::test_an_ended_handler_is_not_renewed",),
+    ),
+    "a-lost-lease-is-ignored": Breakage(
+        "a handler goes on though another consumer has received its message",
+        (Change("_leases.py", "                    lease.lost()\n", "                    pass\n"),),
+        ("test_worker.py::test_lost_lease",),
+    ),
+    "own-claims-are-strangers": Breakage(
+        "a worker whose own claim comes before its renewal cancels the handler, and starts another",
+        (Change("_leases.py", "        lease.record = record\n        return True", "        return False"),),
+        ("test_worker_stopping.py::test_claimed_before_it_was_renewed",),
+    ),
+    "stuck-for-ever": Breakage(
+        "a handler that does not end keeps its message beyond max_lease",
+        (Change("_leases.py", "if lease.until > now > ", "if now > "),),
+        ("test_worker.py::test_max_lease",),
+    ),
+    "no-grace": Breakage(
+        "a worker that stops cancels its handlers at once",
+        (Change("worker.py", "anyio.move_on_after(self._grace)", "anyio.move_on_after(0)"),),
+        ("test_worker_stopping.py::test_stop", "test_worker_stopping.py::test_signal"),
+    ),
+    "the-stopped-keep-theirs": Breakage(
+        "a message whose handler was cancelled by the end of the worker stays hidden",
+        (Change("_handling.py", "            await self._release(job, 0)\n", "            pass\n"),),
+        ("test_worker_stopping.py::test_end_of_grace",),
+    ),
+    "the-last-attempt-comes-again": Breakage(
+        "what has failed for the last time is released, and dies of no reason at its next receipt",
+        (Change("_handling.py", "int(job.record.receive_count) >= job.source.shared.max_receives", "False"),),
+        ("test_worker.py::test_last_attempt_fails",),
+    ),
+    "first-queue-last": Breakage(
+        "a list of queues is asked in no order",
+        (Change("worker.py", "            return self._sources\n", "            return self._sources[::-1]\n"),),
+        ("test_worker.py::test_strict_priority",),
+    ),
 }
