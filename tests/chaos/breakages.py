@@ -345,13 +345,7 @@ BREAKAGES = {
     ),
     "leases-are-not-renewed": Breakage(
         "a worker lets the leases of running handlers end",
-        (
-            Change(
-                "_leases.py",
-                "                    await self._renew()\n",
-                "                    await asyncio.sleep(0)\n",
-            ),
-        ),
+        (Change("_leases.py", "await self._renew()\n", "await asyncio.sleep(0)\n"),),
         ("test_worker.py::test_lease_is_renewed", "test_worker_stopping.py::test_leases_are_renewed_while_stopping"),
     ),
     "a-renewal-per-message": Breakage(
@@ -376,13 +370,16 @@ BREAKAGES = {
     ),
     "stuck-for-ever": Breakage(
         "a handler that does not end keeps its message beyond max_lease",
-        (Change("_leases.py", "if lease.until > now > ", "if now > "),),
+        (
+            Change("_leases.py", "if lease.until > now > ", "if now > "),
+            Change("_leases.py", "if left < self._seconds else", "if left is None else"),
+        ),
         ("test_worker.py::test_max_lease",),
     ),
     "no-grace": Breakage(
         "a worker that stops cancels its handlers at once",
         (Change("worker.py", "anyio.move_on_after(self._grace)", "anyio.move_on_after(0)"),),
-        ("test_worker_stopping.py::test_stop", "test_worker_stopping.py::test_signal"),
+        ("test_worker_stopping.py::test_leases_are_renewed_while_stopping", "test_worker_stopping.py::test_signal"),
     ),
     "the-stopped-keep-theirs": Breakage(
         "a message whose handler was cancelled by the end of the worker stays hidden",
