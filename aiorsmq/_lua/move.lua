@@ -46,9 +46,11 @@ if n > 0 then
   redis.pcall('HDEL', KEYS[2], unpack(fields))
   redis.pcall('HINCRBY', KEYS[4], 'totalsent', n)
   redis.pcall('HDEL', KEYS[6], unpack(ids))
-  if dies and redis.pcall('HSET', KEYS[6], unpack(whys)) == n and redis.pcall('EXPIRE', KEYS[6], argv[6]) then
-    for _, id in ipairs(redis.pcall('HRANDFIELD', KEYS[6], 2 * n + 8)) do -- those of messages that are gone
-      local _ = redis.call('ZSCORE', KEYS[3], id) or redis.pcall('HDEL', KEYS[6], id)
+  if dies and tonumber(redis.pcall('HSET', KEYS[6], unpack(whys))) and redis.pcall('EXPIRE', KEYS[6], argv[6]) then
+    local some = redis.pcall('HRANDFIELD', KEYS[6], 2 * n + 8)
+    local scores = #some > 0 and redis.call('ZMSCORE', KEYS[3], unpack(some))
+    for i, id in ipairs(some) do -- those of messages that are gone
+      local _ = scores[i] or redis.pcall('HDEL', KEYS[6], id)
     end
   end
   if argv[4] ~= '' then
