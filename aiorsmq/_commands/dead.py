@@ -61,7 +61,7 @@ class DeadLetters:
             await self.bury(records, reason, receive_count)
         except Exception as error:  # noqa: BLE001 - nobody waits for it
             number, queue = len(records), self._keys.qname
-            _logger.warning("could not move %d dead messages out of queue %r (%s): %s", number, queue, reason, error)
+            _logger.warning("could not move %d dead messages out of queue %r (%r): %s", number, queue, reason, error)
             return False
         return True
 
@@ -72,16 +72,17 @@ class DeadLetters:
         for at in range(0, len(records), MAX_MOVE):
             some = records[at : at + MAX_MOVE]
             fenced = [(one.id, one.receive_count if receive_count is None else receive_count) for one in some]
-            moved += await self._bury(fenced, reason)
-            gone = [record for record, is_gone in zip(some, moved[at:], strict=True) if is_gone]
+            to, now_moved = await self._bury(fenced, reason)
+            moved += now_moved
+            gone = [record for record, is_gone in zip(some, now_moved, strict=True) if is_gone]
             if gone:
-                _logger.info("moved %d from queue %r to %r: %s", len(gone), self._keys.qname, self.queue, reason)
+                _logger.info("moved %d from queue %r to %r: %r", len(gone), self._keys.qname, to, reason)
             for record in gone:
                 for mourn in list(self.mourners):
                     mourn(record, reason)
         return moved
 
-    async def _bury(self, fenced: list[tuple[bytes, bytes]], reason: str) -> list[bool]:
+    async def _bury(self, fenced: list[tuple[bytes, bytes]], reason: str) -> tuple[str, list[bool]]:
         to, done, rest = self.queue or self._keys.qname, 0, []  # it is never its own: so the script says which it is
         while not done:
             done, rest = await self._move(to, fenced, reason)
@@ -89,7 +90,7 @@ class DeadLetters:
                 self.queue = to = rest[0].decode()
                 if not to:
                     raise NoDeadLetterQueue(self._keys.qname)
-        return list(map(bool, rest))
+        return to, list(map(bool, rest))
 
     async def _move(self, to: str, fenced: Sequence[tuple[bytes, bytes]], reason: str) -> tuple[int, list[Any]]:
         """One script call, see `move.lua`. Without a reason it is the way back, and a missing queue is an error."""
