@@ -2,8 +2,8 @@
 -- a node of a cluster, if they work there at all: a name has no braces, so only the namespace can have a hash tag.
 -- With     _dead_letters
 -- KEYS     messages (ZSET), queue (HASH), the other's messages (ZSET), its queue (HASH), queues (SET), reasons (HASH)
--- ARGV     'retry' if an earlier attempt may have moved them, else 'first'; qname; the other's qname; its channel, '' to
---          stay silent; why they die, or '' for the way back; seconds for which that is kept; per message: id, and
+-- ARGV     'retry' if an earlier attempt may have moved them, else 'first'; qname; the other's qname; its channel, ''
+--          to stay silent; why they die, or '' for the way back; seconds for which that is kept; per message: id, and
 --          receive count, or '' for any that is over max_receives, or '*' for any if it is visible
 -- Returns  {s, us, 1, per message: 1 if it was moved, 0 if it is gone, hidden, or was received by another since}
 --          {s, us, 0, dead_letter_queue or ''} if they die and the other is not that; nothing is moved then
