@@ -129,9 +129,8 @@ class Claims:
             self.withdraw(slots)
             raise
         records = [record for slot in slots if (record := slot.take())]
-        records.sort(
-            key=lambda record: (float(record.place), record.id)
-        )  # a claim may have met fewer than asked for it
+        # A claim that found fewer than were asked for leaves slots in front to be filled by a later one.
+        records.sort(key=lambda record: (float(record.place), record.id))
         if len(records) < len(slots):
             self.withdraw(slots)
         return list({record.id: record for record in records}.values())  # with vt=0 one may come twice

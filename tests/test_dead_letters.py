@@ -559,7 +559,7 @@ class TestReceivedTooOften:
             assert await jobs.receive() is None
             await wait_until(lambda: "moved" in caplog.text)
         assert [record.getMessage() for record in caplog.records] == [
-            "moved 1 from queue 'jobs' to 'dead': received too often"
+            "moved 1 from queue 'jobs' to 'dead': 'received too often'"
         ]
 
     @foreign_data

@@ -63,7 +63,7 @@ class DeadLetters:
             moved = await self.bury(records, reason, receive_count)
         except Exception as error:  # noqa: BLE001 - nobody waits for it
             number, queue = len(records), self._keys.qname
-            _logger.warning("could not move %d dead messages out of queue %r (%s): %s", number, queue, reason, error)
+            _logger.warning("could not move %d dead messages out of queue %r (%r): %s", number, queue, reason, error)
             return False
         for record in compress(records, moved):
             for mourn in list(self.mourners):
@@ -77,12 +77,13 @@ class DeadLetters:
         for at in range(0, len(records), MAX_MOVE):
             some = records[at : at + MAX_MOVE]
             fenced = [(one.id, one.receive_count if receive_count is None else receive_count) for one in some]
-            moved += await self._bury(fenced, reason)
-            if gone := sum(moved[at:]):
-                _logger.info("moved %d from queue %r to %r: %s", gone, self._keys.qname, self.queue, reason)
+            to, now_moved = await self._bury(fenced, reason)
+            moved += now_moved
+            if gone := sum(now_moved):
+                _logger.info("moved %d from queue %r to %r: %r", gone, self._keys.qname, to, reason)
         return moved
 
-    async def _bury(self, fenced: list[tuple[bytes, bytes]], reason: str) -> list[bool]:
+    async def _bury(self, fenced: list[tuple[bytes, bytes]], reason: str) -> tuple[str, list[bool]]:
         to, done, rest = self.queue or self._keys.qname, 0, []  # it is never its own: so the script says which it is
         while not done:
             done, rest = await self._move(to, fenced, reason)
@@ -90,7 +91,7 @@ class DeadLetters:
                 self.queue = to = rest[0].decode()
                 if not to:
                     raise NoDeadLetterQueue(self._keys.qname)
-        return list(map(bool, rest))
+        return to, list(map(bool, rest))
 
     async def _move(self, to: str, fenced: Sequence[tuple[bytes, bytes]], reason: str) -> tuple[int, list[Any]]:
         """One script call, see `move.lua`. Without a reason it is the way back, and a missing queue is an error."""

@@ -1,8 +1,8 @@
--- Moves messages to another queue under their ids, as new ones: deaths, or the way back. Queues of one namespace share
+-- Moves messages to another queue under their ids, as new ones: deaths, or the way back. Queues of a namespace share
 -- a node of a cluster, if they work there at all: a name has no braces, so only the namespace can have a hash tag.
 -- With     _dead_letters
 -- KEYS     messages (ZSET), queue (HASH), the other's messages (ZSET), its queue (HASH), queues (SET), reasons (HASH)
--- ARGV     'retry' if an earlier attempt may have moved them, else 'first'; qname; the other's qname; its channel, or ''
+-- ARGV     'retry' if an earlier attempt may have moved them, else 'first'; qname; the other's qname; its channel, ''
 --          to stay silent; why they die, or '' for the way back; seconds for which that is kept; per message: id, and
 --          receive count, or '' for any that is over max_receives, or '*' for any if it is visible
 -- Returns  {s, us, 1, per message: 1 if it was moved, 0 if it is gone, hidden, or was received by another since}
@@ -46,9 +46,11 @@ if n > 0 then
   redis.pcall('HDEL', KEYS[2], unpack(fields))
   redis.pcall('HINCRBY', KEYS[4], 'totalsent', n)
   redis.pcall('HDEL', KEYS[6], unpack(ids))
-  if dies and redis.pcall('HSET', KEYS[6], unpack(whys)) == n and redis.pcall('EXPIRE', KEYS[6], argv[6]) then
-    for _, id in ipairs(redis.pcall('HRANDFIELD', KEYS[6], 2 * n + 8)) do -- those of messages that are gone
-      local _ = redis.call('ZSCORE', KEYS[3], id) or redis.pcall('HDEL', KEYS[6], id)
+  if dies and tonumber(redis.pcall('HSET', KEYS[6], unpack(whys))) and redis.pcall('EXPIRE', KEYS[6], argv[6]) then
+    local some = redis.pcall('HRANDFIELD', KEYS[6], 2 * n + 8)
+    local scores = #some > 0 and redis.call('ZMSCORE', KEYS[3], unpack(some))
+    for i, id in ipairs(some) do -- those of messages that are gone
+      local _ = scores[i] or redis.pcall('HDEL', KEYS[6], id)
     end
   end
   if argv[4] ~= '' then
