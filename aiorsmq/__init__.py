@@ -7,6 +7,7 @@ of them: `_batch` (calls share round trips), `_scripts` (Lua, retries), `_connec
 socket), `_tasks` (what outlives a call), `_protocol` (the wire format).
 """
 
+from ._handlers import Reject, Retry, exponential
 from ._stream import Messages
 from .client import AsyncRSMQ
 from .codecs import BYTES, JSON, TEXT, BytesCodec, Codec, JsonCodec, MsgspecCodec, PydanticCodec, TextCodec
@@ -26,7 +27,7 @@ from .errors import (
 )
 from .models import DeadLetter, Message, QueueAttributes, WorkerEvent, WorkerStats
 from .queue import Queue
-from .worker import Reject, Retry, Worker, exponential
+from .worker import Worker
 
 __all__ = [
     "BYTES",

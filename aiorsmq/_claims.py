@@ -10,7 +10,8 @@ import logging
 import time
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
 
@@ -84,6 +85,8 @@ class Claims:
         self._tasks = tasks
         self._line: deque[Slot] = deque()
         self._some_have_left = False
+        self._informed = 0
+        """How many want to be."""
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._claiming = InFlight(scripts.is_busy)
         self._look_is_due = False
@@ -178,6 +181,18 @@ class Claims:
         """What keeps it from claiming, if anything does."""
         return self._outage or self._scripts.failure()
 
+    @contextmanager
+    def kept_informed(self) -> Generator[None]:
+        """Hear of news even while nobody waits: for those who ask only if there is a reason to."""
+        self._informed += 1
+        if self._listener is not None:
+            self._listener.watch(self._flag)
+        try:
+            yield
+        finally:
+            self._informed -= 1
+            self._flag.wanted = bool(self._line) or self._informed > 0
+
     def has_reason(self) -> bool:
         """Whether a claim now may find something: there is news, a message is due, or the safety poll is."""
         return self._flag.is_set or self._seconds_to_wait() <= 0
@@ -199,7 +214,7 @@ class Claims:
         if self._tasks.closing:
             while self._line:
                 self._line.popleft().fail(ClientClosed())
-        self._flag.wanted = bool(self._line)
+        self._flag.wanted = bool(self._line) or self._informed > 0
         if not self._line or (self._claiming and not self._may_claim_too()):
             return
         seconds = 0.0 if self._flag.is_set else self._seconds_to_wait()

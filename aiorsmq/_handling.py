@@ -1,90 +1,77 @@
 """What becomes of one message: its handler runs, and how that ends settles it."""
 
 import asyncio
-import inspect
 import logging
 import math
-import random
 from asyncio import Future, Task
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar
 
-import anyio
-import anyio.to_thread
+from redis.exceptions import RedisError
 
 from ._claims import Claims
 from ._commands.admin import get_queue_attributes
+from ._handlers import Reject, Retry, awaitable, check_plain, exponential, only_one, said_by
 from ._leases import Lease, Leases
-from ._protocol import Seconds, check_seconds, milliseconds
+from ._protocol import Seconds, at_least, milliseconds
 from ._shared import Shared
-from .errors import InvalidParameterValue, NoDeadLetterQueue
+from .errors import InvalidParameterValue, NoDeadLetterQueue, RedisSMQException
 from .models import EventKind, Message, Record, Settler, WorkerEvent
 
 T = TypeVar("T")
 
-_LEVELS = {"failed": logging.ERROR, "retried": logging.INFO, "lease lost": logging.WARNING}
-"""Of the log; DEBUG for the other kinds of events. What is dead is logged by who moves it."""
+SHORTEST_LEASE: Final = 0.1
+
+_LEVELS = {
+    "failed": logging.ERROR,
+    "retried": logging.INFO,
+    "dead": logging.WARNING,
+    "lease lost": logging.WARNING,
+}
+"""Of the log; DEBUG for the other kinds of events."""
 
 _logger = logging.getLogger("aiorsmq.worker")
 
 
-class Retry(Exception):
-    """Raised by a handler: the message is to come again.
-
-    Args:
-        delay: in so many seconds; if None, after the worker's backoff.
-    """
-
-    def __init__(self, delay: Seconds | None = None) -> None:
-        super().__init__(delay)
-        self.delay = None if delay is None else check_seconds("delay", delay)
-
-
-class Reject(Exception):
-    """Raised by a handler: the message is hopeless, and goes to the dead-letter queue at once.
-
-    Without a dead-letter queue it comes again after the worker's backoff, and the log says so.
-    """
-
-    def __init__(self, reason: str = "rejected") -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-def exponential(first: float = 1.0, longest: float = 300.0) -> Callable[[int], float]:
-    """A backoff: `first` seconds after the first attempt, twice as long after each further one, `longest` at the most.
-
-    Each is cut at random by up to a half, so that what failed together does not come again together.
-    """
-
-    def delay(receive_count: int) -> float:
-        return min(first * 2 ** min(receive_count - 1, 64), longest) * random.uniform(0.5, 1)
-
-    return delay
-
-
 class Source(Generic[T]):
     """One queue, as a worker sees it."""
+
+    claims: Claims
+    leases: Leases
 
     def __init__(
         self, shared: Shared, vt: Seconds | None, read: Callable[[Record, Settler], Message[T] | None]
     ) -> None:
         self.name: str = shared.keys.qname
         self.shared = shared
-        self.claims: Claims = shared.receiving(vt)
-        self.leases: Leases = Leases(shared.settler, shared.scripts, None if vt is None else milliseconds("vt", vt))
         self.read = read
-        if self.leases.vt_ms == 0:
-            raise InvalidParameterValue("vt", vt, "must be more than 0: a worker needs leases")
+        self._vt = None if vt is None else at_least(SHORTEST_LEASE, "vt", vt)
 
-    async def check(self) -> None:
-        """The queue must be there, and its messages must have leases."""
+    async def prepare(self, max_lease: float) -> None:
+        """Find out how long its leases are. The queue must be there."""
         attributes = await get_queue_attributes(self.shared.scripts, self.shared.keys)
-        if self.leases.vt_ms is None and not attributes.vt:
+        vt = attributes.vt if self._vt is None else self._vt
+        if not vt:
             reason = f"is the vt of queue {self.name!r}, and a worker needs leases: give it a vt of its own"
-            raise InvalidParameterValue("vt", 0, reason)
+            raise InvalidParameterValue("vt", vt, reason)
+        lease = min(vt, max_lease)
+        self.claims = self.shared.receiving(lease)
+        self.leases = Leases(self.shared.settler, self.shared.scripts, lease)
+
+    @contextmanager
+    def open(self, mourn: Callable[[Record, str], None]) -> Generator[None]:
+        """Hear of news, also while nobody waits; of the dead; and have messages in hand recognised."""
+        self.shared.mourners.append(mourn)
+        self.shared.adopters.append(self.leases.adopt)
+        with self.claims.kept_informed():
+            try:
+                yield
+            finally:
+                self.shared.mourners.remove(mourn)
+                self.shared.adopters.remove(self.leases.adopt)
 
 
 class Job(Generic[T]):
@@ -134,7 +121,9 @@ class Handling(Generic[T]):
         on_error: Callable[[Message[Any], Exception], Retry | Reject | None] | None,
         on_event: Callable[[WorkerEvent], None] | None,
     ) -> None:
-        self._call = _awaitable(handler, concurrency)
+        for parameter, function in (("backoff", backoff), ("on_error", on_error), ("on_event", on_event)):
+            check_plain(parameter, function)
+        self._call = awaitable(handler, concurrency)
         self._concurrency = concurrency
         self._limit = None if limit == math.inf else limit
         self._max_lease = max_lease
@@ -148,7 +137,7 @@ class Handling(Generic[T]):
 
     def free(self) -> int:
         """How many messages may be started now: none while several times as many deletes are under way."""
-        return min(self._concurrency - len(self.jobs), 4 * self._concurrency - len(self._deleting))
+        return max(0, min(self._concurrency - len(self.jobs), 4 * self._concurrency - len(self._deleting)))
 
     @property
     def is_idle(self) -> bool:
@@ -178,7 +167,7 @@ class Handling(Generic[T]):
         self._tell("received", job.source, job.record)
 
     async def _handle(self, job: Job[T]) -> None:
-        error: Exception | None = None
+        error: BaseException | None = None
         limit = None if self._limit is None else asyncio.timeout(self._limit)
         try:
             if limit is None:
@@ -186,11 +175,14 @@ class Handling(Generic[T]):
             else:
                 async with limit:
                     await self._call(job.message)
-        except asyncio.CancelledError:
-            if not (job.lost or job.stopped):
-                error = RuntimeError("the handler raised CancelledError")
-        except Exception as raised:  # noqa: BLE001 - whatever it is, it is the handler's
-            error = raised
+        except (SystemExit, KeyboardInterrupt):  # they end the program
+            job.lease.give_back(0)
+            self._forget(job)
+            raise
+        except asyncio.CancelledError as raised:
+            error = None if job.lost or job.stopped else raised
+        except BaseException as raised:  # noqa: BLE001 - whatever it is, it is the handler's
+            error = only_one(raised)
             if limit is not None and limit.expired():
                 error = TimeoutError(f"the handler ran for over {self._limit:g} seconds")
         else:
@@ -198,73 +190,84 @@ class Handling(Generic[T]):
         job.has_ended = True
         try:
             await self._settle(job, error)
-        except Exception as unsettled:  # noqa: BLE001 - the server's, or that of a user's `backoff`
+        except (RedisError, RedisSMQException, OSError) as unsettled:
             _logger.warning("could not settle message %s, its lease will end: %s", job.message.id, unsettled)
         finally:
-            self.jobs.discard(job)
-            self.stir()
+            self._forget(job)
 
-    async def _settle(self, job: Job[T], error: Exception | None) -> None:
-        by_itself = job.lease.settled
+    def _forget(self, job: Job[T]) -> None:
         job.lease.give_up()
+        self.jobs.discard(job)
+        self.stir()
+
+    async def _settle(self, job: Job[T], error: BaseException | None) -> None:
+        lease = job.lease
+        lease.give_up()
         if job.lost:
             self._tell("lease lost", job.source, job.record)
+            return
+        say = None if error is None else self._judge(job, error)
+        if lease.deleting is not None:  # by the handler itself
+            self._await_delete(job, lease.deleting)
         elif error is not None:
-            await self._fail(job, error, by_itself)
-        elif by_itself:
-            self._tell("succeeded", job.source, job.record)
-        elif job.stopped:
-            await self._release(job, 0)
+            await self._fail(job, error, say)
+        elif job.stopped or lease.release_ms is not None:
+            await self._release(job, lease.release_ms or 0)
         else:
-            deleting = job.lease.delete(job.record.id, job.record.receive_count)
-            self._deleting.add(deleting)
-            deleting.add_done_callback(partial(self._deleted, job))
+            self._await_delete(job, lease.delete(job.record.id, job.record.receive_count))
+
+    def _await_delete(self, job: Job[T], deleting: Future[bool]) -> None:
+        self._deleting.add(deleting)
+        deleting.add_done_callback(partial(self._deleted, job))
 
     def _deleted(self, job: Job[T], deleting: Future[bool]) -> None:
         self._deleting.discard(deleting)
         self.stir()
-        if deleting.cancelled() or (error := deleting.exception()) is not None:
-            error = "it was cancelled" if deleting.cancelled() else deleting.exception()
+        if deleting.cancelled() or (error := deleting.exception()) is None:
+            done = not deleting.cancelled() and deleting.result()
+            self._tell("succeeded" if done else "lease lost", job.source, job.record)
+        else:
             _logger.warning("could not delete message %s, it will come again: %s", job.message.id, error)
-        else:
-            self._tell("succeeded" if deleting.result() else "lease lost", job.source, job.record)
 
-    async def _fail(self, job: Job[T], error: Exception, by_itself: bool) -> None:
-        say = error
-        if not isinstance(error, Retry | Reject):
-            self._tell("failed", job.source, job.record, error=error)
-            say = self._ask(job.message, error)
-        if by_itself:
-            return
-        if isinstance(say, Reject):
-            reason = say.reason
-        elif int(job.record.receive_count) >= job.source.shared.max_receives:
-            reason = f"{type(error).__name__}: {error}"
-        else:
-            reason = None
-        if reason is not None:
+    def _judge(self, job: Job[T], error: BaseException) -> BaseException | None:
+        """What is to be followed: a Retry, a Reject, or neither."""
+        if isinstance(error, Retry | Reject):
+            return error
+        self._tell("failed", job.source, job.record, error=error)
+        if self._on_error is None or not isinstance(error, Exception):
+            return None
+        try:
+            say = self._on_error(job.message, error)
+        except Exception:
+            _logger.exception("on_error failed for message %s", job.message.id)
+            return None
+        return say() if isinstance(say, type) else say
+
+    async def _fail(self, job: Job[T], error: BaseException, say: BaseException | None) -> None:
+        if isinstance(say, Reject) or int(job.record.receive_count) >= job.source.shared.max_receives:
+            reason = said_by(say if isinstance(say, Reject) else error)
             try:
                 (moved,) = await job.source.shared.bury([job.record], reason)
             except NoDeadLetterQueue as none:
-                _logger.warning("message %s comes again, though it was rejected: %s", job.message.id, none)
+                _logger.warning("message %s comes again: %s", job.message.id, none)
             else:
                 self._tell("dead" if moved else "lease lost", job.source, job.record, reason=reason)
                 return
-        delay = say.delay if isinstance(say, Retry) else None
-        await self._release(job, self._backoff(int(job.record.receive_count)) if delay is None else delay)
+        await self._release(job, self._delay_ms(job, say))
 
-    async def _release(self, job: Job[T], delay: float) -> None:
-        released = await job.lease.release(job.record.id, job.record.receive_count, milliseconds("delay", delay))
-        self._tell("retried" if released else "lease lost", job.source, job.record, delay=delay)
-
-    def _ask(self, message: Message[T], error: Exception) -> Retry | Reject | None:
-        if self._on_error is None:
-            return None
+    def _delay_ms(self, job: Job[T], say: BaseException | None) -> int:
+        if isinstance(say, Retry) and say.delay is not None:
+            return milliseconds("delay", say.delay)
+        receive_count = int(job.record.receive_count)
         try:
-            return self._on_error(message, error)
+            return milliseconds("delay", self._backoff(receive_count))
         except Exception:
-            _logger.exception("on_error failed for message %s", message.id)
-            return None
+            _logger.exception("backoff failed for message %s", job.message.id)
+            return milliseconds("delay", exponential()(receive_count))
+
+    async def _release(self, job: Job[T], delay_ms: int) -> None:
+        released = await job.lease.give_back(delay_ms)
+        self._tell("retried" if released else "lease lost", job.source, job.record, delay=delay_ms / 1000)
 
     def mourner(self, source: Source[T]) -> Callable[[Record, str], None]:
         """What is to be called when a claim has moved a message to the dead-letter queue."""
@@ -275,7 +278,7 @@ class Handling(Generic[T]):
         kind: EventKind,
         source: Source[T],
         record: Record,
-        error: Exception | None = None,
+        error: BaseException | None = None,
         delay: float | None = None,
         reason: str = "",
     ) -> None:
@@ -291,22 +294,5 @@ class Handling(Generic[T]):
         if self._on_event is not None:
             try:
                 self._on_event(event)
-            except Exception:
+            except (Exception, asyncio.CancelledError):  # that one would end who tells
                 _logger.exception("on_event failed for message %s", id)
-
-
-def _awaitable(handler: Callable[[Message[T]], object], threads: int) -> Callable[[Message[T]], Awaitable[object]]:
-    """The handler, called in a thread if it is a plain function."""
-    if not callable(handler):
-        raise InvalidParameterValue("handler", handler, "must be a function that takes a message")
-    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None)):  # noqa: B004
-        return cast("Callable[[Message[T]], Awaitable[object]]", handler)
-    limiter: anyio.CapacityLimiter | None = None
-
-    async def in_thread(message: Message[T]) -> object:
-        nonlocal limiter
-        limiter = limiter or anyio.CapacityLimiter(threads)  # here: it needs a running event loop
-        result = await anyio.to_thread.run_sync(handler, message, abandon_on_cancel=True, limiter=limiter)
-        return await result if inspect.isawaitable(result) else result
-
-    return in_thread

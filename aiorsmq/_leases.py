@@ -37,8 +37,10 @@ class Lease:
         self.until = until
         """The moment of the event loop's clock from which it is not renewed any more."""
         self.lost = lost
-        self.settled: bool = False
-        """Whether it was deleted, released or lost: by the handler itself, or when that had ended."""
+        self.deleting: Future[bool] | None = None
+        """Once it was deleted, perhaps by the handler itself."""
+        self.release_ms: int | None = None
+        """If the handler has released it: then it is visible so long after its end, unless that decides otherwise."""
         self.extended_until = 0.0
         self.refused: Record | None = None
         """The receipt whose renewal has been refused once."""
@@ -46,21 +48,32 @@ class Lease:
 
     def delete(self, id: bytes, _receive_count: bytes, /) -> Future[bool]:
         self.give_up()
-        return self._leases.settler.delete(id, self.record.receive_count)
+        self.deleting = self._leases.settler.delete(id, self.record.receive_count)
+        return self.deleting
 
-    def release(self, id: bytes, _receive_count: bytes, delay_ms: int, /) -> Awaitable[bool]:
-        self.give_up()
-        return self._leases.settler.release(id, self.record.receive_count, delay_ms)
+    def release(self, _id: bytes, _receive_count: bytes, delay_ms: int, /) -> Future[bool]:
+        self.release_ms = delay_ms
+        will_be = asyncio.get_running_loop().create_future()
+        will_be.set_result(self.is_held)
+        return will_be
 
     def change_visibility(self, id: bytes, _receive_count: bytes, vt_ms: int, /) -> Awaitable[bool]:
         self.extended_until = asyncio.get_running_loop().time() + vt_ms / 1000
         return self._leases.settler.change_visibility(id, self.record.receive_count, vt_ms)
 
+    def give_back(self, delay_ms: int) -> Awaitable[bool]:
+        """Make the message visible after so long."""
+        self.give_up()
+        return self._leases.settler.release(self.record.id, self.record.receive_count, delay_ms)
+
     def give_up(self) -> None:
         """From now on it is not renewed."""
-        self.settled = True
-        if self._leases.held.get(self.record.id) is self:
+        if self.is_held:
             del self._leases.held[self.record.id]
+
+    @property
+    def is_held(self) -> bool:
+        return self._leases.held.get(self.record.id) is self
 
 
 class Leases:
@@ -69,15 +82,13 @@ class Leases:
     A renewal is sent once and never repeated as it was: what has ended meanwhile must not be renewed by it.
     """
 
-    def __init__(self, settler: Settler, scripts: Scripts, vt_ms: int | None) -> None:
+    def __init__(self, settler: Settler, scripts: Scripts, vt: float) -> None:
         self.settler = settler
         self.held: dict[bytes, Lease] = {}
         """By id."""
         self._scripts = scripts
-        self.vt_ms = vt_ms
-        """None for the queue's."""
+        self._vt = vt
         self._visible = b""
-        self._seconds = 0.0
         self._renew_at = 0.0
         self._held_some = asyncio.Event()
 
@@ -85,8 +96,8 @@ class Leases:
         """Renew it from now on."""
         if lease.record.visible != self._visible or not self.held:  # else of the same claim, with the same lease
             self._visible = lease.record.visible
-            self._seconds = max((float(self._visible) - self._scripts.clock.now_ms()) / 1000, 0.03)
-            renew_at = asyncio.get_running_loop().time() + self._seconds / 3
+            left = (float(self._visible) - self._scripts.clock.now_ms()) / 1000
+            renew_at = asyncio.get_running_loop().time() + min(left, self._vt) / 3
             self._renew_at = min(self._renew_at, renew_at) if self.held else renew_at
         self.held[lease.record.id] = lease
         self._held_some.set()
@@ -117,7 +128,7 @@ class Leases:
             if (lag := loop.time() - wake_at) > LAG:
                 _logger.warning("the event loop was blocked for %.1f seconds, leases may have ended", lag)
             if self.held and loop.time() >= self._renew_at:
-                self._renew_at = loop.time() + self._seconds / 3
+                self._renew_at = loop.time() + self._vt / 3
                 try:
                     await self._renew()
                     pauses, failing = backoff(), False
@@ -129,17 +140,17 @@ class Leases:
 
     async def _renew(self) -> None:
         now = asyncio.get_running_loop().time()
-        due = [lease for lease in self.held.values() if lease.until > now > lease.extended_until - self._seconds]
+        due = [lease for lease in self.held.values() if lease.until > now > lease.extended_until - self._vt]
         for start in range(0, len(due), MAX_RENEWED):
             some = due[start : start + MAX_RENEWED]
             records = [lease.record for lease in some]
-            vts = [self._vt_of(lease, now) for lease in some]
+            vts = [round(min(self._vt, lease.until - now) * 1000) for lease in some]
             try:
                 renewed = await self.settler.renew(list(zip(records, vts, strict=True)))
             except QueueDoesNotExist:
                 renewed = [False] * len(some)
             for lease, record, is_ours in zip(some, records, renewed, strict=True):
-                if is_ours or lease.settled or lease.record is not record:
+                if is_ours or not lease.is_held or lease.record is not record:
                     continue
                 if lease.refused is record:
                     lease.give_up()
@@ -147,7 +158,3 @@ class Leases:
                 else:
                     lease.refused = record
                     self._renew_at = min(self._renew_at, now + SECOND_LOOK)
-
-    def _vt_of(self, lease: Lease, now: float) -> int | None:
-        left = lease.until - now
-        return round(left * 1000) if left < self._seconds else self.vt_ms

@@ -132,6 +132,13 @@ def check_seconds(parameter: str, value: object) -> float:
     return seconds
 
 
+def at_least(least: float, parameter: str, value: object) -> float:
+    seconds = check_seconds(parameter, value)
+    if seconds < least:
+        raise InvalidParameterValue(parameter, value, f"must be {least:g} to {_MAX_SECONDS} seconds")
+    return seconds
+
+
 def whole_seconds(parameter: str, value: object) -> int:
     """Seconds as the queue's own hash stores them: other ports parse integers there."""
     seconds = check_seconds(parameter, value)

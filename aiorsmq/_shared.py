@@ -32,7 +32,8 @@ class Shared:
         self.sender: Sender = Sender(scripts, keys, tasks, channel)
         self.settler: Settler = Settler(scripts, keys, tasks, channel)
         self.dead: DeadLetters = DeadLetters(scripts, keys, tasks, announces=listener is not None)
-        self.mourners: set[Callable[[Record, str], None]] = self.dead.mourners
+        self.mourners: list[Callable[[Record, str], None]] = self.dead.mourners
+        self.adopters: list[Callable[[Record], bool]] = self.dead.adopters
         self._listener = listener
         self._poll_interval = poll_interval
         self._claims: WeakValueDictionary[int | str | None, Claims] = WeakValueDictionary()

@@ -20,7 +20,7 @@ def heed_signals(on_signal: Callable[[], None]) -> Generator[None]:
     A web server does; then it is the one who stops what runs in it.
     """
     in_main = threading.current_thread() is threading.main_thread()
-    if not _heeding and not (in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL):
+    if not in_main or not (_heeding or signal.getsignal(signal.SIGTERM) is signal.SIG_DFL):
         yield
         return
     loop = asyncio.get_running_loop()

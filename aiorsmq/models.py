@@ -228,7 +228,7 @@ class WorkerStats:
     retried: int = 0
     """Released to come again."""
     dead: int = 0
-    """Moved to a dead-letter queue."""
+    """Moved to a dead-letter queue, by this worker or by a claim of its client's."""
     lost_leases: int = 0
     """Another consumer received the message, or it was deleted, before its handler had ended."""
 
@@ -244,7 +244,7 @@ class WorkerEvent:
     queue: str
     id: str
     receive_count: int
-    error: Exception | None = None
+    error: BaseException | None = None
     """Of "failed"."""
     delay: float | None = None
     """Of "retried": seconds after which it comes again."""

@@ -6,7 +6,7 @@ import math
 import random
 from asyncio import Task
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from operator import itemgetter
 from types import TracebackType
 from typing import Any, Final, Generic, TypedDict, TypeVar
@@ -14,14 +14,18 @@ from typing import Any, Final, Generic, TypedDict, TypeVar
 import anyio
 from redis.exceptions import RedisError
 
-from ._handling import Handling, Reject, Retry, Source, exponential
-from ._protocol import Seconds, check_count, check_seconds
+from ._handlers import Reject, Retry, exponential
+from ._handling import SHORTEST_LEASE, Handling, Source
+from ._protocol import Seconds, at_least, check_count, check_seconds
 from ._signals import heed_signals
 from .errors import ClientClosed, InvalidParameterValue
 from .models import Message, WorkerEvent, WorkerStats
 
 T = TypeVar("T")
 
+MAX_CONCURRENCY: Final = 10_000
+MAX_TAKEN: Final = 256
+"""Messages that are claimed at a time at the most."""
 CLEANUP: Final = 5.0
 """Seconds that a cancelled handler may take to end when the worker stops."""
 
@@ -48,14 +52,16 @@ class Worker(Generic[T]):
     again after `backoff`, or goes to the dead-letter queue if it has been received `max_receives` times, with the
     exception as the reason. Settling is fenced: if another consumer has received the message meanwhile, the handler is
     cancelled and what it returns is discarded. Outages of the server, however long, are waited out; a handler that runs
-    on through one keeps its message if nobody else has received it when the server is back.
+    on through one, and on after it, keeps its message if nobody else has received it.
 
     Args:
         handler: `async def`, or a plain function, which runs in a thread. It may raise `Retry` or `Reject`, and may
-            settle the message itself (`delete`, `release`). Threads cannot be cancelled: where a handler is, its thread
-            runs on, and what it returns is discarded.
-        concurrency: handlers at a time.
-        vt: seconds of the leases, for which a message stays hidden if this program dies; the queue's `vt` if None.
+            settle the message itself: `delete` at once, `release` when it has ended. Threads cannot be cancelled:
+            where a handler is, its thread runs on, keeps its place among `concurrency` threads, and what it returns is
+            discarded; the program ends when its threads have.
+        concurrency: handlers at a time, 1 to 10000.
+        vt: seconds of the leases, for which a message stays hidden if this program dies; 0.1 at least. If None, what
+            the queue's `vt` is when the worker starts.
         timeout: seconds after which a handler is cancelled; its attempt has failed.
         max_lease: seconds after its receipt from which a message is not held, whether or not its handler has ended when
             it was cancelled; its attempt has failed.
@@ -80,13 +86,19 @@ class Worker(Generic[T]):
         on_event: Callable[[WorkerEvent], None] | None = None,
         grace: Seconds = 30.0,
     ) -> None:
+        names = [source.name for source in sources]
+        if len(set(names)) < len(names):
+            raise InvalidParameterValue("queues", names, "must each be there once")
+        if check_count("concurrency", concurrency) > MAX_CONCURRENCY:
+            raise InvalidParameterValue("concurrency", concurrency, f"must be an int from 1 to {MAX_CONCURRENCY}")
         self._sources, self._weights = sources, weights
-        max_seconds = _positive("max_lease", max_lease)
+        self._max_lease = math.inf if max_lease is None else at_least(SHORTEST_LEASE, "max_lease", max_lease)
+        limit = math.inf if timeout is None else at_least(0.001, "timeout", timeout)
         self._handling: Handling[T] = Handling(
             handler,
-            check_count("concurrency", concurrency),
-            min(_positive("timeout", timeout), max_seconds),
-            max_seconds,
+            concurrency,
+            min(limit, self._max_lease),
+            self._max_lease,
             backoff or exponential(),
             on_error,
             on_event,
@@ -95,6 +107,8 @@ class Worker(Generic[T]):
         self._stopping = asyncio.Event()
         self._in_a_hurry = False
         self._is_running = False
+        self._is_working = False
+        """Running, and no longer finding out about its queues."""
         self._task: Task[None] | None = None
 
     @property
@@ -114,7 +128,7 @@ class Worker(Generic[T]):
     @property
     def healthy(self) -> bool:
         """Whether it can claim: it is running, and the server answers."""
-        ready = self._is_running and not self._stopping.is_set()
+        ready = self._is_working and not self._stopping.is_set()
         return ready and all(source.claims.outage is None for source in self._sources)
 
     async def run(self, *, signals: bool = True) -> None:
@@ -128,16 +142,17 @@ class Worker(Generic[T]):
 
         Raises QueueDoesNotExist, also if a queue is deleted later, and redis-py's errors where waiting does not help.
         """
-        await self._check()
+        await self._prepare()
         await self._run(signals)
 
     def stop(self) -> None:
-        """Have `run()` end as it does when it is cancelled, but without an exception. Returns at once."""
-        self._stopping.set()
+        """Have it end as when `run()` is cancelled, but without an exception. Returns at once."""
+        if self._is_running:
+            self._stopping.set()
 
     async def __aenter__(self) -> "Worker[T]":
         """Work beside the block. Raises QueueDoesNotExist, and redis-py's errors for a server that is not there."""
-        await self._check()
+        await self._prepare()
         self._task = asyncio.create_task(self._run(signals=False))
         self._task.add_done_callback(_log_failure)
         return self
@@ -147,40 +162,51 @@ class Worker(Generic[T]):
     ) -> None:
         """Stop, as `run()` does. Raises what kept it from working meanwhile, if the block raises nothing."""
         task, self._task = self._task, None
-        assert task is not None  # noqa: S101 - it was entered
-        self.stop()
+        if task is None:
+            raise RuntimeError("this worker was not entered")
+        if not task.done():
+            self.stop()
         await self._await_end(task)
         if exc_type is None:
             task.result()
 
-    async def _check(self) -> None:
-        if self._is_running or self._task is not None:
+    async def _prepare(self) -> None:
+        if self._is_running:
             raise RuntimeError("this worker is running already")
-        for source in self._sources:
-            await source.check()
+        self._is_running, self._in_a_hurry = True, False
+        self._stopping.clear()
+        try:
+            for source in self._sources:
+                await source.prepare(self._max_lease)
+        except BaseException:
+            self._is_running = False
+            raise
 
     async def _run(self, signals: bool) -> None:
-        self._is_running, self._in_a_hurry = True, False
-        mourning = [(source.shared.mourners, self._handling.mourner(source)) for source in self._sources]
-        for mourners, mourner in mourning:
-            mourners.add(mourner)
+        try:
+            with ExitStack() as stack:
+                if signals:
+                    stack.enter_context(heed_signals(self._on_signal))
+                for source in self._sources:
+                    stack.enter_context(source.open(self._handling.mourner(source)))
+                self._is_working = True
+                await self._work()
+        finally:
+            self._is_running = self._is_working = False
+
+    async def _work(self) -> None:
         working = [asyncio.create_task(self._claim())]
         working += [asyncio.create_task(source.leases.keep()) for source in self._sources]
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            with heed_signals(self._on_signal) if signals else nullcontext():
-                try:
-                    await asyncio.wait({stopping, *working}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    await self._await_end(asyncio.create_task(self._end(*working)))
+            await asyncio.wait({stopping, *working}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
-            self._is_running = False
-            self._stopping.clear()
-            for mourners, mourner in mourning:
-                mourners.discard(mourner)
+            await self._await_end(asyncio.create_task(self._end(*working)))
         for task in working:
-            if not task.cancelled() and not isinstance(task.exception(), ClientClosed):
+            if not task.cancelled() and isinstance(task.exception(), ClientClosed):
+                _logger.warning("the worker has stopped: its client was closed")
+            elif not task.cancelled():
                 task.result()
 
     def _on_signal(self) -> None:
@@ -235,7 +261,7 @@ class Worker(Generic[T]):
             for source in self._in_turn():
                 if handling.free() and source.claims.has_reason():
                     with suppress(RedisError):  # an outage; waiting for news will wait it out, or raise it
-                        records = await source.claims.take(handling.free(), 0)
+                        records = await source.claims.take(min(handling.free(), MAX_TAKEN), 0)
                         if records and not source.claims.is_over(records[0]):  # else others may have received them
                             for record in records:
                                 handling.start(source, record)
@@ -255,21 +281,13 @@ class Worker(Generic[T]):
         try:
             await asyncio.wait(slots, return_when=asyncio.FIRST_COMPLETED)
             for source, slot in zip(self._sources, slots, strict=True):
-                if slot.done() and slot.result() is None and self._handling.free() and (record := slot.take()):
+                if not slot.done() or slot.result() is not None or not self._handling.free():
+                    continue
+                if (record := slot.take()) and not source.claims.is_over(record):
                     self._handling.start(source, record)
         finally:
             for source, slot in zip(self._sources, slots, strict=True):
                 source.claims.withdraw((slot,))
-
-
-def _positive(parameter: str, seconds: Seconds | None) -> float:
-    """Seconds of a limit that may be left out."""
-    if seconds is None:
-        return math.inf
-    checked = check_seconds(parameter, seconds)
-    if not checked:
-        raise InvalidParameterValue(parameter, seconds, "must be more than 0 seconds")
-    return checked
 
 
 def _log_failure(task: Task[None]) -> None:

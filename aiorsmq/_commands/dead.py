@@ -44,13 +44,16 @@ class DeadLetters:
         """The name of the dead-letter queue, as last heard; "" if there is none."""
         self.max_receives: float = math.inf
         """How often a message may be received, as last heard."""
-        self.mourners: set[Callable[[Record, str], None]] = set()
-        """Called with each message that was moved by a claim, or because no codec reads it; and with the reason."""
+        self.mourners: list[Callable[[Record, str], None]] = []
+        """The first is called with each message that a claim moved, or that nobody reads; and with the reason."""
+        self.adopters: list[Callable[[Record], bool]] = []
+        """Each is asked whether a message that was received too often is still in hand, and not dead yet."""
 
     def note(self, claim: Claim) -> asyncio.Task[bool] | None:
         """Take in what a claim says. Returns the burial of those that were received too often, if there are any."""
         self.queue, self.max_receives = claim.dead_letter_queue, claim.max_receives
-        return self.start_burial(claim.dead, "received too often", OVER_MAX_RECEIVES) if claim.dead else None
+        dead = [record for record in claim.dead if not any(adopt(record) for adopt in self.adopters)]
+        return self.start_burial(dead, "received too often", OVER_MAX_RECEIVES) if dead else None
 
     def start_burial(
         self, records: Sequence[Record], reason: str, receive_count: bytes | None = None
@@ -65,9 +68,9 @@ class DeadLetters:
             number, queue = len(records), self._keys.qname
             _logger.warning("could not move %d dead messages out of queue %r (%r): %s", number, queue, reason, error)
             return False
-        for record in compress(records, moved):
-            for mourn in list(self.mourners):
-                mourn(record, reason)
+        if self.mourners:
+            for record in compress(records, moved):
+                self.mourners[0](record, reason)
         return True
 
     async def bury(self, records: Sequence[Record], reason: str, receive_count: bytes | None = None) -> list[bool]:
@@ -80,7 +83,7 @@ class DeadLetters:
             to, now_moved = await self._bury(fenced, reason)
             moved += now_moved
             if gone := sum(now_moved):
-                _logger.info("moved %d from queue %r to %r: %r", gone, self._keys.qname, to, reason)
+                _logger.info("moved %d from queue %r to %r", gone, self._keys.qname, to)
         return moved
 
     async def _bury(self, fenced: list[tuple[bytes, bytes]], reason: str) -> tuple[str, list[bool]]:

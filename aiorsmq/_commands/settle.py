@@ -40,11 +40,11 @@ class Settler:
     def release(self, id: bytes, receive_count: bytes, delay_ms: int) -> Awaitable[bool]:
         return self.change_visibility(id, receive_count, delay_ms)
 
-    async def renew(self, leases: Sequence[tuple[Record, int | None]]) -> list[bool]:
-        """Hide messages for so many ms from now on (None: the queue's vt), in one script call that is not repeated."""
+    async def renew(self, leases: Sequence[tuple[Record, int]]) -> list[bool]:
+        """Hide messages for so many ms from now on, in one script call that is not repeated."""
         args: list[Argument] = [""]
         for record, vt_ms in leases:
-            args += record.id, record.receive_count, "" if vt_ms is None else vt_ms
+            args += record.id, record.receive_count, vt_ms
         return list(map(bool, await self._scripts.run(self._call("change_visibility", args, repeat=False))))
 
     async def hand_back(self, records: Sequence[Record]) -> None:

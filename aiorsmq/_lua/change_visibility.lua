@@ -1,10 +1,9 @@
 -- Sets how long messages stay hidden from now on; announces those that become visible earlier than they would have.
 -- KEYS     messages (ZSET), queue (HASH)
--- ARGV     the channel, or '' to stay silent; then per message: id, receive count ('' for whichever), ms from now ('' for
---          the queue's vt)
+-- ARGV     the channel, or '' to stay silent; then per message: id, receive count ('' for whichever), ms from now
 -- Returns  {s, us, per message: 1 if it was changed, 0 if it is gone or was received by another since}
 -- Errors   QUEUE_DOES_NOT_EXIST
-local vt_ms = vt_of(attributes(KEYS[2])) * 1000
+attributes(KEYS[2])
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 
 local ids, counts, now = {}, {}, now_ms()
@@ -17,7 +16,7 @@ counts = redis.call('HMGET', KEYS[2], unpack(counts))
 
 local reply, changes, earlier = time, {}, false
 for i, id in ipairs(ids) do
-  local fence, visible = ARGV[3 * i], now + (tonumber(ARGV[3 * i + 1]) or vt_ms)
+  local fence, visible = ARGV[3 * i], now + ARGV[3 * i + 1]
   local mine = scores[i] and (fence == '' or text(whole(counts[i]) or 0) == fence)
   reply[#reply + 1] = mine and 1 or 0
   if mine then

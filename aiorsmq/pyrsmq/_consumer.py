@@ -11,11 +11,12 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from .._handlers import Retry
 from .._protocol import Seconds, check_seconds
 from ..client import AsyncRSMQ
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
 from ..models import Message
-from ..worker import Retry, Worker
+from ..worker import Worker
 from ._commands import received
 from ._controller import RedisSMQ
 
@@ -86,9 +87,8 @@ class RedisSMQConsumer:
             async with self.rsmq.connect(realtime=self.realtime, poll_interval=poll_interval) as rsmq:
                 await self._create_missing(rsmq)
                 self._worker = rsmq.queue(self.qname).worker(self._process, concurrency=1, vt=self.vt)
-                if self._stopping:
-                    self._worker.stop()
-                await self._worker.run(signals=False)
+                if not self._stopping:
+                    await self._worker.run(signals=False)
         finally:
             self._stopping, self._worker = False, None
             try:
@@ -99,7 +99,7 @@ class RedisSMQConsumer:
 
     async def stop(self, wait: float | None = None) -> bool:
         """Have `run()` end after the message in hand; wait for that so many seconds. Returns whether it has ended."""
-        self._stopping = True
+        self._stopping = not self._ended.is_set()
         if self._worker is not None:
             self._worker.stop()
         with anyio.move_on_after(wait or 0):
@@ -116,6 +116,7 @@ class RedisSMQConsumer:
     async def _process(self, message: Message[str]) -> None:
         what = received(message, self.qname, self.decode)
         params = {"id": what["id"], "message": what["message"], "rc": what["rc"], "ts": what["ts"]}
+        why: Exception | None = None
         try:
             if self._is_async:
                 done = await self.processor(**params)
@@ -125,7 +126,7 @@ class RedisSMQConsumer:
         except Exception as error:
             _logger.warning("message %s: the processor raised %s", message.id, type(error).__name__)
             _logger.debug("message %s", message.id, exc_info=error)
-            done = False
+            done, why = False, error
         if not done:
             _logger.warning("message %s failed, and comes back after %s s", message.id, self.retry_delay)
-            raise Retry(self.retry_delay)
+            raise Retry(self.retry_delay, "the processor did not return True") from why
