@@ -36,7 +36,7 @@ def fuzz(seed, scale, report, caplog):
     caplog.set_level(logging.CRITICAL, "aiorsmq")
 
     def fuzz(check, many=1, **strategies):
-        examples = scale(60, 600) * many
+        examples = scale(40, 600) * many
         count = 0
 
         def counting(**values):
