@@ -18,7 +18,7 @@ async def create_queue(
     three = (*keys.both, keys.queues)
     lately = round(DEADLINE) + 1
     call = Call("create_queue", keys.qname, three, ("first", *args), again=(lately, *args))
-    (created,) = await scripts.run(call)
+    created = await scripts.run(call, _only)
     if not created and not exist_ok:
         raise QueueAlreadyExists(keys.qname)
     return bool(created)
@@ -27,19 +27,18 @@ async def create_queue(
 async def delete_queue(scripts: Scripts, keys: Keys, missing_ok: bool) -> bool:
     three = (*keys.both, keys.queues)
     call = Call("delete_queue", keys.qname, three, ("first", keys.qname), again=("retry", keys.qname))
-    (deleted,) = await scripts.run(call)
+    deleted = await scripts.run(call, _only)
     if not deleted and not missing_ok:
         raise QueueDoesNotExist(keys.qname)
     return bool(deleted)
 
 
 async def list_queues(scripts: Scripts, ns: str) -> set[str]:
-    names = await scripts.run(Call("list_queues", "*", (queues_key(ns),), ()))
-    return {name.decode(errors="surrogateescape") for name in names}
+    return await scripts.run(Call("list_queues", "*", (queues_key(ns),), ()), _names)
 
 
 async def get_queue_attributes(scripts: Scripts, keys: Keys) -> QueueAttributes:
-    return _attributes(await scripts.run(Call("attributes", keys.qname, keys.both, ())))
+    return await scripts.run(Call("attributes", keys.qname, keys.both, ()), _attributes)
 
 
 async def set_queue_attributes(
@@ -54,18 +53,33 @@ async def set_queue_attributes(
         changes += "maxsize", check_maxsize(maxsize)
     if not changes:
         raise InvalidParameterValue("vt, delay, maxsize", None, "at least one of them must be given")
-    return _attributes(await scripts.run(Call("attributes", keys.qname, keys.both, changes)))
+    return await scripts.run(Call("attributes", keys.qname, keys.both, changes), _attributes)
 
 
 async def purge(scripts: Scripts, keys: Keys) -> int:
     """Delete as many messages as there are at the first step, first those that are due first."""
-    deleted, left = await scripts.run(Call("purge", keys.qname, keys.both, (PURGE_STEP,), retry_unknown=False))
+    call = Call("purge", keys.qname, keys.both, (PURGE_STEP,), retry_unknown=False)
+    deleted, left = await scripts.run(call, _two)
     total, of = deleted, deleted + left
     while deleted and total < of:
         step = min(PURGE_STEP, of - total)
-        deleted, _ = await scripts.run(Call("purge", keys.qname, keys.both, (step,), retry_unknown=False))
+        deleted, _ = await scripts.run(call._replace(args=(step,)), _two)
         total += deleted
     return total
+
+
+def _only(reply: Reply) -> int:
+    (number,) = map(int, reply)
+    return number
+
+
+def _two(reply: Reply) -> tuple[int, int]:
+    one, other = map(int, reply)
+    return one, other
+
+
+def _names(reply: Reply) -> set[str]:
+    return {name.decode(errors="surrogateescape") for name in reply}
 
 
 def _attributes(reply: Reply) -> QueueAttributes:

@@ -40,7 +40,10 @@ def pop(scripts: Scripts, keys: Keys, limit: int, answered: Callable[[Claim | Ex
 
 
 async def peek(scripts: Scripts, keys: Keys, limit: int) -> list[Record]:
-    reply = await scripts.run(Call("peek", keys.qname, keys.both, (limit,)))
+    return await scripts.run(Call("peek", keys.qname, keys.both, (limit,)), _peeked)
+
+
+def _peeked(reply: Reply) -> list[Record]:
     fives = zip(*[iter(reply)] * 5, strict=True)
     return [Record(id, body, count, first, place, place) for id, body, count, first, place in fives]
 
@@ -51,7 +54,8 @@ def _answer(keys: Keys, answered: Callable[[Claim | Exception], None], outcome: 
 
 def _claim(keys: Keys, reply: Reply) -> Claim:
     next_ms, visible, now, phantoms, *looked_at = reply
-    if phantoms:
+    float(visible)  # each record will be asked for it, but now is the time to find that it is no number
+    if int(phantoms):
         _logger.warning("removed %d entries without a body from queue %r", phantoms, keys.qname)
     records: list[Record] = []
     for due, values, firsts in zip(*[iter(looked_at)] * 3, strict=True):
