@@ -116,6 +116,8 @@ class Batch(Generic[Item, Result]):
     def _answer(
         self, call: list[tuple[Item, "asyncio.Future[Result]"]], outcome: Sequence[Result | Exception] | Exception
     ) -> None:
+        if not isinstance(outcome, Exception) and len(outcome) != len(call):
+            raise ValueError("not a result for each")
         self._in_flight.end(len(call))
         if isinstance(outcome, Exception) and self._concerns_all(outcome):
             call += self._waiting

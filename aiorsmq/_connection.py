@@ -5,8 +5,10 @@ busy pool cannot hold them up; they are made by that pool, with its settings.
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 import anyio
 from redis.asyncio import Redis
@@ -17,12 +19,38 @@ from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
 from ._pipeline import Pipeline
 from ._tasks import Tasks
 from ._wire import Wire, seize
-from .errors import ClientClosed
+from .errors import ClientClosed, InvalidParameterValue
 
 CONNECT_TIMEOUT: Final = 5.0
 
 # RESP2: with RESP3, redis-py 8.1 does not notice an unread reply. Retries: there is one loop, in `_scripts`.
 _OWN_SETTINGS: dict[str, Any] = {"protocol": 2, "socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": None}
+
+_SCHEMES = "must begin with redis://, rediss:// or unix://, or be embedded:// or embedded:///folder"
+_ENCODED = "special characters in a password must be percent-encoded"
+
+
+def check_url(url: object) -> str | None:
+    """Refuse a URL that cannot be used. Returns the folder of an `embedded://` one, '' for none; None for others.
+
+    The error quotes nothing: with a special character in it, a password looks like a host, a port or a path.
+    """
+    scheme, wrong = "", f"has a host that is none; {_ENCODED}"
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+        scheme, wrong = parts.scheme, _SCHEMES
+        if scheme == "embedded" and not (parts.netloc or parts.query):
+            return unquote(parts.path)
+        if scheme in ("redis", "rediss", "unix"):
+            wrong = f"has a port that is no number from 0 to 65535; {_ENCODED}"
+            _ = parts.port
+            wrong = "has an option that redis-py refuses"
+            own_client(str(url))
+            return None
+    except ValueError as error:
+        if option := re.match(r"""(?:Invalid value for )?["'`](\w+)["'`] """, str(error)):  # redis-py names it
+            wrong = f"has a value for {option[1]!r} that redis-py refuses"
+    raise InvalidParameterValue("url", f"{scheme}://...", wrong)
 
 
 def own_client(url: str | None = None, **options: Any) -> Redis:

@@ -33,7 +33,10 @@ class Pipeline:
         wire.attach(self._answer, self.lose)
 
     def call(self, answered: Answered, *command: Argument) -> None:
-        """Send a command; `answered` is called once, from the event loop, and must not raise."""
+        """Send a command; `answered` is called once, from the event loop.
+
+        What it raises goes to the event loop's exception handler, and disturbs no other call.
+        """
         data = pack(command)
         if self.lost:  # since its caller was told of it
             self._loop.call_soon(answered, ConnectionError("Connection was lost before the call"))
@@ -54,7 +57,10 @@ class Pipeline:
             self._watchdog.cancel()
         self._wire.abort()
         while self._unanswered:
-            self._unanswered.popleft()(error)
+            try:
+                self._unanswered.popleft()(error)
+            except Exception as raised:  # noqa: BLE001 - whatever it is, the others must hear
+                self._report(raised)
 
     async def aclose(self) -> None:
         self.lose(ConnectionError("Connection closed by the client"))
@@ -66,8 +72,14 @@ class Pipeline:
             answered = self._unanswered.popleft()
         except IndexError:
             self.lose(ConnectionError("The server said something that nobody asked for"))
-        else:
+            return
+        try:
             answered(reply)
+        except Exception as raised:  # noqa: BLE001 - as above
+            self._report(raised)
+
+    def _report(self, raised: Exception) -> None:
+        self._loop.call_exception_handler({"message": "Exception in the callback of a reply", "exception": raised})
 
     def _check_silence(self) -> None:
         self._watchdog = None

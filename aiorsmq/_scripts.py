@@ -5,7 +5,7 @@ import hashlib
 import logging
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
@@ -16,6 +16,7 @@ from redis.exceptions import (
     AuthorizationError,
     BusyLoadingError,
     ConnectionError,
+    InvalidResponse,
     MasterDownError,
     NoScriptError,
     ReadOnlyError,
@@ -90,6 +91,10 @@ class Call(NamedTuple):
     """False if it would be out of date by the time of a second attempt: then every failure is raised at once."""
 
 
+def _as_it_is(reply: Reply) -> Reply:
+    return reply
+
+
 class Scripts:
     """Runs scripts on one server, and keeps the time that their replies tell.
 
@@ -109,7 +114,8 @@ class Scripts:
         """Run a script. `answered` gets its reply, without the server's time that begins it, or an exception.
 
         That is one of redis-py's: at once what the server refuses; at the deadline what it did not get over by then;
-        and at once, too, that a server cannot be reached that never was reached before.
+        and at once, too, that a server cannot be reached that never was reached before. It reads the whole reply before
+        it acts on it: if that raises, the reply is none of this script's, and it gets an InvalidResponse instead.
         """
         started = self._tasks.loop().time()
         pipeline = self._connections.current()
@@ -118,7 +124,7 @@ class Scripts:
             if isinstance(reply, Exception):
                 self._tasks.start(self._persist(call, started, reply, pipeline, answered))
             else:
-                self._answer(reply, started, answered)
+                self._answer(call, reply, started, answered)
 
         if pipeline is None:
             self._tasks.start(self._persist(call, started, None, None, answered))
@@ -126,10 +132,17 @@ class Scripts:
             pipeline.call(first_reply, "EVALSHA", _load(call.script).sha1, len(call.keys), *call.keys, *call.args)
         self._under_way += 1
 
-    async def run(self, call: Call) -> Reply:
-        """As `submit`, for one who waits. Cancelling stops the waiting, not the call."""
-        future: asyncio.Future[Reply] = self._tasks.loop().create_future()
-        self.submit(call, partial(resolve, future))
+    async def run(self, call: Call, read: Callable[[Reply], Any] = _as_it_is) -> Any:
+        """As `submit`, for one who waits, for what `read` makes of the reply.
+
+        Cancelling stops the waiting, not the call.
+        """
+        future: asyncio.Future[Any] = self._tasks.loop().create_future()
+
+        def answered(outcome: Reply | Exception) -> None:
+            resolve(future, outcome if isinstance(outcome, Exception) else read(outcome))
+
+        self.submit(call, answered)
         return await future
 
     def is_busy(self) -> bool:
@@ -145,15 +158,21 @@ class Scripts:
             else:
                 await anyio.lowlevel.checkpoint()
 
-    def _answer(self, outcome: Any, started: float, answered: Answered) -> None:
+    def _answer(self, call: Call, outcome: Any, started: float, answered: Answered) -> None:
         self._under_way -= 1
         if not self._under_way:
             self._quiet.set()
-        if not isinstance(outcome, Exception):
-            if jump := self.clock.learn(outcome[0], outcome[1], started):
-                _logger.warning(_JUMPED, jump, _BACK if jump < 0 else _FORWARD)
-            del outcome[:2]
-        answered(outcome)
+        if isinstance(outcome, Exception):
+            answered(outcome)
+        else:
+            try:
+                seconds, microseconds = outcome[:2]
+                del outcome[:2]
+                if jump := self.clock.learn(seconds, microseconds, started):
+                    _logger.warning(_JUMPED, jump, _BACK if jump < 0 else _FORWARD)
+                answered(outcome)
+            except Exception as error:  # noqa: BLE001 - and its text may quote a body
+                answered(InvalidResponse(f"the reply is not one of the script {call.script} ({type(error).__name__})"))
         self._tasks.plan_due()
 
     async def _persist(
@@ -171,7 +190,7 @@ class Scripts:
         except Exception as refused:  # noqa: BLE001 - whatever it is, it is the caller's to handle
             outcome = refused
         finally:
-            self._answer(outcome, started, answered)
+            self._answer(call, outcome, started, answered)
 
     async def _retry(self, call: Call, errors: list[Exception], pipeline: Pipeline | None) -> Reply:
         """Try until there is a reply, or an error that is not to be retried. `errors`: those met so far, on `pipeline`.

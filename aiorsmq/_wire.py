@@ -98,13 +98,17 @@ class TransportWire(Wire, asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        try:
-            self._reader.feed(data)
-            while (reply := self._reader.gets()) is not False:
-                if self._pushes or not isinstance(reply, _PUSH):
-                    self._received(reply)
-        except (InvalidResponse, TypeError) as error:  # hiredis's TypeError: a list as the key of a map
-            self._lost(InvalidResponse(str(error)))
+        self._reader.feed(data)
+        while True:
+            try:
+                reply = self._reader.gets()
+            except (InvalidResponse, TypeError) as error:  # hiredis's TypeError: a list as the key of a map
+                self._lost(InvalidResponse(str(error)))
+                return
+            if reply is False:
+                return
+            if self._pushes or not isinstance(reply, _PUSH):
+                self._received(reply)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost(ConnectionError(f"Connection closed by the server: {exc or 'end of stream'}"))

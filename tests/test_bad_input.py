@@ -455,19 +455,46 @@ class TestClients:
             *("http://user:secret@host/", "redis+unknown://:secret@host:6379/0", "user:secret@host", ":secret@host"),
             *("//:secret@host", "localhost", "localhost:6379", "", "redis", "memory://"),
             *("embedded://host", "embedded:///folder?x=secret", None, 5, b"redis://:secret@host"),
-            *("redis://:secret@[::1", "redis://:secret/@host", "redis://:secret@host:port", "redis://:secret@h\u2100"),
-            *("redis://:secret@host?db=x", "redis://:secret@host?socket_timeout=x", "redis://:secret@host:99999"),
         ],
     )
     async def test_url(self, url):
         """A URL of another kind is refused; the error says which there are, and no password."""
+        reason = self.refused_url(url)
+        assert all(scheme in reason for scheme in ("redis://", "rediss://", "unix://", "embedded://"))
+
+    @pytest.mark.parametrize(
+        ("url", "wrong"),
+        [
+            *((f"redis://:secret@host{port}", "has a port") for port in (":port", ":99999", ":-1", ":6379.5")),
+            *((f"redis://:{password}@host", "has a port") for password in ("secret/", "secret?", "secret#")),
+            *((f"redis://:secret@{host}", "has a host") for host in ("[::1", "::1]", "h\u2100")),
+            ("redis://:secret[@host", "has a host"),
+            ("redis://:secret@host?db=x", "has a value for 'db'"),
+            ("rediss://:secret@host?socket_timeout=x&db=1", "has a value for 'socket_timeout'"),
+            ("unix://:secret@/socket?db=secret", "has a value for 'db'"),
+            ("redis://:secret@host?max_connections=-1", "has a value for 'max_connections'"),
+        ],
+    )
+    async def test_part_of_url(self, url, wrong):
+        """The error about a URL says which part of it is wrong, and no password, wherever special characters put it."""
+        reason = self.refused_url(url)
+        assert reason.startswith(wrong)
+        assert ("percent-encoded" in reason) == ("value" not in wrong)
+
+    def refused_url(self, url):
         with pytest.raises(InvalidParameterValue) as caught:
             AsyncRSMQ.from_url(url)
         error = caught.value
         assert error.parameter == "url"
         assert str(error).startswith("url=")
-        assert all(scheme in error.reason for scheme in ("redis://", "rediss://", "unix://", "embedded://"))
         assert "secret" not in f"{error} {error!r} {error.args} {error.__context__!r}"
+        return error.reason
+
+    async def test_option_beside_url(self):
+        """An option that redis-py refuses is not put down to the URL."""
+        with pytest.raises(ValueError, match="max_connections") as caught:
+            AsyncRSMQ.from_url("redis://", max_connections=-1)
+        assert not isinstance(caught.value, InvalidParameterValue)
 
     async def test_unknown_option(self, server):
         """An option that redis-py does not know is a TypeError that names it, at the latest with the first call."""

@@ -68,6 +68,30 @@ async def test_a_caller_goes(pipeline):
     assert [await first, await third] == [b"a", b"c"]
 
 
+@pytest.mark.parametrize("error", [TypeError, ValueError, redis.InvalidResponse])
+async def test_a_callback_raises(pipeline, error):
+    """What a callback raises goes to the event loop's exception handler; all others are answered, lost or not."""
+    trouble = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context["exception"]))
+
+    def fail(reply):
+        raise error(reply)
+
+    first = call(pipeline, "ECHO", "a")
+    pipeline.call(fail, "ECHO", "b")
+    last = call(pipeline, "ECHO", "c")
+    assert [await first, await last] == [b"a", b"c"]
+    assert [str(each) for each in trouble] == ["b'b'"]
+    assert not pipeline.lost
+    pipeline.call(fail, "BLPOP", "nothing", 0)
+    last = call(pipeline, "ECHO", "d")
+    pipeline.lose(redis.ConnectionError("lost"))
+    with pytest.raises(redis.ConnectionError):
+        await last
+    assert [str(each) for each in trouble] == ["b'b'", "lost"]
+    assert {type(each) for each in trouble} == {error}
+
+
 async def test_large_replies(pipeline):
     """A reply that comes in many pieces is put together."""
     calls = [call(pipeline, "ECHO", letter * 1_000_000) for letter in "abc"]

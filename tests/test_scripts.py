@@ -1,13 +1,14 @@
 """Scripts run whatever the server has forgotten, and calls are retried as far as that is safe."""
 
 import asyncio
+import hashlib
 import signal
 import time
 
 import anyio
 import pytest
 import redis
-from aiorsmq import AsyncRSMQ, QueueAlreadyExists, _pipeline
+from aiorsmq import AsyncRSMQ, QueueAlreadyExists, _pipeline, _scripts
 from aiorsmq._scripts import _load
 
 from chaos.network import Proxy
@@ -202,6 +203,66 @@ async def test_left_at_a_replica(own_server):
         with anyio.fail_after(5):
             await rsmq.send_message(qname="jobs", message="x")
     assert (old.redis.zcard("rsmq:jobs"), new.redis.zcard("rsmq:jobs")) == (0, 1)
+
+
+FORMS = {
+    "integer": "return 1",
+    "nil": "return nil",
+    "text": "return 'OK'",
+    "empty": "return {}",
+    "no time": "return {'a', 'b'}",
+    "half the time": "return {redis.call('TIME')[1]}",
+    "the time alone": "return redis.call('TIME')",
+    "words": "local t = redis.call('TIME') return {t[1], t[2], 'stored', 's3cret', 's3cret', 's3cret'}",
+    "lists": "local t = redis.call('TIME') return {t[1], t[2], {'s3cret'}, {}, {'s3cret'}}",
+    "a receive": "local t = redis.call('TIME') return {t[1], t[2], '', 's3cret', '1', 0, {'id', '1'}, {'s3cret', '1'}}",
+}
+VERBS = {
+    "create": lambda queue: queue.create(),
+    "attributes": lambda queue: queue.attributes(),
+    "set_attributes": lambda queue: queue.set_attributes(vt=5),
+    "send": lambda queue: queue.send("s3cret"),
+    "send_many": lambda queue: queue.send_many(["s3cret", "s3cret"]),
+    "receive": lambda queue: queue.receive(),
+    "long poll": lambda queue: queue.receive(wait=60),
+    "receive_many": lambda queue: queue.receive_many(5),
+    "pop": lambda queue: queue.pop(),
+    "stream": lambda queue: anext(queue.messages(prefetch=3)),
+    "peek": lambda queue: queue.peek(),
+    "change_visibility": lambda queue: queue.change_visibility("0" * 32, 5),
+    "delete_many": lambda queue: queue.delete_many(["0" * 32, "1" * 32]),
+    "purge": lambda queue: queue.purge(),
+    "delete": lambda queue: queue.delete(),
+}
+# What is a reply of the script's own form, or the beginning of one.
+RIGHT = {("the time alone", "delete_many"), ("the time alone", "peek")}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_replies_of_another_form(server, rsmq, queue, monkeypatch, form):
+    """A reply that is none of the script's fails its call with redis-py's InvalidResponse, and no other call."""
+    source = FORMS[form]
+    script = _scripts._Script(source, hashlib.sha1(source.encode()).hexdigest())
+    server.redis.script_load(source)
+    for attempt in ("by EVALSHA", "by EVAL"):
+        with monkeypatch.context() as patch:
+            patch.setattr(_scripts, "_load", lambda name: script)
+            for verb, call in VERBS.items():
+                if attempt == "by EVAL":
+                    server.redis.script_flush()
+                with anyio.fail_after(5):
+                    if (form, verb) in RIGHT:
+                        await call(queue)
+                        continue
+                    with pytest.raises(redis.InvalidResponse, match="not one of the script") as error:
+                        await call(queue)
+                assert "s3cret" not in f"{error.value!r} {error.value.__cause__} {error.value.__context__}", verb
+        ids = await asyncio.gather(*(queue.send(str(n)) for n in range(200)))
+        assert all(await queue.delete_many(ids))
+        assert await queue.receive() is None
+    assert rsmq._scripts._under_way == 0
+    with anyio.fail_after(2):
+        await rsmq.aclose()
 
 
 def _has_busy_reply_threshold(server):

@@ -1,12 +1,15 @@
 """Queues: created, described, changed, listed, deleted, emptied."""
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
 
 from .._protocol import Keys, check_max_receives, check_maxsize, check_qname, queues_key, whole_seconds
 from .._scripts import DEADLINE, Call, Reply, Scripts
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
 from ..models import QueueAttributes, utc_from_ms
+
+T = TypeVar("T")
 
 _NEEDS_DEAD_LETTER_QUEUE: Final = "needs a dead_letter_queue, given with it or set before"
 
@@ -36,7 +39,7 @@ async def create_queue(
         ours = (*keys.both, keys.queues, *_chain_keys(keys, chain))
         return Call("create_queue", keys.qname, ours, ("first", *args), again=(lately, *args))
 
-    (created,) = await _with_chain(scripts, keys.qname, name, call)
+    created = await _with_chain(scripts, keys.qname, name, call, _only)
     if not created and not exist_ok:
         raise QueueAlreadyExists(keys.qname)
     return bool(created)
@@ -45,19 +48,18 @@ async def create_queue(
 async def delete_queue(scripts: Scripts, keys: Keys, missing_ok: bool) -> bool:
     four = (*keys.both, keys.queues, keys.reasons)
     call = Call("delete_queue", keys.qname, four, ("first", keys.qname), again=("retry", keys.qname))
-    (deleted,) = await scripts.run(call)
+    deleted = await scripts.run(call, _only)
     if not deleted and not missing_ok:
         raise QueueDoesNotExist(keys.qname)
     return bool(deleted)
 
 
 async def list_queues(scripts: Scripts, ns: str) -> set[str]:
-    names = await scripts.run(Call("list_queues", "*", (queues_key(ns),), ()))
-    return {name.decode(errors="surrogateescape") for name in names}
+    return await scripts.run(Call("list_queues", "*", (queues_key(ns),), ()), _names)
 
 
 async def get_queue_attributes(scripts: Scripts, keys: Keys) -> QueueAttributes:
-    return _attributes(await scripts.run(Call("attributes", keys.qname, keys.both, (keys.qname, ""))))
+    return await scripts.run(Call("attributes", keys.qname, keys.both, (keys.qname, "")), _attributes)
 
 
 async def set_queue_attributes(
@@ -93,10 +95,10 @@ async def set_queue_attributes(
         ours = (*keys.both, keys.queues, *_chain_keys(keys, chain)) if chain else keys.both
         return Call("attributes", keys.qname, ours, (keys.qname, needed, *changes, *chain))
 
-    reply = await _with_chain(scripts, keys.qname, name, call)
-    if reply == [-1]:
+    attributes = await _with_chain(scripts, keys.qname, name, call, _attributes_if_set)
+    if attributes is None:
         raise InvalidParameterValue("max_receives", max_receives, _NEEDS_DEAD_LETTER_QUEUE)
-    return _attributes(reply)
+    return attributes
 
 
 def _check_dead_letter_queue(keys: Keys, name: object) -> str:
@@ -111,8 +113,12 @@ def _chain_keys(keys: Keys, chain: Sequence[str]) -> list[str]:
 
 
 async def _with_chain(
-    scripts: Scripts, qname: str, dead_letter_queue: str | None, call: Callable[[Sequence[str]], Call]
-) -> Reply:
+    scripts: Scripts,
+    qname: str,
+    dead_letter_queue: str | None,
+    call: Callable[[Sequence[str]], Call],
+    read: Callable[[Reply], T],
+) -> T:
     """Make a call that gives a queue its dead-letter queue, unless their dead would go round in a circle.
 
     The script writes only if it was given the whole chain of dead-letter queues behind that one, and if the chain ends;
@@ -120,11 +126,11 @@ async def _with_chain(
     """
     chain = [] if dead_letter_queue is None else [dead_letter_queue]
     while True:
-        reply = await scripts.run(call(chain))
-        if not (len(reply) == 3 and reply[0] == -1):
-            return reply
-        del chain[reply[1] :]
-        following = reply[2].decode()
+        result = await scripts.run(call(chain), partial(_or_following, read))
+        if not isinstance(result, _Following):
+            return result
+        right, following = result
+        del chain[right:]
         if following in (qname, *chain):
             way = " -> ".join((qname, *chain, following))
             raise InvalidParameterValue("dead_letter_queue", dead_letter_queue, f"closes a circle: {way}")
@@ -133,13 +139,45 @@ async def _with_chain(
 
 async def purge(scripts: Scripts, keys: Keys) -> int:
     """Delete as many messages as there are at the first step, first those that are due first."""
-    deleted, left = await scripts.run(Call("purge", keys.qname, keys.both, (PURGE_STEP,), retry_unknown=False))
+    call = Call("purge", keys.qname, keys.both, (PURGE_STEP,), retry_unknown=False)
+    deleted, left = await scripts.run(call, _two)
     total, of = deleted, deleted + left
     while deleted and total < of:
         step = min(PURGE_STEP, of - total)
-        deleted, _ = await scripts.run(Call("purge", keys.qname, keys.both, (step,), retry_unknown=False))
+        deleted, _ = await scripts.run(call._replace(args=(step,)), _two)
         total += deleted
     return total
+
+
+class _Following(NamedTuple):
+    """How a chain of dead-letter queues goes on, of which not all was given."""
+
+    right: int
+    name: str
+
+
+def _or_following(read: Callable[[Reply], T], reply: Reply) -> T | _Following:
+    if len(reply) == 3 and reply[0] == -1:
+        return _Following(int(reply[1]), reply[2].decode())
+    return read(reply)
+
+
+def _attributes_if_set(reply: Reply) -> QueueAttributes | None:
+    return None if reply == [-1] else _attributes(reply)
+
+
+def _only(reply: Reply) -> int:
+    (number,) = map(int, reply)
+    return number
+
+
+def _two(reply: Reply) -> tuple[int, int]:
+    one, other = map(int, reply)
+    return one, other
+
+
+def _names(reply: Reply) -> set[str]:
+    return {name.decode(errors="surrogateescape") for name in reply}
 
 
 def _attributes(reply: Reply) -> QueueAttributes:

@@ -5,12 +5,13 @@ import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from functools import partial
 from inspect import iscoroutinefunction
 from itertools import compress
 from typing import Any, Final
 
 from .._protocol import Keys, check_count, check_qname, check_rate
-from .._scripts import Call, Scripts
+from .._scripts import Call, Reply, Scripts
 from .._tasks import Tasks
 from .._wire import Argument
 from ..errors import InvalidParameterValue, NoDeadLetterQueue, QueueDoesNotExist
@@ -104,7 +105,7 @@ class DeadLetters:
         args: list[Argument] = [keys.qname, to, channel, why, REASONS_TTL, *(word for pair in fenced for word in pair)]
         all_keys = (*keys.both, *other.both, keys.queues, (other if reason else keys).reasons)
         call = Call("move", keys.qname, all_keys, ("first", *args), again=("retry", *args))
-        done, *rest = await self._scripts.run(call)
+        done, rest = await self._scripts.run(call, partial(_read_move, len(fenced)))
         if done < 0:
             raise QueueDoesNotExist(to)
         return done, rest
@@ -181,6 +182,13 @@ class DeadLetters:
         if name == self._keys.qname:
             raise ValueError("a queue is never its own dead-letter queue")
         return check_qname(name)
+
+
+def _read_move(number: int, reply: Reply) -> tuple[int, list[Any]]:
+    done, *rest = reply
+    if len(rest) != {1: number, 0: 1, -1: 0}[done]:
+        raise ValueError("not as many as there should be")
+    return done, rest
 
 
 def _in_steps(chosen: list[tuple[str, bytes]], size: int) -> Iterator[tuple[str, list[bytes]]]:

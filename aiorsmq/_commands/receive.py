@@ -69,7 +69,10 @@ async def peek(
 ) -> Page:
     """Look at some messages in their order. `highest`: of their scores, or "now"; `after`: score and id of the last."""
     ours = (*keys.both, keys.reasons) if reasons else keys.both
-    reply = await scripts.run(Call("peek", keys.qname, ours, (limit, max_bytes, highest, *after)))
+    return await scripts.run(Call("peek", keys.qname, ours, (limit, max_bytes, highest, *after)), _page)
+
+
+def _page(reply: Reply) -> Page:
     up_to, last_id, last_score, *seen = reply
     sixes = list(zip(*[iter(seen)] * 6, strict=True))
     records = [Record(id, body, count, first, place, place) for id, body, count, first, place, _ in sixes]
@@ -84,7 +87,8 @@ def _answer(
 
 def _claim(keys: Keys, reply: Reply, popped: bool) -> Claim:
     next_ms, visible, now, phantoms, max_receives, dead_letter_queue, *looked_at = reply
-    if phantoms:
+    float(visible)  # each record will be asked for it, but now is the time to find that it is no number
+    if int(phantoms):
         _logger.warning("removed %d entries without a body from queue %r", phantoms, keys.qname)
     records: list[Record] = []
     for due, values, firsts in zip(*[iter(looked_at)] * 3, strict=True):

@@ -66,21 +66,25 @@ class Sender:
         def replied(reply: Reply | Exception) -> None:
             if isinstance(reply, Exception):
                 answered(reply)
-            elif reply[0] == b"stored":
-                answered(self._results(ids, messages, reply))
-            else:  # nothing is stored, and by now the server's time is known: new ids, of which none is refused
+            elif reply == [b"clock"]:
+                # nothing is stored, and by now the server's time is known: new ids, of which none is refused
                 clock.restart()
                 self._submit(which, messages, answered, "retry")
+            else:
+                answered(self._results(ids, messages, reply))
 
         keys = self._keys
         call = Call("send", keys.qname, keys.both, (first, *args), again=("retry", *args))
         self._scripts.submit(call, replied)
 
     def _results(self, ids: list[str], messages: Sequence[NewMessage], reply: Reply) -> list[str | Exception]:
+        stored, maxsize, *too_long = reply
+        if stored != b"stored":
+            raise ValueError("neither stored nor not")
         results: list[str | Exception] = list(ids)
-        for position in map(int, reply[2:]):
+        for position in map(int, too_long):
             size = len(messages[position].body)
-            results[position] = MessageTooLong(self._keys.qname, size, int(reply[1]))
+            results[position] = MessageTooLong(self._keys.qname, size, int(maxsize))
         return results
 
 

@@ -45,7 +45,9 @@ class Settler:
         args: list[Argument] = [""]
         for record, vt_ms in leases:
             args += record.id, record.receive_count, vt_ms
-        return list(map(bool, await self._scripts.run(self._call("change_visibility", args, repeat=False))))
+        return await self._scripts.run(
+            self._call("change_visibility", args, repeat=False), partial(_bools, len(leases))
+        )
 
     async def hand_back(self, records: Sequence[Record]) -> None:
         """Undo the receipt of messages that reached nobody."""
@@ -85,6 +87,12 @@ class Settler:
 
     def _call(self, script: str, args: Sequence[Argument], **options: Any) -> Call:
         return Call(script, self._keys.qname, self._keys.both, args, **options)
+
+
+def _bools(number: int, reply: Reply) -> list[bool]:
+    if len(reply) != number:
+        raise ValueError("not one for each")
+    return list(map(bool, reply))
 
 
 def _answer(answered: Answered[bool], outcome: Any) -> None:

@@ -1,9 +1,12 @@
 """Chance that can be had again, two sizes of every test, and a table of the figures."""
 
+import asyncio
+import logging
 import os
 import random
 import secrets
 
+import hypothesis
 import pytest
 
 from chaos.load import Load
@@ -78,3 +81,41 @@ def load_on(seed, tmp_path):
     yield load_on
     for load in loads:
         load.stop()
+
+
+@pytest.fixture
+def fuzz(seed, scale, report, caplog):
+    """`fuzz(check, **strategies)` calls it with many examples; their number depends on the profile."""
+    caplog.set_level(logging.CRITICAL, "aiorsmq")
+
+    def fuzz(check, many=1, **strategies):
+        examples = scale(40, 600) * many
+        count = 0
+
+        def counting(**values):
+            nonlocal count
+            count += 1
+            check(**values)
+
+        settings = hypothesis.settings(
+            max_examples=examples,
+            deadline=None,
+            database=None,
+            print_blob=True,
+            phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        hypothesis.seed(seed.getrandbits(64))(settings(hypothesis.given(**strategies)(counting)))()
+        report(f"{count} examples, 0 surprises", "0 surprises")
+
+    return fuzz
+
+
+@pytest.fixture
+def runner():
+    """An event loop, in which no exception may be left to itself."""
+    trouble = []
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_exception_handler(lambda _, context: trouble.append(context))
+        yield runner
+    assert trouble == []

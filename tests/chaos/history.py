@@ -151,20 +151,29 @@ def _check_messages(verdict: Verdict, by_op: dict[str, list[Operation]], content
     acknowledged = {one["id"]: one["ms"] for one in by_op["sent"]}
     untouched = content.left.keys() - deliveries.keys()
     stored, received, stored_again = len(untouched), sum(content.left[id] for id in untouched), set()
+    perhaps: list[int] = []
     for id, delivered in deliveries.items():
         lives = _lives(delivered, about[id])
         if len(lives) > 1:
             stored_again.add(id)
             _check_repetition(verdict, lives, about[id], acknowledged.get(id))
+        perhaps += _perhaps_hidden(about[id], acknowledged.get(id, math.inf))
         for life, following in zip_longest(lives, lives[1:]):
             begin, end = life[0]["at"], following[0]["at"] if following else math.inf
             settled = [one for one in about[id] if begin <= one["ms"] <= end]
             _check_leases(verdict, life, settled)
-            highest = max([one["rc"] for one in settled if one["op"] == "deleting"], default=life[-1]["rc"])
+            counts = {one["rc"] for one in life}  # in the same ms, the life before may still have been settled
+            deleting = [one["rc"] for one in settled if one["op"] == "deleting" and one["rc"] in counts]
+            highest = max(deleting, default=life[-1]["rc"])
             last = highest if following else content.left.get(id, highest)
             stored, received = stored + 1, received + last
             verdict.redelivered += len(life) - 1
             verdict.unseen += last - len(life)
+    more = content.totalsent - stored
+    perhaps.sort()
+    if 0 < more <= len(perhaps) and sum(perhaps[:more]) <= content.totalrecv - received <= sum(perhaps[-more:]):
+        verdict.repeated += more
+        stored, received = content.totalsent, content.totalrecv
     if stored != content.totalsent:
         verdict.miscounts.append(f"totalsent is {content.totalsent}, stored were {stored}")
     if received != content.totalrecv:
@@ -175,10 +184,10 @@ def _check_messages(verdict: Verdict, by_op: dict[str, list[Operation]], content
 def _lives(delivered: list[Operation], settled: list[Operation]) -> list[list[Operation]]:
     """The deliveries of one id, divided where it was delivered after it had been deleted, or its count began anew."""
     lives: list[list[Operation]] = []
-    deleted = [one for one in settled if one["op"] == "deleted"]
     for one in sorted(delivered, key=lambda one: (one["at"], one["rc"])):
         before = lives[-1][-1] if lives else one
-        gone = any(each["rc"] == before["rc"] and before["at"] <= each["ms"] <= one["at"] for each in deleted)
+        since = [each for each in settled if each["rc"] == before["rc"] and before["at"] <= each["ms"] <= one["at"]]
+        gone = {"deleting", "deleted"} <= {each["op"] for each in since}  # "deleted" alone: of the life before
         if one["rc"] > before["rc"] and not gone:
             lives[-1].append(one)
         else:
@@ -199,6 +208,21 @@ def _check_repetition(
                 f"{after[0]['id']} was delivered as number {after[0]['rc']} to {after[0]['by']} after number "
                 f"{before[-1]['rc']} to {before[-1]['by']}"
             )
+
+
+def _perhaps_hidden(settled: list[Operation], acknowledged: float) -> list[int]:
+    """The receive count of a life that nobody need have seen, if there may have been one.
+
+    A delete was under way when the send was acknowledged. If both had lost their replies, what the send stored again
+    may have been received, in a reply that was lost too, and deleted by the repeated delete, which takes it for the
+    same; or it looks like the same, if the delete was not repeated.
+    """
+    for one in settled:
+        if one["op"] == "deleting" and one["ms"] <= acknowledged:
+            done = [each["ms"] for each in settled if each["op"] == "deleted" and each["rc"] == one["rc"]]
+            if min(done, default=math.inf) >= acknowledged:
+                return [one["rc"]]
+    return []
 
 
 def _check_leases(verdict: Verdict, life: list[Operation], settled: list[Operation]) -> None:

@@ -40,7 +40,7 @@ async def test_killed_consumers(server, load_on, seed, scale, report):
     consumers = [load.start("consumer", **options) for _ in range(2)]
     await load.all_run()
     ends = {"terminate": 0, "kill": 0}
-    for n in range(scale(3, 20)):
+    for n in range(scale(2, 20)):
         await anyio.sleep(seed.uniform(0.1, 0.5))
         consumer = consumers.pop(0)
         how = ("terminate", "kill")[n % 2]

@@ -1,71 +1,22 @@
 """Whatever comes in from outside is read, or refused with the error that is documented."""
 
-import asyncio
 import contextlib
 import io
-import logging
 import math
-import socket
 import sys
-import time
 from datetime import timedelta
 from decimal import Decimal
 from inspect import isawaitable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import hiredis
-import hypothesis
 import pytest
-import redis
 from aiorsmq import BYTES, JSON, TEXT, AsyncRSMQ, InvalidParameterValue, MessageTooLong, QueueAlreadyExists
 from aiorsmq.__main__ import main
-from aiorsmq._pipeline import Pipeline
-from aiorsmq._protocol import Clock, id_time
-from aiorsmq._wire import TransportWire
 from hypothesis import strategies as st
-from redis.asyncio.connection import Connection
 
 SECRET = "s3cr3t"
 ATTRIBUTES = ("vt", "delay", "maxsize", "totalrecv", "totalsent", "created", "modified")
-
-
-@pytest.fixture
-def fuzz(seed, scale, report, caplog):
-    """`fuzz(check, **strategies)` calls it with many examples; their number depends on the profile."""
-    caplog.set_level(logging.CRITICAL, "aiorsmq")
-
-    def fuzz(check, many=1, **strategies):
-        examples = scale(60, 600) * many
-        count = 0
-
-        def counting(**values):
-            nonlocal count
-            count += 1
-            check(**values)
-
-        settings = hypothesis.settings(
-            max_examples=examples,
-            deadline=None,
-            database=None,
-            print_blob=True,
-            phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
-            suppress_health_check=list(hypothesis.HealthCheck),
-        )
-        hypothesis.seed(seed.getrandbits(64))(settings(hypothesis.given(**strategies)(counting)))()
-        report(f"{count} examples, 0 surprises", "0 surprises")
-
-    return fuzz
-
-
-@pytest.fixture
-def runner():
-    """An event loop, in which no exception may be left to itself."""
-    trouble = []
-    with asyncio.Runner() as runner:
-        runner.get_loop().set_exception_handler(lambda _, context: trouble.append(context))
-        yield runner
-    assert trouble == []
 
 
 @pytest.fixture
@@ -253,103 +204,6 @@ def test_names(fuzz):
             is_said(refused)
 
     fuzz(check, parameter=st.sampled_from(["queue", "qname", "ns", "poll_interval", "client"]), value=anything)
-
-
-replies = st.recursive(
-    st.sampled_from(
-        [b"+OK\r\n", b":1\r\n", b"$-1\r\n", b"*-1\r\n", b"$3\r\nabc\r\n", b"-ERR \xff\r\n", b"*0\r\n", b"_\r\n"]
-    ),
-    lambda inner: (
-        st.lists(inner, max_size=3).flatmap(
-            lambda some: st.sampled_from([b"*", b">", b"~"]).map(
-                lambda kind: kind + b"%d\r\n" % len(some) + b"".join(some)
-            )
-        )
-        | st.tuples(inner, inner).map(lambda pair: b"%1\r\n" + b"".join(pair))
-    ),
-    max_leaves=5,
-)
-noise = st.lists(replies | st.binary(max_size=12), max_size=6).map(b"".join)
-
-
-def test_replies(runner, fuzz):
-    """Whatever comes in where replies are awaited, a call gets one or redis-py's error, and the loop no exception."""
-
-    async def converse(said, calls, cut):
-        loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
-            reader = hiredis.Reader(protocolError=redis.InvalidResponse, replyError=redis.ResponseError)
-            pipeline = Pipeline(TransportWire(Connection(), transport, reader, pushes=False))
-            answers = []
-            for _ in range(calls):
-                pipeline.call(answers.append, "PING")
-            theirs.sendall(said[:cut])
-            await asyncio.sleep(0)
-            theirs.sendall(said[cut:])
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(5):
-                while not pipeline.lost:
-                    await asyncio.sleep(0)
-        assert pipeline.lost
-        assert len(answers) == calls
-        for answer in answers:
-            assert not isinstance(answer, Exception) or isinstance(answer, redis.RedisError)
-
-    def check(said, calls, cut):
-        runner.run(converse(said, calls, cut))
-
-    fuzz(check, many=3, said=noise, calls=st.integers(0, 4), cut=st.integers(0, 20))
-
-
-def test_id_time(fuzz):
-    """The time in an id is one that a datetime can say, or none."""
-
-    def check(id):
-        seconds = id_time(id)
-        assert seconds is None or 0 <= seconds < 4_102_444_800
-
-    fuzz(check, many=10, id=st.text(max_size=40) | st.text(min_size=32, max_size=32))
-
-
-def test_clock(fuzz):
-    """Whatever replies tell of the time, ids of one client ascend."""
-
-    def check(told):
-        clock, latest = Clock(), ""
-        for seconds, microseconds, ago, count in told:
-            clock.learn(b"%d" % seconds, b"%d" % microseconds, time.monotonic() - ago)
-            _, ids = clock.mint(count)
-            assert ids == sorted(set(ids))
-            assert not ids or ids[0] > latest
-            latest = ids[-1] if ids else latest
-
-    moments = st.tuples(
-        st.integers(10**9, 3_600_000_000), st.integers(0, 999_999), st.floats(0, 100), st.integers(1, 9)
-    )
-    fuzz(check, told=st.lists(moments, max_size=10))
-
-
-def test_codecs(fuzz):
-    """TEXT and BYTES read any bytes; JSON reads them or raises ValueError; what was written is read as it was."""
-
-    def check(raw, text, value):
-        assert BYTES.decode(raw) == raw
-        assert isinstance(TEXT.decode(raw), str)
-        assert TEXT.decode(TEXT.encode(text)) == text
-        with contextlib.suppress(ValueError):
-            JSON.decode(raw)
-        assert JSON.decode(JSON.encode(value)) == value
-
-    texts = st.text(alphabet=st.characters(codec="utf-8"))
-    json = st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
-        lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
-        max_leaves=5,
-    )
-    raw = st.binary() | st.text(alphabet='[]{}",:0123456789.eE+-truefalsn\\u ').map(str.encode)
-    fuzz(check, many=5, raw=raw, text=texts, value=json)
 
 
 def test_arguments(fuzz, monkeypatch):

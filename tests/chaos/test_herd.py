@@ -26,6 +26,7 @@ async def test_two_processes_of_thirty(server, queue, seed, scale, report, burst
     await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1] == 2)
     server.reset_stats()
     count, sends = scale(800, 6000), 0
+    fair = scale(2.5, 2)  # fewer messages, more chance
     for _ in range(count // burst):
         await queue.send_many([str(seed.uniform(0, 2 * WORK)) for _ in range(burst)])
         sends += 1
@@ -40,8 +41,8 @@ async def test_two_processes_of_thirty(server, queue, seed, scale, report, burst
     report(
         f"{count} messages in bursts of {burst}: {calls:.2f} script calls a message (sends: {sends / count:.2f}), "
         f"largest share {share:.2f} of the mean",
-        f"{limit} calls, share 2",
+        f"{limit} calls, share {fair}",
     )
     assert sum(had) == count
     assert calls <= limit
-    assert share <= 2
+    assert share <= fair

@@ -59,12 +59,31 @@ def test_kept_promises():
         *deleted("F", 1950),
         *delivered("p/0/6", "F", 2500, rc=2),
         *deleted("F", 2550, rc=2),
+        *sent("p/0/7", "G", ms=2000),  # likewise, and stored again before its deleter heard of it
+        *delivered("p/0/7", "G", 1900, rc=2),
+        *said("deleting", "G", 1950, rc=2),
+        *delivered("p/0/7", "G", 1950),
+        *said("deleted", "G", 1955, rc=2),
+        *deleted("G", 1960),
+        *sent("p/0/8", "H", ms=2000),
+        *delivered("p/0/8", "H", 1900),
+        *said("deleting", "H", 1940),
+        *delivered("p/0/8", "H", 1950),
+        *said("deleted", "H", 1950),
+        *said("releasing", "H", 1960),
+        *said("released", "H", 1960),
+        *delivered("p/0/8", "H", 2500, rc=3),
+        *deleted("H", 2550, rc=3),
+        *sent("p/0/9", "I", ms=2000),  # likewise, received by nobody, and deleted by the repetition of the delete
+        *delivered("p/0/9", "I", 1900, rc=2),
+        *said("deleting", "I", 1950, rc=2),
+        *said("deleted", "I", 2050, rc=2),
         ERROR | {"error": "TimeoutError"},
     ]
-    verdict = check(history, Content(totalsent=8, totalrecv=12, left={"C": 0}))
+    verdict = check(history, Content(totalsent=14, totalrecv=23, left={"C": 0}))
     assert verdict.violations == []
-    assert (verdict.attempted, verdict.acknowledged, verdict.recovered, verdict.repeated) == (6, 5, 1, 2)
-    assert (verdict.redelivered, verdict.unseen, verdict.refused, verdict.errors["TimeoutError"]) == (3, 2, 1, 1)
+    assert (verdict.attempted, verdict.acknowledged, verdict.recovered, verdict.repeated) == (9, 8, 1, 5)
+    assert (verdict.redelivered, verdict.unseen, verdict.refused, verdict.errors["TimeoutError"]) == (4, 5, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +99,9 @@ def test_kept_promises():
         ("miscounts", [*GOOD[:3], *delivered("p/0/1", "A", 1100), *deleted("A", 1200)], 2, 2),
         ("miscounts", GOOD, 2, 1),
         ("miscounts", GOOD, 1, 2),
+        ("miscounts", [*sent("p/0/1", "A", ms=15), *GOOD[2:]], 2, 1),  # it knew before the delete
+        ("miscounts", [*sent("p/0/1", "A", ms=20), *GOOD[2:]], 3, 3),
+        ("miscounts", [*sent("p/0/1", "A", ms=20), *GOOD[2:]], 2, 3),
         ("unfenced", [*GOOD[:3], *delivered("p/0/1", "A", 1100, rc=2, by="d"), *deleted("A", 1200)], 1, 1),
         (
             "unfenced",

@@ -19,7 +19,7 @@ def test_model(running_server, seed, scale, report, caplog):
     """Whatever is done to a queue, by whomever and in whatever order, the server holds what the model does."""
     caplog.set_level(logging.CRITICAL, "aiorsmq")  # the steps of a failure are what is to be read
     machine = hypothesis.seed(seed.getrandbits(64))(type("Seeded", (DisturbedPrograms,), {"server": running_server}))
-    programs, limit = scale(60, 600), scale(2000, 20_000)
+    programs, limit = scale(40, 600), scale(1300, 20_000)
     settings = hypothesis.settings(
         max_examples=programs,
         stateful_step_count=STEPS,

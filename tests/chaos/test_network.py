@@ -43,7 +43,7 @@ async def test_cut_replies(server, proxy, load_on, scale, report):
     load.start("consumer", url=proxy.url, tasks=1)
     await load.all_run()
     proxy.cut_share = 0.1
-    await anyio.sleep(scale(2, 20))
+    await anyio.sleep(scale(1, 20))
     proxy.cut_share = 0
     verdict, seconds = await load.drain(within=10)
     report(f"{proxy.cuts} replies cut: {verdict}; empty after {seconds:.1f} s", f"{LIMIT}; errors 0; empty within 10 s")
@@ -107,12 +107,12 @@ async def test_slow_network(server, proxy, load_on, scale, report):
     for replies in (True, False):
         for _ in range(scale(1, 10)):
             proxy.half_close(replies=replies)
-            await load.moves_on()
+            await load.moves_on(scale(20, 50))
     for direction in ("silent", "deaf"):
         setattr(proxy, direction, True)
         await anyio.sleep(0.1)
         setattr(proxy, direction, False)
-        await load.moves_on()
+        await load.moves_on(scale(20, 50))
     verdict, seconds = await load.drain(within=scale(10, 20))
     report(f"{verdict}; empty after {seconds:.1f} s", f"{LIMIT}; errors 0")
     assert verdict.violations == []

@@ -90,7 +90,7 @@ async def test_announced(server, queue, scale, report):
     """An announced message wakes a consumer at once."""
     late = Lateness()
     async with never_polling(server) as rsmq:
-        for _ in range(scale(30, 100)):
+        for _ in range(scale(15, 100)):
             asking = await waiting(server, rsmq)
             since = time.time()
             await queue.send("now")
