@@ -74,6 +74,7 @@ async def peek(
 
 def _page(reply: Reply) -> Page:
     up_to, last_id, last_score, *seen = reply
+    float(up_to)
     sixes = list(zip(*[iter(seen)] * 6, strict=True))
     records = [Record(id, body, count, first, place, place) for id, body, count, first, place, _ in sixes]
     return Page(records, [six[5] for six in sixes], up_to, (last_score, last_id) if last_id else None)
