@@ -315,3 +315,27 @@ async def test_second_signal(rsmq, queue, server):
     message = await queue.receive()
     assert message.receive_count == 2
     await message.delete()
+
+
+async def test_signals_in_another_thread(queue, server):
+    """A worker in another thread than the main one leaves signals alone, and does not disturb one that heeds them."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    async def in_thread():
+        async with AsyncRSMQ.from_url(server.url) as rsmq:
+            worker = rsmq.queue("jobs").worker(print)
+            running = asyncio.create_task(worker.run())
+            await wait_until(lambda: worker.healthy)
+            worker.stop()
+            await running
+
+    worker = queue.worker(print)
+    running = asyncio.create_task(worker.run())
+    await wait_until(lambda: worker.healthy)
+    heeded = signal.getsignal(signal.SIGTERM)
+    assert heeded != before
+    await anyio.to_thread.run_sync(asyncio.run, in_thread())
+    assert signal.getsignal(signal.SIGTERM) == heeded
+    worker.stop()
+    await running
+    assert signal.getsignal(signal.SIGTERM) == before
