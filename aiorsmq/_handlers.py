@@ -25,8 +25,8 @@ class Retry(Exception):
 
     def __init__(self, delay: Seconds | None = None, reason: str = "retried too often") -> None:
         super().__init__(delay, reason)
-        self.delay = None if delay is None else check_seconds("delay", delay)
-        self.reason = str(reason)
+        self.delay: float | None = None if delay is None else check_seconds("delay", delay)
+        self.reason: str = str(reason)
 
 
 class Reject(Exception):
@@ -37,7 +37,7 @@ class Reject(Exception):
 
     def __init__(self, reason: object = "rejected") -> None:
         super().__init__(reason)
-        self.reason = str(reason)
+        self.reason: str = str(reason)
 
 
 def exponential(first: float = 1.0, longest: float = 300.0) -> Callable[[int], float]:

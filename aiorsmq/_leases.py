@@ -41,7 +41,7 @@ class Lease:
         """Once it was deleted, perhaps by the handler itself."""
         self.release_ms: int | None = None
         """If the handler has released it: then it is visible so long after its end, unless that decides otherwise."""
-        self.extended_until = 0.0
+        self.extended_until: float = 0.0
         self.refused: Record | None = None
         """The receipt whose renewal has been refused once."""
         self._leases = leases

@@ -8,7 +8,7 @@ import aiorsmq
 package = files("aiorsmq")
 assert "site-packages" in str(package), package
 assert (package / "py.typed").is_file()
-assert len([script for script in (package / "_lua").iterdir() if script.name.endswith(".lua")]) == 13
+assert len([script for script in (package / "_lua").iterdir() if script.name.endswith(".lua")]) == 15
 needed = sorted(name for name in requires("aiorsmq-realtime") or [] if "extra" not in name)
 assert [name.split(">")[0] for name in needed] == ["anyio", "redis[hiredis]"], needed
 aiorsmq.AsyncRSMQ()
