@@ -188,6 +188,7 @@ class Handling(Generic[T]):
         else:
             job.stopped = False  # it has done it after all
         job.has_ended = True
+        job.lease.give_up()
         try:
             await self._settle(job, error)
         except (RedisError, RedisSMQException, OSError) as unsettled:
@@ -196,13 +197,11 @@ class Handling(Generic[T]):
             self._forget(job)
 
     def _forget(self, job: Job[T]) -> None:
-        job.lease.give_up()
         self.jobs.discard(job)
         self.stir()
 
     async def _settle(self, job: Job[T], error: BaseException | None) -> None:
         lease = job.lease
-        lease.give_up()
         if job.lost:
             self._tell("lease lost", job.source, job.record)
             return

@@ -68,8 +68,9 @@ class Lease:
 
     def give_up(self) -> None:
         """From now on it is not renewed."""
-        if self.is_held:
-            del self._leases.held[self.record.id]
+        held, id = self._leases.held, self.record.id
+        if held.get(id) is self:
+            del held[id]
 
     @property
     def is_held(self) -> bool:
