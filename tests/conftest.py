@@ -5,8 +5,8 @@ The server is the embedded one; AIORSMQ_TEST_SERVER names the binary of another.
 
 import asyncio
 import logging
-import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import aiorsmq
@@ -31,8 +31,7 @@ def anyio_backend(request):
 
 @pytest.fixture(scope="session")
 def running_server():
-    folder = Path(f"/tmp/aiorsmq-test-{os.getpid()}")  # short: a socket's path has a limit
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="aiorsmq-test-", dir="/tmp"))  # short: a socket's path has a limit
     server = Server(folder)
     server.start()
     yield server
@@ -74,8 +73,7 @@ async def own_server():
     folders = []
 
     def start(*options):
-        folder = Path(f"/tmp/aiorsmq-own-{os.getpid()}-{len(servers)}")
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(prefix="aiorsmq-own-", dir="/tmp"))
         folders.append(folder)
         server = Server(folder, *options)
         servers.append(server)

@@ -204,7 +204,7 @@ BREAKAGES = {
                 "pass",
             ),
         ),
-        ("test_listener.py::test_silent_connection",),
+        ("test_pipeline.py::test_silence",),
     ),
     "plain-publish": Breakage(
         "the announcement comes before the writes, and may fail",
@@ -262,6 +262,17 @@ BREAKAGES = {
         "each consumer claims by a script call of its own",
         (Change("_claims.py", "count = len(self._line)\n", "count = 1\n"),),
         ("test_stream.py::TestCounts::test_a_thousand_messages",),
+    ),
+    "another-form-is-not-told": Breakage(
+        "a call whose reply is of another form than its script's hears nothing",
+        (
+            Change(
+                "_scripts.py",
+                "answered(InvalidResponse(",
+                "str((",
+            ),
+        ),
+        ("test_scripts.py::test_replies_of_another_form",),
     ),
     "listener-is-not-closed": Breakage(
         "closing leaves the listener to itself",
