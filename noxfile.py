@@ -57,7 +57,7 @@ def servers(session: nox.Session) -> None:
     for line in listed.splitlines():
         name, binary = line.split("\t")
         session.log(f"{name}: {binary}")
-        wire = ["conformance", "foreign_data", "bad_input", "stream", "batch", "dead_letters"]
+        wire = ["conformance", "foreign_data", "stream", "dead_letters", "worker"]
         faults = ["scripts", "listener", "connection", "startup"]
         what = [f"tests/test_{module}.py" for module in wire + faults]
         session.run("pytest", "-q", "-k", "not uvloop", *what, *session.posargs, env={"AIORSMQ_TEST_SERVER": binary})
@@ -70,7 +70,7 @@ def redis_versions(session: nox.Session) -> None:
     for version in ("5.2", "5.3", "6.0", "6.1", "6.2", "6.3", "6.4", "7.0", "7.1", "7.2", "7.3", "7.4", "8.0", "8.1"):
         session.install("-q", f"redis[hiredis]~={version}.0")
         session.run("python", "-c", "import redis; print('redis-py', redis.__version__)")
-        session.run("pytest", "-q", "tests/test_pipeline.py", "-k", "asyncio", *session.posargs)
+        session.run("pytest", "-q", "tests/test_pipeline.py", "-k", "asyncio and not slow_line", *session.posargs)
 
 
 @nox.session

@@ -31,7 +31,7 @@ def anyio_backend(request):
 
 @pytest.fixture(scope="session")
 def running_server():
-    folder = Path(tempfile.mkdtemp(prefix="aiorsmq-", dir="/tmp"))  # short: a socket's path has a limit
+    folder = Path(tempfile.mkdtemp(prefix="aiorsmq-test-", dir="/tmp"))  # short: a socket's path has a limit
     server = Server(folder)
     server.start()
     yield server
@@ -73,7 +73,7 @@ async def own_server():
     folders = []
 
     def start(*options):
-        folder = Path(tempfile.mkdtemp(prefix="aiorsmq-", dir="/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix="aiorsmq-own-", dir="/tmp"))
         folders.append(folder)
         server = Server(folder, *options)
         servers.append(server)

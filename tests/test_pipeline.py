@@ -125,7 +125,7 @@ async def test_idle_loss(server, pipeline):
 async def test_silence(server, pipeline, monkeypatch):
     """A connection from which no byte comes while calls wait is given up with redis-py's TimeoutError."""
     monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.2)
-    with pytest.raises(redis.TimeoutError):
+    with anyio.fail_after(5), pytest.raises(redis.TimeoutError):
         await call(pipeline, "BLPOP", "nothing", 0)
     assert pipeline.lost
 

@@ -350,7 +350,9 @@ class TestNothingIsLost:
         waiting = asyncio.ensure_future(anext(other))
         await asyncio.sleep(0)
         await queue.send("x")
-        cancelled.cancel()
+        while not server.redis.hget("rsmq:jobs:Q", "totalrecv"):
+            await asyncio.sleep(0)
+        cancelled.cancel()  # its claim has been executed, and not yet been handed out
         message = await waiting
         assert (message.body, message.receive_count) == ("x", 1)
         await message.delete()

@@ -50,7 +50,7 @@ class Stored:
     def is_clean(self):
         """Whether receiving it and undoing that leaves it byte for byte as it was."""
         return self.body is not None and (self.rc, self.fr) == (
-            (None, None) if self.rc is None else (str(whole(self.rc) or "").encode(), str(whole(self.fr)).encode())
+            (None, None) if self.rc is None else (str(whole(self.rc) or None).encode(), str(whole(self.fr)).encode())
         )
 
 

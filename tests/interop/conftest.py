@@ -1,8 +1,8 @@
 """The server on a TCP port too, and the three RSMQs on it."""
 
-import os
 import shutil
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -32,8 +32,7 @@ class TcpServer(Server):
 
 @pytest.fixture(scope="session")
 def running_server():
-    folder = Path(f"/tmp/aiorsmq-interop-{os.getpid()}")
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="aiorsmq-interop-", dir="/tmp"))
     server = TcpServer(folder)
     server.start()
     yield server
