@@ -350,13 +350,28 @@ class TestNothingIsLost:
         waiting = asyncio.ensure_future(anext(other))
         await asyncio.sleep(0)
         await queue.send("x")
-        while not server.redis.hget("rsmq:jobs:Q", "totalrecv"):
-            await asyncio.sleep(0)
-        cancelled.cancel()  # its claim has been executed, and not yet been handed out
+        cancelled.cancel()
         message = await waiting
         assert (message.body, message.receive_count) == ("x", 1)
         await message.delete()
         await asyncio.wait([cancelled])
+
+    async def test_what_was_claimed_ahead_goes_to_another(self, server, rsmq, queue):
+        """What a stream had claimed ahead when it was left goes to a consumer that waits, by no further script call."""
+        ahead = queue.messages(prefetch=1)
+        await queue.send_many(["x", "y"])
+        first = await anext(ahead)
+        await wait_until(lambda: server.redis.hget("rsmq:jobs:Q", "totalrecv") == b"2")
+        server.reset_stats()
+        waiting = asyncio.ensure_future(queue.receive(wait=10))
+        # it has looked, and again when it was subscribed, and has heard that there is nothing
+        await wait_until(lambda: server.script_calls() == 2 and not rsmq._scripts._under_way)
+        await ahead.aclose()
+        message = await waiting
+        assert (message.body, message.receive_count) == ("y", 1)
+        assert server.script_calls() == 2
+        assert await first.delete()
+        assert await message.delete()
 
     async def test_handed_back_to_its_old_place(self, server, queue):
         """A claimed message that reaches nobody goes back to its old place, as if it had never been received."""
