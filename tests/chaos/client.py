@@ -98,18 +98,24 @@ class Client:
         await running
 
     async def _job(self, msg: Any) -> None:
-        until = round(msg.visible_until.timestamp() * 1000)
-        delivery = {"id": msg.id, "rc": msg.receive_count}
-        self.say("delivered", body=msg.body, until=until, at=until - round(self.options["vt"] * 1000), **delivery)
+        first = self._say_delivered(msg)
         await asyncio.sleep(self.chance.expovariate(1) * self.options["pause"])
+        if self.chance.random() < self.options["late"]:
+            await asyncio.sleep(self.options["vt"] * 1.5)  # the lease is renewed meanwhile
+        delivery = first if int(msg._settler.record.receive_count) == first["rc"] else self._say_delivered(msg)
         if self.chance.random() < self.options["release"]:
             self.say("releasing", **delivery)
             raise Retry(0)
-        if self.chance.random() < self.options["late"]:
-            await asyncio.sleep(self.options["vt"] * 1.5)  # the lease is renewed meanwhile
         self.say("deleting", **delivery)
         if self.options["reject"] and int(msg.body.rpartition("/")[2]) % self.options["reject"] == 0:
             raise Reject("for no reason")
+
+    def _say_delivered(self, msg: Any) -> dict[str, Any]:
+        """Of a worker's message: its last receipt, which may be one by the worker itself, after an outage."""
+        record = msg._settler.record
+        until, delivery = int(record.visible), {"id": msg.id, "rc": int(record.receive_count)}
+        self.say("delivered", body=msg.body, until=until, at=until - round(self.options["vt"] * 1000), **delivery)
+        return delivery
 
     def _hear(self, event: WorkerEvent) -> None:
         ops = {"succeeded": "deleted", "dead": "deleted", "retried": "released", "lease lost": "delete refused"}
