@@ -6,7 +6,7 @@ from functools import partial
 from weakref import WeakValueDictionary
 
 from ._claims import Claims
-from ._commands.dead import IF_VISIBLE, OVER_MAX_RECEIVES, DeadLetters
+from ._commands.dead import IF_VISIBLE, DeadLetters
 from ._commands.receive import pop, receive
 from ._commands.send import Sender
 from ._commands.settle import Settler
@@ -58,13 +58,13 @@ class Shared:
         """How often a message may be received, as last heard; infinity if there is no limit."""
         return self.dead.max_receives
 
-    async def bury(self, records: Sequence[Record], reason: str, *, over_count: bool = False) -> list[bool]:
+    async def bury(self, records: Sequence[Record], reason: str) -> list[bool]:
         """Move messages to the dead-letter queue, each if it has not been received since.
 
-        With `over_count` each if it has been received more often than max_receives, by whomever. In script calls of 64
-        messages; cancelling stops the waiting, not the call. Raises NoDeadLetterQueue and QueueDoesNotExist.
+        In script calls of 64 messages; cancelling stops the waiting, not the call. Raises NoDeadLetterQueue and
+        QueueDoesNotExist.
         """
-        return await self.dead.bury(records, reason, OVER_MAX_RECEIVES if over_count else None)
+        return await self.dead.bury(records, reason)
 
     def set_aside(self, record: Record, why: str, *, popped: bool, peeked: bool) -> None:
         """What the codec cannot read goes to the dead-letter queue; without one it stays, hidden for its lease."""

@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 DEFAULT_NS: Final = "rsmq"
 DEFAULT_POLL_INTERVAL: Final = 5.0
+SHORTEST_POLL_INTERVAL: Final = 0.01
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds that `aclose()` gives to calls that are under way."""
 
@@ -69,8 +70,10 @@ class AsyncRSMQ:
         self._ns = check_ns(ns)
         self._qname = None if qname is None else check_qname(qname)
         self._poll_interval = check_seconds("poll_interval", poll_interval)
-        if self._poll_interval < 0.01:
-            raise InvalidParameterValue("poll_interval", poll_interval, "must be 0.01 seconds or more")
+        if self._poll_interval < SHORTEST_POLL_INTERVAL:
+            raise InvalidParameterValue(
+                "poll_interval", poll_interval, f"must be {SHORTEST_POLL_INTERVAL} seconds or more"
+            )
         self._own_client: Redis | None = None
         self._server: EmbeddedServer | None = None
         if client is None:

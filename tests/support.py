@@ -1,8 +1,10 @@
 """What tests use to start servers, to look at them, to disturb them, and to wait."""
 
+import asyncio
 import os
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -64,6 +66,20 @@ class Server:
     def clients(self) -> int:
         """How many connections there are besides this class's own."""
         return len(self.redis.client_list()) - 1
+
+
+class Stubborn:
+    """A handler that does not end when it is cancelled, only when it may go on."""
+
+    def __init__(self):
+        self.begun = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def __call__(self, message):
+        self.begun.set()
+        while not self.go_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.go_on.wait()
 
 
 async def wait_until(condition, *, timeout=10.0):

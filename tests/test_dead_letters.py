@@ -19,6 +19,7 @@ from aiorsmq import (
     QueueAlreadyExists,
     QueueDoesNotExist,
 )
+from aiorsmq._commands.dead import OVER_MAX_RECEIVES
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from support import wait_until
@@ -287,7 +288,7 @@ class TestPolicy:
         await spend(queue, "alive", times=2)
         message = await queue.receive()
         assert message.receive_count == 3
-        assert await queue._shared.bury([message._record], "why", over_count=True) == [False]
+        assert await queue._shared.dead.bury([message._record], "why", OVER_MAX_RECEIVES) == [False]
 
     @foreign_data
     async def test_circle_of_others(self, server, rsmq, queue):
@@ -628,15 +629,15 @@ class TestBury:
         assert ids_in(server, "dead") == [first.id]
 
     async def test_over_count(self, server, jobs):
-        """With over_count it moves whoever has received it since, if that was more often than max_receives."""
+        """As over max_receives it moves whoever has received it since, if that was more often than max_receives."""
         await jobs.send_many(["a", "b"])
         await jobs.set_attributes(max_receives=3)
         held = [message._record for message in await jobs.receive_many(2, vt=0)]
         for _ in range(3):
             assert await jobs.receive(vt=0)
-        assert await jobs._shared.bury(held, "too old", over_count=True) == [False, False]
+        assert await jobs._shared.dead.bury(held, "too old", OVER_MAX_RECEIVES) == [False, False]
         server.redis.hset("rsmq:jobs:Q", f"{held[0].id.decode()}:rc", "4")
-        assert await jobs._shared.bury(held, "too old", over_count=True) == [True, False]
+        assert await jobs._shared.dead.bury(held, "too old", OVER_MAX_RECEIVES) == [True, False]
 
     async def test_nothing_known_yet(self, server, rsmq, jobs):
         """The dead-letter queue need not have been heard of: the server says which it is."""

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from contextlib import suppress
 
 import anyio
 import pytest
@@ -17,7 +16,7 @@ from aiorsmq import (
     exponential,
 )
 
-from support import wait_until
+from support import Stubborn, wait_until
 
 
 def at_once(receive_count):
@@ -181,22 +180,16 @@ async def test_timeout(queue):
 
 async def test_max_lease(queue):
     """After `max_lease` a message is not held, though its handler does not end when it is cancelled."""
-    started, go_on = asyncio.Event(), asyncio.Event()
-
-    async def stubborn(message):
-        started.set()
-        while not go_on.is_set():
-            with suppress(asyncio.CancelledError):
-                await go_on.wait()
+    stubborn = Stubborn()
 
     await queue.send("stuck")
     async with queue.worker(stubborn, vt=0.5, max_lease=1.2, concurrency=1) as worker:
-        await started.wait()
+        await stubborn.begun.wait()
         begun = time.monotonic()
         other = await queue.receive(wait=10)
         assert 0.9 < time.monotonic() - begun < 2.5
         assert other.receive_count == 2
-        go_on.set()
+        stubborn.go_on.set()
         await wait_until(lambda: worker.stats.lost_leases == 1)
         await other.delete()
 

@@ -3,13 +3,12 @@
 import asyncio
 import threading
 import time
-from contextlib import suppress
 
 import anyio
 import pytest
 from aiorsmq import InvalidParameterValue, QueueDoesNotExist, Reject, Retry
 
-from support import wait_until
+from support import Stubborn, wait_until
 
 
 def at_once(receive_count):
@@ -228,38 +227,26 @@ async def test_threads_are_bounded(queue):
 async def test_late_end(queue, monkeypatch):
     """What a handler has done after the worker has stopped waiting for it is deleted all the same."""
     monkeypatch.setattr("aiorsmq.worker.CLEANUP", 0.05)
-    begun, go_on = asyncio.Event(), asyncio.Event()
-
-    async def stubborn(message):
-        begun.set()
-        while not go_on.is_set():
-            with suppress(asyncio.CancelledError):
-                await go_on.wait()
+    stubborn = Stubborn()
 
     await queue.send("x")
     async with queue.worker(stubborn, grace=0) as worker:
-        await begun.wait()
-    go_on.set()
+        await stubborn.begun.wait()
+    stubborn.go_on.set()
     await wait_until(lambda: worker.stats.succeeded == 1)
     assert (await queue.attributes()).msgs == 0
 
 
 async def test_short_max_lease(queue):
     """`max_lease` holds where it is shorter than vt, too."""
-    begun, go_on = asyncio.Event(), asyncio.Event()
-
-    async def stubborn(message):
-        begun.set()
-        while not go_on.is_set():
-            with suppress(asyncio.CancelledError):
-                await go_on.wait()
+    stubborn = Stubborn()
 
     await queue.send("x")
     async with queue.worker(stubborn, vt=60, max_lease=0.5, concurrency=1) as worker:
-        await begun.wait()
+        await stubborn.begun.wait()
         message = await queue.receive(wait=5)
         assert message.receive_count == 2
-        go_on.set()
+        stubborn.go_on.set()
         await wait_until(lambda: worker.stats.lost_leases == 1)
         await message.delete()
 

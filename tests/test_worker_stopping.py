@@ -4,14 +4,14 @@ import asyncio
 import signal
 import sys
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import anyio
 import pytest
 from aiorsmq import AsyncRSMQ, QueueDoesNotExist
 from anyio.streams.text import TextReceiveStream
 
-from support import wait_until
+from support import Stubborn, wait_until
 
 
 class Handler:
@@ -115,19 +115,13 @@ async def test_end_of_grace(queue, how):
 async def test_handler_that_does_not_end(queue, caplog, monkeypatch):
     """A handler that does not end when it is cancelled is left behind, with an error in the log."""
     monkeypatch.setattr("aiorsmq.worker.CLEANUP", 0.1)
-    begun, go_on = asyncio.Event(), asyncio.Event()
-
-    async def stubborn(message):
-        begun.set()
-        while not go_on.is_set():
-            with suppress(asyncio.CancelledError):
-                await go_on.wait()
+    stubborn = Stubborn()
 
     await queue.send("a")
     async with queue.worker(stubborn, grace=0) as worker:
-        await begun.wait()
+        await stubborn.begun.wait()
     assert "does not end though it is cancelled" in caplog.text
-    go_on.set()
+    stubborn.go_on.set()
     await wait_until(lambda: not worker.stats.in_flight)
     await queue.purge()
 

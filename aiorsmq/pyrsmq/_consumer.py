@@ -12,15 +12,14 @@ import anyio
 import anyio.to_thread
 
 from .._handlers import Retry
-from .._protocol import Seconds, check_seconds
-from ..client import AsyncRSMQ
+from .._handling import SHORTEST_LEASE
+from .._protocol import Seconds, at_least, check_seconds
+from ..client import SHORTEST_POLL_INTERVAL, AsyncRSMQ
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
 from ..models import Message
 from ..worker import Worker
 from ._commands import received
 from ._controller import RedisSMQ
-
-_SHORTEST_POLL = 0.01  # AsyncRSMQ's; PyRSMQ's consumer may be told not to pause at all
 
 _logger = logging.getLogger("aiorsmq.pyrsmq")
 
@@ -56,8 +55,6 @@ class RedisSMQConsumer:
         realtime: bool = True,
         **rsmq_params: Any,
     ) -> None:
-        if vt is not None and not check_seconds("vt", vt):
-            raise InvalidParameterValue("vt", vt, "must be more than 0: the lease is what keeps a message from others")
         if rsmq is not None and rsmq_params:
             raise InvalidParameterValue("rsmq", rsmq, f"cannot be given together with {', '.join(sorted(rsmq_params))}")
         self.qname = qname
@@ -65,7 +62,7 @@ class RedisSMQConsumer:
         self.retry_delay: float = check_seconds("retry_delay", retry_delay)
         self.empty_queue_delay: float = check_seconds("empty_queue_delay", empty_queue_delay)
         self.decode = decode
-        self.vt: float | None = None if vt is None else check_seconds("vt", vt)
+        self.vt: float | None = None if vt is None else at_least(SHORTEST_LEASE, "vt", vt)
         self.realtime = realtime
         self.rsmq: RedisSMQ = rsmq or RedisSMQ(qname=qname, **rsmq_params)
         self._owns_rsmq = rsmq is None
@@ -82,7 +79,7 @@ class RedisSMQConsumer:
         server are waited out. Raises QueueDoesNotExist when the queue is deleted.
         """
         self._ended = asyncio.Event()
-        poll_interval = max(self.empty_queue_delay, _SHORTEST_POLL)
+        poll_interval = max(self.empty_queue_delay, SHORTEST_POLL_INTERVAL)  # PyRSMQ takes 0, too
         try:
             async with self.rsmq.connect(realtime=self.realtime, poll_interval=poll_interval) as rsmq:
                 await self._create_missing(rsmq)
