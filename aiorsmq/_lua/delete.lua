@@ -12,7 +12,7 @@ local argv, n, rc = ARGV, (#ARGV - 1) / 2, {}
 for i = 1, n do
   rc[i] = argv[i + 1] .. ':rc'
 end
-local counts, reply, ids, fr, k = redis.call('HMGET', KEYS[2], unpack(rc)), {time[1], time[2]}, {}, {}, 0
+local counts, reply, ids, fields, k = redis.call('HMGET', KEYS[2], unpack(rc)), {time[1], time[2]}, {}, {}, 0
 for i = 1, n do
   local id, fence, count = argv[i + 1], argv[i + n + 1], counts[i]
   local mine, here = count == fence, true
@@ -23,16 +23,15 @@ for i = 1, n do
   if mine then
     k = k + 1
     ids[k] = id
-    rc[k] = rc[i]
-    fr[k] = id .. ':fr'
+    fields[3 * k - 2] = id
+    fields[3 * k - 1] = rc[i]
+    fields[3 * k] = id .. ':fr'
   elseif here or argv[1] ~= 'retry' then
     reply[#reply + 1] = i - 1
   end
 end
 if k > 0 then
   redis.call('ZREM', KEYS[1], unpack(ids))
-  redis.pcall('HDEL', KEYS[2], unpack(ids))
-  redis.pcall('HDEL', KEYS[2], unpack(rc, 1, k))
-  redis.pcall('HDEL', KEYS[2], unpack(fr))
+  redis.pcall('HDEL', KEYS[2], unpack(fields))
 end
 return reply
