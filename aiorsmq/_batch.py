@@ -13,6 +13,8 @@ from ._tasks import Tasks, resolve
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Answered = Callable[[Sequence[Result | Exception] | Exception], None]
+_Waiting = tuple[Item, "asyncio.Future[Result]", int]
+"""Its size in bytes comes last."""
 
 # What one script call may hold, so that it occupies the server for less than about a millisecond.
 MAX_ITEMS: Final = 64
@@ -73,56 +75,60 @@ class Batch(Generic[Item, Result]):
         tasks: Tasks,
         is_busy: Callable[[], bool],
         concerns_all: Callable[[Exception], bool],
-        size: Callable[[Item], int] | None = None,
     ) -> None:
         self._commit = commit
         self._tasks = tasks
         self._in_flight = InFlight(is_busy)
         self._concerns_all = concerns_all
-        self._size = size
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._waiting: deque[_Waiting[Item, Result]] = deque()
+        self._bytes = 0
+        """Of all that wait."""
         self._call_is_due = False
 
-    def submit(self, item: Item) -> "asyncio.Future[Result]":
-        """Have the item committed; it will be, even if the future is cancelled."""
-        future: asyncio.Future[Result] = self._tasks.admit().create_future()
-        self._waiting.append((item, future))
-        self._plan_call()
+    def submit(self, item: Item, size: int = 0) -> "asyncio.Future[Result]":
+        """Have the item, of so many bytes, committed; it will be, even if the future is cancelled."""
+        future: asyncio.Future[Result] = asyncio.Future(loop=self._tasks.admit())
+        self._waiting.append((item, future, size))
+        self._bytes += size
+        if not self._call_is_due:
+            self._plan_call()
         return future
 
     def _plan_call(self) -> None:
-        if not self._call_is_due and len(self._waiting) >= self._in_flight.enough:
+        if len(self._waiting) >= self._in_flight.enough and not self._call_is_due:
             self._call_is_due = True
             self._tasks.soon(self._call)
 
     def _call(self) -> None:
         self._call_is_due = False
         items = self._that_fit(self._in_flight.next_call(len(self._waiting)))
+        if not items:  # those that waited have met the end of the call before
+            return
         call = [self._waiting.popleft() for _ in range(items)]
+        self._bytes -= sum([size for _, _, size in call])
         self._in_flight.begin(items)
         try:
-            self._commit([item for item, _ in call], partial(self._answer, call))
+            self._commit([item for item, _, _ in call], partial(self._answer, call))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers' to handle
             self._answer(call, error)
         self._plan_call()
 
     def _that_fit(self, items: int) -> int:
         """How many of so many waiting items fit into one script call: one at least."""
-        if self._size is not None and items:
-            sizes = accumulate(self._size(item) for item, _ in islice(self._waiting, items))
-            return max(1, sum(size <= MAX_BYTES for size in sizes))
-        return items
+        if self._bytes <= MAX_BYTES:
+            return items
+        sizes = accumulate(size for _, _, size in islice(self._waiting, items))
+        return max(1, sum(size <= MAX_BYTES for size in sizes))
 
-    def _answer(
-        self, call: list[tuple[Item, "asyncio.Future[Result]"]], outcome: Sequence[Result | Exception] | Exception
-    ) -> None:
+    def _answer(self, call: "list[_Waiting[Item, Result]]", outcome: Sequence[Result | Exception] | Exception) -> None:
         if not isinstance(outcome, Exception) and len(outcome) != len(call):
             raise ValueError("not a result for each")
         self._in_flight.end(len(call))
         if isinstance(outcome, Exception) and self._concerns_all(outcome):
             call += self._waiting
             self._waiting.clear()
+            self._bytes = 0
         results = [outcome] * len(call) if isinstance(outcome, Exception) else outcome
-        for (_, future), result in zip(call, results, strict=True):
+        for (_, future, _), result in zip(call, results, strict=True):
             resolve(future, result)
         self._plan_call()

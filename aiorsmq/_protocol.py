@@ -25,6 +25,7 @@ _QNAME = re.compile(r"[A-Za-z0-9_-]{1,160}")
 _ID = re.compile(r"[A-Za-z0-9:_-]{1,128}")
 _NUMBER = re.compile(rb"[1-9][0-9]{0,14}")
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PAIRS = [high + low for high in _BASE36 for low in _BASE36]
 _ALPHANUMERICS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _TO_ALPHANUMERIC = bytes(_ALPHANUMERICS[byte % len(_ALPHANUMERICS)] for byte in range(256))
 _RANDOM_PART = 22
@@ -164,9 +165,9 @@ def id_time(id: str) -> float | None:
 def _base36(number: int) -> str:
     digits = ""
     while number:
-        number, digit = divmod(number, 36)
-        digits = _BASE36[digit] + digits
-    return digits
+        number, pair = divmod(number, 36 * 36)
+        digits = _PAIRS[pair] + digits
+    return digits.lstrip("0")
 
 
 class Clock:
@@ -207,7 +208,7 @@ class Clock:
         return time.monotonic_ns() // 1000 + self._ahead_us
 
     def now_ms(self) -> float:
-        return self.now_us() / 1000
+        return (time.monotonic_ns() // 1000 + self._ahead_us) / 1000  # asked for each message that was claimed ahead
 
     def restart(self) -> None:
         """Forget the ids made so far: the server says that they were ahead of its clock, or far behind it."""
@@ -221,6 +222,6 @@ class Clock:
         self._last_us = max(self.now_us(), self._last_us + 1)
         prefix = _base36(self._last_us)
         letters = os.urandom(_RANDOM_PART * count).translate(_TO_ALPHANUMERIC).decode("ascii")
-        tails = [letters[start : start + _RANDOM_PART] for start in range(0, len(letters), _RANDOM_PART)]
-        tails.sort()
-        return self._last_us, [prefix + tail for tail in tails]
+        return self._last_us, sorted(
+            [prefix + letters[start : start + _RANDOM_PART] for start in range(0, len(letters), _RANDOM_PART)]
+        )

@@ -54,7 +54,10 @@ class Tasks:
         """The event loop, for a caller of the client; who is turned away once it closes."""
         if self.closing:
             raise ClientClosed
-        return self.loop()
+        here = asyncio.get_running_loop()
+        if here is not self._loop:
+            self._settle_in(here)
+        return here
 
     def _settle_in(self, here: asyncio.AbstractEventLoop) -> None:
         if self._loop is None:

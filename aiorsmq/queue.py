@@ -4,13 +4,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
-from functools import partial
 from typing import Any, Generic, TypeVar, Unpack
 
 from ._claims import Claims
 from ._commands import admin
 from ._commands.receive import peek
-from ._commands.send import NewMessage
 from ._protocol import (
     DEFAULT_DELAY,
     DEFAULT_MAXSIZE,
@@ -106,7 +104,7 @@ class Queue(Generic[T]):
         Raises MessageTooLong if it is over the queue's maxsize. Cancelling stops the waiting, not the send.
         """
         delay_ms = None if delay is None else milliseconds("delay", delay)
-        return await self._shared.sender.send(NewMessage(self._encode(body), delay_ms))
+        return await self._shared.sender.send((self._encode(body), delay_ms))
 
     async def send_many(self, bodies: Iterable[T | bytes], *, delay: Seconds | None = None) -> list[str]:
         """Send messages in order, all or none, in one script call; return their ids.
@@ -117,7 +115,7 @@ class Queue(Generic[T]):
         if isinstance(bodies, str | bytes) or not isinstance(bodies, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidParameterValue("bodies", bodies, "must be an iterable of bodies, not one body")
         delay_ms = None if delay is None else milliseconds("delay", delay)
-        messages = [NewMessage(self._encode(body), delay_ms) for body in bodies]
+        messages = [(self._encode(body), delay_ms) for body in bodies]
         return await self._shared.sender.send_all(messages) if messages else []
 
     async def receive(self, *, vt: Seconds | None = None, wait: Seconds = 0) -> Message[T] | None:
@@ -183,7 +181,10 @@ class Queue(Generic[T]):
             raise InvalidParameterValue("vt", vt, "must not be given with pop=True: a popped message has no lease")
         claims = self._shared.popping() if pop else self._shared.receiving(vt)
         unconfirmed: deque[asyncio.Future[bool]] = deque()
-        read = partial(self._read, popped=pop, unconfirmed=unconfirmed if prefetch else None)
+
+        def read(record: Record) -> Message[T] | None:
+            return self._read(record, None, unconfirmed if prefetch else None, popped=pop)
+
         return Messages(claims, read, prefetch, unconfirmed)
 
     def worker(
@@ -314,10 +315,10 @@ class Queue(Generic[T]):
         self,
         record: Record,
         settler: Settler | None = None,
+        unconfirmed: "deque[asyncio.Future[bool]] | None" = None,
         *,
         popped: bool = False,
         peeked: bool = False,
-        unconfirmed: "deque[asyncio.Future[bool]] | None" = None,
     ) -> Message[T] | None:
         try:
             body = self._codec.decode(record.raw)

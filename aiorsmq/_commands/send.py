@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Sequence
 from functools import partial
-from typing import NamedTuple
+from itertools import chain
 
 from .._batch import Answered, Batch
 from .._protocol import Keys
@@ -12,11 +12,8 @@ from .._tasks import Tasks, resolve
 from .._wire import Argument
 from ..errors import MessageTooLong
 
-
-class NewMessage(NamedTuple):
-    body: bytes
-    delay_ms: int | None
-    """None for the queue's delay."""
+NewMessage = tuple[bytes, int | None]
+"""A body and its delay in ms; None for the queue's."""
 
 
 class Sender:
@@ -31,16 +28,12 @@ class Sender:
         self._keys = keys
         self._channel = channel
         self._batch: Batch[NewMessage, str] = Batch(
-            partial(self._submit, "each"),
-            tasks,
-            scripts.is_busy,
-            scripts.concerns_all,
-            size=lambda message: len(message.body),
+            partial(self._submit, "each"), tasks, scripts.is_busy, scripts.concerns_all
         )
         self._tasks = tasks
 
     def send(self, message: NewMessage) -> Awaitable[str]:
-        return self._batch.submit(message)
+        return self._batch.submit(message, len(message[0]))
 
     async def send_all(self, messages: Sequence[NewMessage]) -> list[str]:
         """Send all or none, in a script call of their own."""
@@ -59,9 +52,9 @@ class Sender:
     ) -> None:
         clock = self._scripts.clock
         us, ids = clock.mint(len(messages))
-        args: list[Argument] = [which, us, self._channel, _delays(messages)]
-        for id, message in zip(ids, messages, strict=True):
-            args += id, message.body
+        bodies, delays = zip(*messages, strict=True)
+        args: list[Argument] = [which, us, self._channel, _delays(delays)]
+        args += chain.from_iterable(zip(ids, bodies, strict=True))
 
         def replied(reply: Reply | Exception) -> None:
             if isinstance(reply, Exception):
@@ -71,25 +64,24 @@ class Sender:
                 clock.restart()
                 self._submit(which, messages, answered, "retry")
             else:
-                answered(self._results(ids, messages, reply))
+                answered(self._results(ids, bodies, reply))
 
         keys = self._keys
         call = Call("send", keys.qname, keys.both, (first, *args), again=("retry", *args))
         self._scripts.submit(call, replied)
 
-    def _results(self, ids: list[str], messages: Sequence[NewMessage], reply: Reply) -> list[str | Exception]:
+    def _results(self, ids: list[str], bodies: Sequence[bytes], reply: Reply) -> list[str | Exception]:
         stored, maxsize, *too_long = reply
         if stored != b"stored":
             raise ValueError("neither stored nor not")
         results: list[str | Exception] = list(ids)
         for position in map(int, too_long):
-            size = len(messages[position].body)
-            results[position] = MessageTooLong(self._keys.qname, size, int(maxsize))
+            results[position] = MessageTooLong(self._keys.qname, len(bodies[position]), int(maxsize))
         return results
 
 
-def _delays(messages: Sequence[NewMessage]) -> str:
+def _delays(delays: Sequence[int | None]) -> str:
     """As `send.lua` takes them."""
-    if all(message.delay_ms is None for message in messages):
+    if delays.count(None) == len(delays):
         return ""
-    return " ".join("-" if message.delay_ms is None else str(message.delay_ms) for message in messages)
+    return " ".join("-" if delay is None else str(delay) for delay in delays)
