@@ -22,27 +22,47 @@ from ._batch import InFlight
 from ._commands.receive import Claim
 from ._listener import Flag, Listener
 from ._scripts import Scripts
-from ._tasks import Tasks
+from ._tasks import Tasks, resolve
 from .errors import ClientClosed, RedisSMQException
 from .models import Record
 
 _logger = logging.getLogger(__name__)
 
 
-class Slot(asyncio.Future[None]):
-    """One consumer's want of one message; done when it is met, or is not going to be."""
+class Slot:
+    """One consumer's want of one message; done when it is met, or is not going to be.
 
-    record: Record | None = None
-    patient: bool = True
-    """Whether it stays in the line until there is a message; else it is done when there is none now."""
+    It has a future only while somebody waits: a slot that was filled ahead is never waited for.
+    """
+
+    __slots__ = ("_error", "_waiter", "done", "loop", "patient", "record")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, patient: bool) -> None:
+        self.loop = loop
+        self.patient = patient
+        """Whether it stays in the line until there is a message; else it is done when there is none now."""
+        self.done = False
+        self.record: Record | None = None
+        self._error: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def waiter(self) -> "asyncio.Future[None]":
+        """What to wait for; it raises why the slot is not going to be met."""
+        self._waiter = asyncio.Future(loop=self.loop)
+        if self.done:
+            resolve(self._waiter, self._error)
+        return self._waiter
 
     def finish(self, record: Record | None) -> None:
-        self.record = record
-        self.set_result(None)
+        self.done, self.record = True, record
+        if self._waiter is not None:
+            resolve(self._waiter, None)
 
     def fail(self, error: Exception) -> None:
-        self.set_exception(error)
-        self.exception()  # its consumer may be gone; then nobody else needs to hear of it
+        self.done, self._error = True, error
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+            self._waiter.exception()  # its consumer may be gone; then nobody else needs to hear of it
 
     def take(self) -> Record | None:
         record, self.record = self.record, None
@@ -111,7 +131,7 @@ class Claims:
         """`take(1, 0)` by the shortest way: it is a fifth of what a receive costs here."""
         slot = self.ask_one(patient=False)
         try:
-            await slot
+            await slot.waiter()
         except BaseException:
             self.withdraw((slot,))
             raise
@@ -121,13 +141,13 @@ class Claims:
         """Wait for the first slot, and for the others as long as there is more to be had."""
         first = slots[0]
         try:
-            await first
+            await first.waiter()
             if first.record is not None:
                 for slot in slots:
                     slot.patient = False
                 for slot in slots:
-                    if slot.done() or self._more_are_visible():
-                        await slot
+                    if slot.done or self._more_are_visible():
+                        await slot.waiter()
         except BaseException:
             self.withdraw(slots)
             raise
@@ -139,25 +159,32 @@ class Claims:
         return list({record.id: record for record in records}.values())  # with vt=0 one may come twice
 
     def ask(self, count: int, *, patient: bool) -> list[Slot]:
-        return [self.ask_one(patient=patient) for _ in range(count)]
+        """Put slots at the end of the line: patient ones, or some that are done when there is no message now."""
+        loop = self._tasks.admit()
+        slots = [Slot(loop, patient) for _ in range(count)]
+        self._line += slots
+        self._asked(patient)
+        return slots
 
     def ask_one(self, *, patient: bool) -> Slot:
-        """Put a slot at the end of the line: a patient one, or one that is done when there is no message now."""
-        slot = Slot(loop=self._tasks.admit())
-        slot.patient = patient
+        slot = Slot(self._tasks.admit(), patient)
         self._line.append(slot)
+        self._asked(patient)
+        return slot
+
+    def _asked(self, patient: bool) -> None:
         if not patient:
             self._flag.is_set = True
         if not self._look_is_due:
             self._plan()
-        return slot
 
     def withdraw(self, slots: Iterable[Slot]) -> None:
         """Leave the line. What the slots hold goes to the next in it, or back into the queue."""
         held: list[Record] = []
         self._some_have_left = True
         for slot in slots:
-            if slot.cancel() or slot.cancelled():  # cancelling a task has cancelled what it awaits
+            if not slot.done:
+                slot.finish(None)
                 self._plan()  # perhaps there is nobody left to wait for
             elif (record := slot.take()) and not self.is_over(record):
                 held.append(record)
@@ -209,7 +236,7 @@ class Claims:
             self._timer.cancel()
             self._timer = None
         if self._some_have_left:
-            self._line = deque(slot for slot in self._line if not slot.done())
+            self._line = deque(slot for slot in self._line if not slot.done)
             self._some_have_left = False
         if self._tasks.closing:
             while self._line:
@@ -274,7 +301,7 @@ class Claims:
         left = deque(records)
         more = self._more_are_visible() and not (records and self.is_over(records[0]))  # with vt=0 these still are
         for slot in asked:
-            if slot.done():
+            if slot.done:
                 continue
             if left:
                 slot.finish(left.popleft())
@@ -291,7 +318,7 @@ class Claims:
         if outage:  # those behind them would meet the same, after waiting for as long
             asked = asked + list(self._line)
             self._line.clear()
-        waiting = [slot for slot in asked if not slot.done()]
+        waiting = [slot for slot in asked if not slot.done]
         for slot in waiting:
             if not (outage and slot.patient):
                 slot.fail(error)
@@ -307,7 +334,7 @@ class Claims:
     def _give(self, records: Iterable[Record]) -> None:
         unwanted: list[Record] = []
         for record in records:
-            while self._line and self._line[0].done():
+            while self._line and self._line[0].done:
                 self._line.popleft()
             if self._line:
                 self._line.popleft().finish(record)

@@ -48,47 +48,53 @@ class Messages(Generic[T]):
         where waiting does not help (no permission, wrong password, an address that never answered); and with
         `prefetch`, whatever kept a message from being deleted at the end of its block.
         """
-        if (deletes := self._unconfirmed) and (deletes[0].done() or len(deletes) > self._prefetch):
-            await self._confirm(self._prefetch)
+        deletes = self._unconfirmed
+        while deletes and (deletes[0].done() or len(deletes) > self._prefetch):
+            await deletes.popleft()
         while not self._ended:
             if len(self._ahead) <= self._prefetch // 2:
                 wanted = 1 + self._prefetch - len(self._ahead)
                 self._ahead.extend(self._claims.ask(wanted, patient=True))
             slot = self._ahead.popleft()
-            if slot.record is not None and self._claims.is_over(slot.record):
+            if (record := slot.record) is None:
+                record = await self._wait_for(slot)
+            elif self._claims.is_over(record):
                 continue  # its lease has ended while it waited here: others may have received it
-            self._awaited.add(slot)
-            try:
-                await slot
-            except asyncio.CancelledError:
-                self._claims.withdraw((slot, *self._ahead))
-                self._ahead.clear()
-                raise
-            except ClientClosed:
-                break
-            except Exception:
-                self._claims.withdraw(self._ahead)  # they have met the same
-                self._ahead.clear()
-                raise
-            finally:
-                self._awaited.discard(slot)
-            record = slot.take()
             if record is not None and (message := self._read(record)) is not None:
                 return message
         raise StopAsyncIteration
+
+    async def _wait_for(self, slot: Slot) -> Record | None:
+        self._awaited.add(slot)
+        try:
+            await slot.waiter()
+            return slot.take()
+        except asyncio.CancelledError:
+            self._claims.withdraw((slot, *self._ahead))
+            self._ahead.clear()
+            raise
+        except ClientClosed:
+            self._ended = True
+            return None
+        except Exception:
+            self._claims.withdraw(self._ahead)  # they have met the same
+            self._ahead.clear()
+            raise
+        finally:
+            self._awaited.discard(slot)
 
     def end(self) -> None:
         """End the iteration, wherever it is awaited, and hand back what was not handed out."""
         self._ended = True
         for slot in self._awaited:
-            if not slot.done():
+            if not slot.done:
                 slot.finish(None)
         self._claims.withdraw([*self._awaited, *self._ahead])
         self._ahead.clear()
 
-    async def _confirm(self, at_most: int) -> None:
-        """Wait until no more deletes than that are under way. Raises what the first of them raises that fails."""
-        while self._unconfirmed and (len(self._unconfirmed) > at_most or self._unconfirmed[0].done()):
+    async def _confirm(self) -> None:
+        """Wait for all deletes. Raises what the first of them raises that fails."""
+        while self._unconfirmed:
             await self._unconfirmed.popleft()
 
     async def aclose(self) -> None:
@@ -98,7 +104,7 @@ class Messages(Generic[T]):
         what kept one of them from being deleted. Cancelling stops the waiting, not the deletes.
         """
         self.end()
-        await self._confirm(0)
+        await self._confirm()
 
     async def __aenter__(self) -> "Messages[T]":
         return self
@@ -108,8 +114,8 @@ class Messages(Generic[T]):
     ) -> None:
         self.end()
         if exc_type is None:
-            await self._confirm(0)
+            await self._confirm()
 
     def __del__(self) -> None:
-        if self._ahead and not (loop := self._ahead[0].get_loop()).is_closed():
+        if self._ahead and not (loop := self._ahead[0].loop).is_closed():
             loop.call_soon_threadsafe(self._claims.withdraw, self._ahead)

@@ -279,9 +279,10 @@ class Worker(Generic[T]):
         """Stand in the line of each queue until one of them has a message."""
         slots = [source.claims.ask_one(patient=True) for source in self._sources]
         try:
-            await asyncio.wait(slots, return_when=asyncio.FIRST_COMPLETED)
-            for source, slot in zip(self._sources, slots, strict=True):
-                if not slot.done() or slot.result() is not None or not self._handling.free():
+            waiters = [slot.waiter() for slot in slots]
+            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+            for source, slot, waiter in zip(self._sources, slots, waiters, strict=True):
+                if not waiter.done() or waiter.result() is not None or not self._handling.free():
                     continue
                 if (record := slot.take()) and not source.claims.is_over(record):
                     self._handling.start(source, record)
