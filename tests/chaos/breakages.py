@@ -57,18 +57,12 @@ BREAKAGES = {
     ),
     "ids-do-not-ascend": Breakage(
         "the ids of one batch are in no order",
-        (Change("_protocol.py", "        tails.sort()\n", ""),),
+        (Change("_protocol.py", "return self._last_us, sorted(", "return self._last_us, list("),),
         (MODEL,),
     ),
     "delay-ignored": Breakage(
         "a send of many with a delay of its own takes the queue's",
-        (
-            Change(
-                "_commands/send.py",
-                "if all(message.delay_ms is None for message in messages):",
-                "if len(messages) > 1:",
-            ),
-        ),
+        (Change("_commands/send.py", "if delays.count(None) == len(delays):", "if len(delays) > 1:"),),
         (MODEL,),
     ),
     "pop-leaves-a-field": Breakage(
@@ -105,11 +99,13 @@ BREAKAGES = {
     "a-new-id-per-retry": Breakage(
         "a send that is repeated takes new ids",
         (
+            Change("_commands/send.py", 'again="retry")', "retry_unknown=False)"),
             Change(
                 "_commands/send.py",
-                'again=("retry", *args))',
-                'again=("retry", *args[:4], *(word for id, message in zip(clock.mint(len(messages))[1], messages)'
-                " for word in (id, message.body))))",
+                "if isinstance(reply, Exception):\n                answered(reply)",
+                'if type(reply).__name__ in ("ConnectionError", "TimeoutError"):\n'
+                '                self._submit(which, messages, answered, "retry")\n'
+                "            elif isinstance(reply, Exception):\n                answered(reply)",
             ),
         ),
         ("test_scripts.py::test_lost_reply_to_a_send", "chaos/test_network.py::test_cut_replies_to_sends"),
@@ -360,7 +356,7 @@ BREAKAGES = {
     ),
     "the-ended-are-renewed": Breakage(
         "the lease of a handler that has ended is renewed with the others",
-        (Change("_leases.py", "            del self._leases.held[self.record.id]\n", "            pass\n"),),
+        (Change("_leases.py", "            del held[id]\n", "            pass\n"),),
         ("test_worker.py::test_an_ended_handler_is_not_renewed",),
     ),
     "a-lost-lease-is-ignored": Breakage(
@@ -377,7 +373,7 @@ BREAKAGES = {
         "a handler that does not end keeps its message beyond max_lease",
         (
             Change("_leases.py", "if lease.until > now > ", "if now > "),
-            Change("_leases.py", "if left < self._seconds else", "if left is None else"),
+            Change("_leases.py", "min(self._vt, lease.until - now)", "self._vt"),
         ),
         ("test_worker.py::test_max_lease",),
     ),
@@ -388,7 +384,11 @@ BREAKAGES = {
     ),
     "the-stopped-keep-theirs": Breakage(
         "a message whose handler was cancelled by the end of the worker stays hidden",
-        (Change("_handling.py", "            await self._release(job, 0)\n", "            pass\n"),),
+        (
+            Change(
+                "_handling.py", "            await self._release(job, lease.release_ms or 0)\n", "            pass\n"
+            ),
+        ),
         ("test_worker_stopping.py::test_end_of_grace",),
     ),
     "the-last-attempt-comes-again": Breakage(
