@@ -8,7 +8,7 @@ from functools import partial
 from itertools import accumulate, islice
 from typing import Final, Generic, TypeVar
 
-from ._tasks import Tasks, resolve
+from ._tasks import Tasks
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,7 +53,7 @@ class InFlight:
     def _count(self, calls: int, items: int) -> None:
         self._calls += calls
         self._items += items
-        self.enough = (1, max(MIN_ITEMS, self._items), math.inf)[self._calls]
+        self.enough = 1 if not self._calls else max(MIN_ITEMS, self._items) if self._calls == 1 else math.inf
 
     def __bool__(self) -> bool:
         return self._calls > 0
@@ -130,5 +130,10 @@ class Batch(Generic[Item, Result]):
             self._bytes = 0
         results = [outcome] * len(call) if isinstance(outcome, Exception) else outcome
         for (_, future, _), result in zip(call, results, strict=True):
-            resolve(future, result)
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
         self._plan_call()

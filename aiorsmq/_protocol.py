@@ -191,17 +191,15 @@ class Clock:
         """
         now_us, server_us = time.monotonic_ns() // 1000, int(seconds) * 1_000_000 + int(microseconds)
         at_least, at_most = server_us - now_us, server_us - int(asked * 1_000_000)
-        if self._learned_us is None:
-            jump_us, usual = 0, 0
-            self._ahead_us, self._ahead_at_most_us = at_least, at_most
-        else:
-            jump_us = max(at_least - self._ahead_at_most_us, 0) or min(at_most - self._ahead_us, 0)
-            usual = _NO_JUMP_US + (now_us - self._learned_us) // 1000  # two clocks drift apart
-            if at_least <= self._ahead_us <= at_most:
-                self._ahead_at_most_us = min(self._ahead_at_most_us, at_most)
-            else:
-                self._ahead_us, self._ahead_at_most_us = at_least, at_most
-        self._learned_us = now_us
+        learned_us, self._learned_us = self._learned_us, now_us
+        if learned_us is not None and at_least <= self._ahead_us <= at_most:
+            self._ahead_at_most_us = min(self._ahead_at_most_us, at_most)
+            return 0.0
+        jump_us = max(at_least - self._ahead_at_most_us, 0) or min(at_most - self._ahead_us, 0)
+        self._ahead_us, self._ahead_at_most_us = at_least, at_most
+        if learned_us is None:
+            return 0.0
+        usual = _NO_JUMP_US + (now_us - learned_us) // 1000  # two clocks drift apart
         return jump_us / 1_000_000 if abs(jump_us) > usual else 0.0
 
     def now_us(self) -> int:

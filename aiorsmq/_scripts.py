@@ -83,8 +83,8 @@ class Call(NamedTuple):
     """The queue that an error is to name."""
     keys: Sequence[str]
     args: Sequence[Argument]
-    again: Sequence[Argument] | None = None
-    """The arguments for an attempt that follows one of unknown outcome, if they differ."""
+    again: Argument | None = None
+    """The first argument of an attempt that follows one of unknown outcome, if it differs."""
     retry_unknown: bool = True
     """False if a second execution would do harm: then an unknown outcome is raised."""
     repeat: bool = True
@@ -234,7 +234,7 @@ class Scripts:
         if _is_unknown(error):
             if not call.retry_unknown:
                 raise error
-            return args if call.again is None else call.again
+            return call.args if call.again is None else (call.again, *call.args[1:])
         if not isinstance(error, NoScriptError) and not _is_not_yet(error):
             raise error
         if _is_replica(error):

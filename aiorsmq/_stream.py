@@ -24,14 +24,14 @@ class Messages(Generic[T]):
     def __init__(
         self,
         claims: Claims,
-        read: Callable[[Record], Message[T] | None],
+        read: "Callable[[Record, None, deque[asyncio.Future[bool]] | None], Message[T] | None]",
         prefetch: int,
-        unconfirmed: "deque[asyncio.Future[bool]]",
     ) -> None:
         self._claims = claims
         self._read = read
         self._prefetch = prefetch
-        self._unconfirmed = unconfirmed
+        self._unconfirmed: deque[asyncio.Future[bool]] | None = deque() if prefetch else None
+        """Deletes that no block waits for."""
         self._ahead: deque[Slot] = deque()
         self._awaited: set[Slot] = set()
         self._ended = False
@@ -60,7 +60,7 @@ class Messages(Generic[T]):
                 record = await self._wait_for(slot)
             elif self._claims.is_over(record):
                 continue  # its lease has ended while it waited here: others may have received it
-            if record is not None and (message := self._read(record)) is not None:
+            if record is not None and (message := self._read(record, None, deletes)) is not None:
                 return message
         raise StopAsyncIteration
 

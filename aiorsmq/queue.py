@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
+from functools import partial
 from typing import Any, Generic, TypeVar, Unpack
 
 from ._claims import Claims
@@ -180,12 +181,7 @@ class Queue(Generic[T]):
         if pop and vt is not None:
             raise InvalidParameterValue("vt", vt, "must not be given with pop=True: a popped message has no lease")
         claims = self._shared.popping() if pop else self._shared.receiving(vt)
-        unconfirmed: deque[asyncio.Future[bool]] = deque()
-
-        def read(record: Record) -> Message[T] | None:
-            return self._read(record, None, unconfirmed if prefetch else None, popped=pop)
-
-        return Messages(claims, read, prefetch, unconfirmed)
+        return Messages(claims, partial(self._read, popped=True) if pop else self._read, prefetch)
 
     def worker(
         self,

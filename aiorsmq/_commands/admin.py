@@ -37,7 +37,7 @@ async def create_queue(
     def call(chain: Sequence[str]) -> Call:
         args = (*settings, most, *chain)
         ours = (*keys.both, keys.queues, *_chain_keys(keys, chain))
-        return Call("create_queue", keys.qname, ours, ("first", *args), again=(lately, *args))
+        return Call("create_queue", keys.qname, ours, ("first", *args), again=lately)
 
     created = await _with_chain(scripts, keys.qname, name, call, _only)
     if not created and not exist_ok:
@@ -47,7 +47,7 @@ async def create_queue(
 
 async def delete_queue(scripts: Scripts, keys: Keys, missing_ok: bool) -> bool:
     four = (*keys.both, keys.queues, keys.reasons)
-    call = Call("delete_queue", keys.qname, four, ("first", keys.qname), again=("retry", keys.qname))
+    call = Call("delete_queue", keys.qname, four, ("first", keys.qname), again="retry")
     deleted = await scripts.run(call, _only)
     if not deleted and not missing_ok:
         raise QueueDoesNotExist(keys.qname)

@@ -104,7 +104,7 @@ class DeadLetters:
         why = reason.encode(errors="backslashreplace")
         args: list[Argument] = [keys.qname, to, channel, why, REASONS_TTL, *(word for pair in fenced for word in pair)]
         all_keys = (*keys.both, *other.both, keys.queues, (other if reason else keys).reasons)
-        call = Call("move", keys.qname, all_keys, ("first", *args), again=("retry", *args))
+        call = Call("move", keys.qname, all_keys, ("first", *args), again="retry")
         done, rest = await self._scripts.run(call, partial(_read_move, len(fenced)))
         if done < 0:
             raise QueueDoesNotExist(to)

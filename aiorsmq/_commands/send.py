@@ -53,7 +53,7 @@ class Sender:
         clock = self._scripts.clock
         us, ids = clock.mint(len(messages))
         bodies, delays = zip(*messages, strict=True)
-        args: list[Argument] = [which, us, self._channel, _delays(delays)]
+        args: list[Argument] = [first, which, us, self._channel, _delays(delays)]
         args += chain.from_iterable(zip(ids, bodies, strict=True))
 
         def replied(reply: Reply | Exception) -> None:
@@ -67,7 +67,7 @@ class Sender:
                 answered(self._results(ids, bodies, reply))
 
         keys = self._keys
-        call = Call("send", keys.qname, keys.both, (first, *args), again=("retry", *args))
+        call = Call("send", keys.qname, keys.both, args, again="retry")
         self._scripts.submit(call, replied)
 
     def _results(self, ids: list[str], bodies: Sequence[bytes], reply: Reply) -> list[str | Exception]:

@@ -78,8 +78,7 @@ class Settler:
                 deleted = [done and by.setdefault(ids[at], at) == at for at, done in enumerate(deleted)]
             answered(deleted)
 
-        args = (*ids, *receive_counts)
-        self._scripts.submit(self._call("delete", ("first", *args), again=("retry", *args)), replied)
+        self._scripts.submit(self._call("delete", ("first", *ids, *receive_counts), again="retry"), replied)
 
     def _submit_changes(self, items: list[tuple[bytes, bytes, int]], answered: Answered[bool]) -> None:
         args = [self._channel, *(word for item in items for word in item)]
