@@ -24,9 +24,8 @@ repeat -- 8, then as many more as will make the bodies enough if they go on like
     if left <= 0 then
       due[i], due[i + 1], values[i], values[i + 1] = nil, nil, nil, nil
     elseif not body then
-      reply[6] = reply[6] + redis.call('ZREM', KEYS[1], id)
+      reply[6], values[i + 1] = reply[6] + redis.call('ZREM', KEYS[1], id), false
       redis.pcall('HDEL', KEYS[2], names[i + 1], fr)
-      values[i + 1] = false
     else
       if values[i + 1] then
         received = text((whole(values[i + 1]) or 0) + 1)
