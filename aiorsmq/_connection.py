@@ -63,6 +63,12 @@ def _no_retry() -> Retry:
     return Retry(NoBackoff(), 0)
 
 
+def _is_known(opening: "asyncio.Task[Pipeline]") -> None:
+    """Those who waited may all have given up before it failed: then asyncio would complain that nobody has heard."""
+    if not opening.cancelled():
+        opening.exception()
+
+
 class Connections:
     """Opens what one AsyncRSMQ needs."""
 
@@ -100,6 +106,7 @@ class Connections:
             raise ClientClosed
         if self._opening is None or self._opening.done():
             self._opening = self._tasks.start(self._open_pipeline())
+            self._opening.add_done_callback(_is_known)
         return await asyncio.shield(self._opening)
 
     async def _open_pipeline(self) -> Pipeline:

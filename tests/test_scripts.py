@@ -1,6 +1,7 @@
 """Scripts run whatever the server has forgotten, and calls are retried as far as that is safe."""
 
 import asyncio
+import gc
 import hashlib
 import signal
 import time
@@ -174,6 +175,22 @@ async def test_gone_for_good(own_server):
                 await call()
         with pytest.raises(redis.ConnectionError):
             await polling
+
+
+async def test_a_connection_that_nobody_waits_for(own_server):
+    """An attempt to connect that fails after its last caller's deadline makes no noise; anyio would raise it here."""
+    server = own_server()
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        queue = rsmq.queue("jobs")
+        await queue.create()
+        rsmq._scripts._deadline = 0.3
+        server.redis.client_kill_filter(_type="normal")
+        server.process.send_signal(signal.SIGSTOP)
+        with pytest.raises((redis.ConnectionError, redis.TimeoutError)):
+            await queue.receive()
+        server.kill()
+        await wait_until(lambda: rsmq._connections._opening is None)
+        gc.collect()
 
 
 async def test_waited_out(server, queue):
