@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 class Slot:
     """One consumer's want of one message; done when it is met, or is not going to be.
 
-    It has a future only while somebody waits: a slot that was filled ahead is never waited for.
+    It has a future only if somebody has to wait: a slot that was filled ahead is not waited for.
     """
 
     __slots__ = ("_error", "_waiter", "done", "loop", "patient", "record")
@@ -105,14 +105,14 @@ class Claims:
         self._tasks = tasks
         self._line: deque[Slot] = deque()
         self._some_have_left = False
-        self._informed = 0
-        """How many want to be."""
+        self._informed = 0  # how many want to be
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._claiming = InFlight(scripts.is_busy)
         self._look_is_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._claimed_at = -poll_interval
         self._next_ms: float | None = 0
+        self._they_last = False  # what was claimed last: with vt=0 two calls at once would claim the same
         self._outage: Exception | None = None
 
     async def take(self, limit: int, wait: float) -> list[Record]:
@@ -146,7 +146,7 @@ class Claims:
                 for slot in slots:
                     slot.patient = False
                 for slot in slots:
-                    if slot.done or self._more_are_visible():
+                    if slot.record is None and (slot.done or self._more_are_visible()):
                         await slot.waiter()
         except BaseException:
             self.withdraw(slots)
@@ -162,21 +162,19 @@ class Claims:
         """Put slots at the end of the line: patient ones, or some that are done when there is no message now."""
         loop = self._tasks.admit()
         slots = [Slot(loop, patient) for _ in range(count)]
-        self._line += slots
-        self._asked(patient)
+        self._join(slots, patient)
         return slots
 
     def ask_one(self, *, patient: bool) -> Slot:
         slot = Slot(self._tasks.admit(), patient)
-        self._line.append(slot)
-        self._asked(patient)
+        self._join((slot,), patient)
         return slot
 
-    def _asked(self, patient: bool) -> None:
+    def _join(self, slots: Iterable[Slot], patient: bool) -> None:
+        self._line += slots
         if not patient:
             self._flag.is_set = True
-        if not self._look_is_due:
-            self._plan()
+        self._plan()
 
     def withdraw(self, slots: Iterable[Slot]) -> None:
         """Leave the line. What the slots hold goes to the next in it, or back into the queue."""
@@ -254,7 +252,7 @@ class Claims:
 
     def _may_claim_too(self) -> bool:
         """Whether another claim may join those in flight: there is plenty, and enough want some."""
-        return self._more_are_visible() and self._claiming.next_call(len(self._line)) > 0
+        return self._more_are_visible() and self._they_last and self._claiming.next_call(len(self._line)) > 0
 
     def _seconds_to_wait(self) -> float:
         poll = self._claimed_at + self._poll_interval - time.monotonic()
@@ -265,7 +263,7 @@ class Claims:
     def _claim(self) -> None:
         """One script call: for everybody in the line, or if there is known to be plenty, for a share of it."""
         count = len(self._line)
-        if self._more_are_visible():
+        if self._more_are_visible() and self._they_last:
             count = self._claiming.next_call(count)
         self._flag.is_set = False
         asked = [self._line.popleft() for _ in range(count)]
@@ -299,7 +297,9 @@ class Claims:
     def _distribute(self, records: list[Record], asked: list[Slot]) -> None:
         unmet: list[Slot] = []
         left = deque(records)
-        more = self._more_are_visible() and not (records and self.is_over(records[0]))  # with vt=0 these still are
+        if records:
+            self._they_last = not self.is_over(records[0])
+        more = self._more_are_visible() and (self._they_last or not records)  # else what is visible are these
         for slot in asked:
             if slot.done:
                 continue
