@@ -1,6 +1,7 @@
 """The async iterator over a queue's messages."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -11,6 +12,8 @@ from .errors import ClientClosed
 from .models import Message, Record
 
 T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
 
 
 class Messages(Generic[T]):
@@ -49,8 +52,10 @@ class Messages(Generic[T]):
         `prefetch`, whatever kept a message from being deleted at the end of its block.
         """
         deletes = self._unconfirmed
-        while deletes and (deletes[0].done() or len(deletes) > self._prefetch):
-            await deletes.popleft()
+        while deletes and deletes[0].done():
+            deletes.popleft().result()
+        if deletes and len(deletes) > self._prefetch:
+            await self._confirm(self._prefetch)
         while not self._ended:
             if len(self._ahead) <= self._prefetch // 2:
                 wanted = 1 + self._prefetch - len(self._ahead)
@@ -70,32 +75,38 @@ class Messages(Generic[T]):
             await slot.waiter()
             return slot.take()
         except asyncio.CancelledError:
-            self._claims.withdraw((slot, *self._ahead))
-            self._ahead.clear()
+            self._hand_back(slot)
             raise
         except ClientClosed:
             self._ended = True
             return None
         except Exception:
-            self._claims.withdraw(self._ahead)  # they have met the same
-            self._ahead.clear()
+            self._hand_back()  # they have met the same
             raise
         finally:
             self._awaited.discard(slot)
 
+    async def _confirm(self, at_most: int = 0) -> None:
+        """Wait until no more deletes than that are under way. Raises what the first of them raises that fails."""
+        deletes = self._unconfirmed
+        while deletes and (deletes[0].done() or len(deletes) > at_most):
+            if deletes[0].done():
+                deletes.popleft().result()
+                continue
+            try:
+                await asyncio.wait((deletes[0],))  # which a cancellation leaves alone
+            except asyncio.CancelledError:
+                self._hand_back()
+                raise
+
     def end(self) -> None:
         """End the iteration, wherever it is awaited, and hand back what was not handed out."""
         self._ended = True
-        for slot in self._awaited:
-            if not slot.done:
-                slot.finish(None)
-        self._claims.withdraw([*self._awaited, *self._ahead])
-        self._ahead.clear()
+        self._hand_back(*self._awaited)
 
-    async def _confirm(self) -> None:
-        """Wait for all deletes. Raises what the first of them raises that fails."""
-        while self._unconfirmed:
-            await self._unconfirmed.popleft()
+    def _hand_back(self, *awaited: Slot) -> None:
+        self._claims.withdraw((*awaited, *self._ahead))
+        self._ahead.clear()
 
     async def aclose(self) -> None:
         """End the iteration, also for a task that awaits it just now.
@@ -104,7 +115,10 @@ class Messages(Generic[T]):
         what kept one of them from being deleted. Cancelling stops the waiting, not the deletes.
         """
         self.end()
-        await self._confirm()
+        try:
+            await self._confirm()
+        finally:
+            _let_go(self._unconfirmed)
 
     async def __aenter__(self) -> "Messages[T]":
         return self
@@ -112,10 +126,25 @@ class Messages(Generic[T]):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.end()
         if exc_type is None:
-            await self._confirm()
+            await self.aclose()
+        else:
+            self.end()
+            _let_go(self._unconfirmed)
 
     def __del__(self) -> None:
         if self._ahead and not (loop := self._ahead[0].loop).is_closed():
             loop.call_soon_threadsafe(self._claims.withdraw, self._ahead)
+        if self._unconfirmed and not (loop := self._unconfirmed[0].get_loop()).is_closed():
+            loop.call_soon_threadsafe(_let_go, self._unconfirmed)
+
+
+def _let_go(deletes: "deque[asyncio.Future[bool]] | None") -> None:
+    """Nobody waits for these deletes any more: what keeps one from being done goes to the log."""
+    while deletes:
+        deletes.popleft().add_done_callback(_log_failure)
+
+
+def _log_failure(deleting: "asyncio.Future[bool]") -> None:
+    if not deleting.cancelled() and (error := deleting.exception()) is not None:
+        _logger.warning("could not delete a message whose block has ended, it will come again: %s", error)

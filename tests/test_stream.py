@@ -304,6 +304,44 @@ class TestSharing:
             await stream.aclose()
         server.redis.rename("rsmq:elsewhere:Q", "rsmq:jobs:Q")
 
+    async def test_prefetch_logs_deletes_that_nobody_waits_for(self, server, queue, caplog):
+        """When a stream is left because a delete has failed, or is dropped, the log tells of the others that fail."""
+        await queue.send_many(["x"] * 6)
+        with pytest.raises(QueueDoesNotExist):
+            async with queue.messages(prefetch=5) as stream:
+                taken = [await anext(stream) for _ in range(3)]
+                server.redis.rename("rsmq:jobs:Q", "rsmq:elsewhere:Q")
+                for message in taken:
+                    async with message:
+                        pass
+                await wait_until(stream._unconfirmed[2].done)
+                await anext(stream)
+        await wait_until(lambda: caplog.text.count("could not delete a message whose block has ended") == 2)
+        server.redis.rename("rsmq:elsewhere:Q", "rsmq:jobs:Q")
+        await queue.send("x")
+        async with await anext(stream := queue.messages(prefetch=5)):
+            server.redis.rename("rsmq:jobs:Q", "rsmq:elsewhere:Q")
+        del stream
+        await wait_until(lambda: caplog.text.count("could not delete a message whose block has ended") == 3)
+        server.redis.rename("rsmq:elsewhere:Q", "rsmq:jobs:Q")
+
+    async def test_cancelled_while_it_waits_for_deletes(self, server, queue):
+        """A step cancelled while more deletes are under way than `prefetch` hands back, and cancels no delete."""
+        await queue.send_many(["x"] * 6)
+        stream = queue.messages(prefetch=1)
+        taken = [await anext(stream) for _ in range(3)]
+        server.redis.execute_command("CLIENT", "PAUSE", 10_000, "WRITE")
+        for message in taken:
+            async with message:
+                pass
+        step = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        step.cancel()
+        await asyncio.wait([step])
+        server.redis.execute_command("CLIENT", "UNPAUSE")
+        await wait_until(lambda: queue_is_visible(server, 3))
+        assert [await delete for delete in stream._unconfirmed] == [True] * 3
+
     async def test_several_tasks_on_one_stream(self, queue):
         """Several tasks may iterate over one stream."""
         stream = queue.messages()
