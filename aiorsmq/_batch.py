@@ -8,7 +8,7 @@ from functools import partial
 from itertools import accumulate, islice
 from typing import Final, Generic, TypeVar
 
-from ._tasks import Tasks
+from ._tasks import Tasks, resolve
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -66,7 +66,6 @@ class Batch(Generic[Item, Result]):
         commit: runs one script call for some items, and answers with a result or an exception for each, in their order,
             or with one exception for all of them.
         concerns_all: whether an error is one that those who wait would meet as well, after waiting for as long.
-        size: an item's length in bytes, if a script call is to be limited by that.
     """
 
     def __init__(
@@ -102,7 +101,7 @@ class Batch(Generic[Item, Result]):
     def _call(self) -> None:
         self._call_is_due = False
         items = self._that_fit(self._in_flight.next_call(len(self._waiting)))
-        if not items:  # those that waited have met the end of the call before
+        if not items:  # those for whom it was planned have met the end of the call before
             return
         call = [self._waiting.popleft() for _ in range(items)]
         self._bytes -= sum([size for _, _, size in call])
@@ -114,8 +113,8 @@ class Batch(Generic[Item, Result]):
         self._plan_call()
 
     def _that_fit(self, items: int) -> int:
-        """How many of so many waiting items fit into one script call: one at least."""
-        if self._bytes <= MAX_BYTES:
+        """How many of so many waiting items fit into one script call: one at least, if there is one."""
+        if self._bytes <= MAX_BYTES or not items:
             return items
         sizes = accumulate(size for _, _, size in islice(self._waiting, items))
         return max(1, sum(size <= MAX_BYTES for size in sizes))
@@ -130,10 +129,5 @@ class Batch(Generic[Item, Result]):
             self._bytes = 0
         results = [outcome] * len(call) if isinstance(outcome, Exception) else outcome
         for (_, future, _), result in zip(call, results, strict=True):
-            if future.done():
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+            resolve(future, result)
         self._plan_call()

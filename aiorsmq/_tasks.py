@@ -54,7 +54,7 @@ class Tasks:
         """The event loop, for a caller of the client; who is turned away once it closes."""
         if self.closing:
             raise ClientClosed
-        here = asyncio.get_running_loop()
+        here = asyncio.get_running_loop()  # not by way of `loop()`: it is asked for each message
         if here is not self._loop:
             self._settle_in(here)
         return here

@@ -282,9 +282,10 @@ class Worker(Generic[T]):
             waiters = [slot.waiter() for slot in slots]
             await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
             for source, slot, waiter in zip(self._sources, slots, waiters, strict=True):
-                if not waiter.done() or waiter.result() is not None or not self._handling.free():
+                if not waiter.done():
                     continue
-                if (record := slot.take()) and not source.claims.is_over(record):
+                waiter.result()  # raises why there will be no message
+                if self._handling.free() and (record := slot.take()) and not source.claims.is_over(record):
                     self._handling.start(source, record)
         finally:
             for source, slot in zip(self._sources, slots, strict=True):

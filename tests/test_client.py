@@ -107,7 +107,7 @@ async def test_closing_ends_a_long_poll_that_claims(server, queue):
     assert [type(result) for result in results] == [ClientClosed] * 20
 
 
-async def test_closing_is_not_cut_short(server, queue):
+async def test_cancelled_closing_goes_on(server, queue):
     """Cancelling stops the wait for `aclose()`, not the closing: what was claimed ahead is handed back."""
     await queue.send_many(["x"] * 5)
     with anyio.CancelScope() as scope:

@@ -3,7 +3,7 @@
 -- ARGV     how many at the most; lease in ms, '' for the queue's, or 'pop'; bytes of bodies after which to stop
 -- Returns  {s, us, score of the first message left or '', new score (of a pop: now), now, members without a body that
 --          were removed, max_receives or '', dead_letter_queue or '', then for some messages at a time: {id, former
---          score, ...}, {body, count or nil if the first, ... or nil, nil if removed}, {first received of the counted, ...}}
+--          score, ...}, {body, count or nil if the first, ...; nils if removed}, {first received of the counted, ...}}
 -- Errors   QUEUE_DOES_NOT_EXIST
 local given, now = attributes(KEYS[2], 'max_receives', 'dead_letter_queue'), now_ms()
 local pop, wanted, enough, places, fields = ARGV[2] == 'pop', tonumber(ARGV[1]), tonumber(ARGV[3]), {}, {}
