@@ -17,6 +17,8 @@ from chaos.network import Proxy
 from support import Server, check_keys, wait_until
 
 logging.getLogger("aiorsmq.startup.persistence").setLevel(logging.ERROR)  # most servers here keep nothing
+# In debug mode asyncio tells of every slow step, and uvloop too: on a busy machine that can be any.
+logging.getLogger("asyncio").addFilter(lambda record: not record.getMessage().startswith("Executing "))
 
 
 @pytest.fixture(
