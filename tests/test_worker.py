@@ -134,8 +134,12 @@ async def test_lost_lease(queue, server):
     async with queue.worker(handler, vt=0.6, concurrency=1) as worker:
         await started.wait()
         async with AsyncRSMQ.from_url(server.url) as other:
-            server.redis.zadd("rsmq:jobs", {id: 1})  # not by our own command: an announcement would race with us
-            message = await other.queue("jobs").receive(vt=30)
+
+            async def take_away():
+                server.redis.zadd("rsmq:jobs", {id: 1})  # not by our own command: an announcement would race with us
+                return await other.queue("jobs").receive(vt=30)  # None if it was renewed in between
+
+            message = await wait_until(take_away)
             assert message.receive_count == 2
             await wait_until(cancelled.is_set)
             await wait_until(lambda: worker.stats.lost_leases == 1)
