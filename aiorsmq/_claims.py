@@ -10,7 +10,7 @@ import logging
 import time
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
@@ -22,51 +22,12 @@ from ._batch import InFlight
 from ._commands.receive import Claim
 from ._listener import Flag, Listener
 from ._scripts import Scripts
-from ._tasks import Tasks, resolve
+from ._slot import Slot
+from ._tasks import Tasks
 from .errors import ClientClosed, RedisSMQException
 from .models import Record
 
 _logger = logging.getLogger(__name__)
-
-
-class Slot:
-    """One consumer's want of one message; done when it is met, or is not going to be.
-
-    It has a future only if somebody has to wait: a slot that was filled ahead is not waited for.
-    """
-
-    __slots__ = ("_error", "_waiter", "done", "loop", "patient", "record")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, patient: bool) -> None:
-        self.loop = loop
-        self.patient = patient
-        """Whether it stays in the line until there is a message; else it is done when there is none now."""
-        self.done = False
-        self.record: Record | None = None
-        self._error: Exception | None = None
-        self._waiter: asyncio.Future[None] | None = None
-
-    def waiter(self) -> "asyncio.Future[None]":
-        """What to wait for; it raises why the slot is not going to be met."""
-        self._waiter = asyncio.Future(loop=self.loop)
-        if self.done:
-            resolve(self._waiter, self._error)
-        return self._waiter
-
-    def finish(self, record: Record | None) -> None:
-        self.done, self.record = True, record
-        if self._waiter is not None:
-            resolve(self._waiter, None)
-
-    def fail(self, error: Exception) -> None:
-        self.done, self._error = True, error
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(error)
-            self._waiter.exception()  # its consumer may be gone; then nobody else needs to hear of it
-
-    def take(self) -> Record | None:
-        record, self.record = self.record, None
-        return record
 
 
 class Stream(Protocol):
@@ -158,10 +119,13 @@ class Claims:
             self.withdraw(slots)
         return list({record.id: record for record in records}.values())  # with vt=0 one may come twice
 
-    def ask(self, count: int, *, patient: bool) -> list[Slot]:
-        """Put slots at the end of the line: patient ones, or some that are done when there is no message now."""
+    def ask(self, count: int, *, patient: bool, first: Collection[Slot] = ()) -> list[Slot]:
+        """Put slots at the end of the line: patient ones, or some that are done when there is no message now.
+
+        `first`: see `Slot`.
+        """
         loop = self._tasks.admit()
-        slots = [Slot(loop, patient) for _ in range(count)]
+        slots = [Slot(loop, patient, first) for _ in range(count)]
         self._join(slots, patient)
         return slots
 
@@ -304,7 +268,9 @@ class Claims:
             if slot.done:
                 continue
             if left:
-                slot.finish(left.popleft())
+                if not slot.meet(left.popleft()):
+                    unmet.append(slot)
+                    self._some_have_left = True  # the one that has got it instead
             elif slot.patient or more:
                 unmet.append(slot)
             else:
@@ -336,10 +302,12 @@ class Claims:
         for record in records:
             while self._line and self._line[0].done:
                 self._line.popleft()
-            if self._line:
-                self._line.popleft().finish(record)
-            else:
+            if not self._line:
                 unwanted.append(record)
+            elif self._line[0].meet(record):
+                self._line.popleft()
+            else:
+                self._some_have_left = True
         if unwanted:
             self._tasks.start(self._return(unwanted))
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from ._claims import Claims, Slot
+from ._claims import Claims
+from ._slot import Slot
 from .errors import ClientClosed
 from .models import Message, Record
 
@@ -59,8 +60,8 @@ class Messages(Generic[T]):
         while not self._ended:
             if len(self._ahead) <= self._prefetch // 2:
                 wanted = 1 + self._prefetch - len(self._ahead)
-                self._ahead.extend(self._claims.ask(wanted, patient=True))
-            slot = self._ahead.popleft()
+                self._ahead.extend(self._claims.ask(wanted, patient=True, first=self._awaited))
+            slot = self._next()
             if (record := slot.record) is None:
                 record = await self._wait_for(slot)
             elif self._claims.is_over(record):
@@ -68,6 +69,16 @@ class Messages(Generic[T]):
             if record is not None and (message := self._read(record, None, deletes)) is not None:
                 return message
         raise StopAsyncIteration
+
+    def _next(self) -> Slot:
+        """Usually the first; one that is filled, if the first is not: it may be met later than those after it."""
+        ahead = self._ahead
+        if ahead[0].record is None:
+            for at, slot in enumerate(ahead):
+                if slot.record is not None:
+                    del ahead[at]
+                    return slot
+        return ahead.popleft()
 
     async def _wait_for(self, slot: Slot) -> Record | None:
         self._awaited.add(slot)

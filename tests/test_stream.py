@@ -342,6 +342,21 @@ class TestSharing:
         await wait_until(lambda: queue_is_visible(server, 3))
         assert [await delete for delete in stream._unconfirmed] == [True] * 3
 
+    async def test_prefetched_in_another_order(self, server, queue):
+        """A stream gets a message though the claim of a slot further back brings it: claims may answer in any order."""
+        stream = queue.messages(prefetch=2)
+        step = asyncio.ensure_future(anext(stream))
+        await listening(server)
+        stream._claims._line.rotate(-1)
+        await queue.send("while it waits")
+        with anyio.fail_after(5):
+            assert (await step).body == "while it waits"
+        stream._claims._line.rotate(-1)
+        await queue.send("before it waits")
+        await wait_until(lambda: any(slot.record for slot in stream._ahead))
+        with anyio.fail_after(5):
+            assert (await anext(stream)).body == "before it waits"
+
     async def test_several_tasks_on_one_stream(self, queue):
         """Several tasks may iterate over one stream."""
         stream = queue.messages()

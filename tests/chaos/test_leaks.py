@@ -9,7 +9,8 @@ from collections import Counter
 import anyio
 import psutil
 from aiorsmq import AsyncRSMQ, Message, Messages, Queue
-from aiorsmq._stream import Claims, Slot
+from aiorsmq._slot import Slot
+from aiorsmq._stream import Claims
 
 from support import wait_until
 
