@@ -21,10 +21,10 @@ class Slot:
     __slots__ = ("_error", "_first", "_waiter", "done", "loop", "patient", "record")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, patient: bool, first: "Collection[Slot]" = ()) -> None:
-        self.loop = loop
-        self.patient = patient
+        self.loop: asyncio.AbstractEventLoop = loop
+        self.patient: bool = patient
         self._first = first
-        self.done = False
+        self.done: bool = False
         self.record: Record | None = None
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
