@@ -47,6 +47,19 @@ async def test_each_its_own_result(queue):
     assert await queue.delete_many([id, "0" * 32, id]) == [True, False, False]
 
 
+async def test_deletes_of_different_deliveries(server, queue):
+    """Deletes that share a script call are each fenced by the receive count of its own delivery."""
+    twice, once, by_id = await queue.send_many(["twice", "once", "by id"])
+    stale = await queue.receive(vt=0)
+    received = {message.id: message for message in await queue.receive_many(3)}
+    assert received[twice].receive_count == 2
+    server.reset_stats()
+    deletes = received[twice].delete(), stale.delete(), received[once].delete(), queue.delete_message(by_id)
+    assert await asyncio.gather(*deletes) == [True, False, True, True]
+    assert server.script_calls() == 1
+    assert (await queue.attributes()).msgs == 0
+
+
 async def test_an_error_for_all(rsmq):
     """What makes the whole script call fail, all of its callers get."""
     none = rsmq.queue("none")

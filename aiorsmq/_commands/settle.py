@@ -63,7 +63,7 @@ class Settler:
             args += record.id, record.raw, record.receive_count, record.first_received, b"" if hide else record.place
         await self._scripts.run(self._call("restore", args))
 
-    def _submit_deletes(self, items: list[tuple[bytes, bytes]], answered: Answered[bool]) -> None:
+    def _submit_deletes(self, items: Sequence[tuple[bytes, bytes]], answered: Answered[bool]) -> None:
         ids, receive_counts = zip(*items, strict=True)
 
         def replied(reply: Reply | Exception) -> None:
@@ -78,9 +78,11 @@ class Settler:
                 deleted = [done and by.setdefault(ids[at], at) == at for at, done in enumerate(deleted)]
             answered(deleted)
 
-        self._scripts.submit(self._call("delete", ("first", *ids, *receive_counts), again="retry"), replied)
+        same = receive_counts.count(receive_counts[0]) == len(ids)
+        args = ("first", receive_counts[0], *ids) if same else ("first", "each", *ids, *receive_counts)
+        self._scripts.submit(self._call("delete", args, again="retry"), replied)
 
-    def _submit_changes(self, items: list[tuple[bytes, bytes, int]], answered: Answered[bool]) -> None:
+    def _submit_changes(self, items: Sequence[tuple[bytes, bytes, int]], answered: Answered[bool]) -> None:
         args = [self._channel, *(word for item in items for word in item)]
         self._scripts.submit(self._call("change_visibility", args), partial(_answer, answered))
 
