@@ -70,7 +70,7 @@ class Batch(Generic[Item, Result]):
 
     def __init__(
         self,
-        commit: "Callable[[list[Item], Answered[Result]], None]",
+        commit: "Callable[[Sequence[Item], Answered[Result]], None]",
         tasks: Tasks,
         is_busy: Callable[[], bool],
         concerns_all: Callable[[Exception], bool],
@@ -100,16 +100,20 @@ class Batch(Generic[Item, Result]):
 
     def _call(self) -> None:
         self._call_is_due = False
-        items = self._that_fit(self._in_flight.next_call(len(self._waiting)))
-        if not items:  # those for whom it was planned have met the end of the call before
+        number = self._that_fit(self._in_flight.next_call(len(self._waiting)))
+        if not number:  # those for whom it was planned have met the end of the call before
             return
-        call = [self._waiting.popleft() for _ in range(items)]
-        self._bytes -= sum([size for _, _, size in call])
-        self._in_flight.begin(items)
+        if number == len(self._waiting):
+            call, self._waiting = self._waiting, deque()
+        else:
+            call = [self._waiting.popleft() for _ in range(number)]
+        items, futures, sizes = zip(*call, strict=True)
+        self._bytes -= sum(sizes)
+        self._in_flight.begin(number)
         try:
-            self._commit([item for item, _, _ in call], partial(self._answer, call))
+            self._commit(items, partial(self._answer, futures))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers' to handle
-            self._answer(call, error)
+            self._answer(futures, error)
         self._plan_call()
 
     def _that_fit(self, items: int) -> int:
@@ -119,15 +123,22 @@ class Batch(Generic[Item, Result]):
         sizes = accumulate(size for _, _, size in islice(self._waiting, items))
         return max(1, sum(size <= MAX_BYTES for size in sizes))
 
-    def _answer(self, call: "list[_Waiting[Item, Result]]", outcome: Sequence[Result | Exception] | Exception) -> None:
-        if not isinstance(outcome, Exception) and len(outcome) != len(call):
+    def _answer(
+        self, call: "Sequence[asyncio.Future[Result]]", outcome: Sequence[Result | Exception] | Exception
+    ) -> None:
+        number = len(call)
+        if not isinstance(outcome, Exception) and len(outcome) != number:
             raise ValueError("not a result for each")
-        self._in_flight.end(len(call))
-        if isinstance(outcome, Exception) and self._concerns_all(outcome):
-            call += self._waiting
-            self._waiting.clear()
-            self._bytes = 0
-        results = [outcome] * len(call) if isinstance(outcome, Exception) else outcome
-        for (_, future, _), result in zip(call, results, strict=True):
-            resolve(future, result)
+        self._in_flight.end(number)
+        if isinstance(outcome, Exception):
+            if self._concerns_all(outcome):
+                call = [*call, *(future for _, future, _ in self._waiting)]
+                self._waiting.clear()
+                self._bytes = 0
+            outcome = [outcome] * len(call)
+        for future, result in zip(call, outcome, strict=True):
+            if isinstance(result, Exception):
+                resolve(future, result)
+            elif not future.done():
+                future.set_result(result)
         self._plan_call()

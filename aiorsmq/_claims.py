@@ -126,19 +126,20 @@ class Claims:
         """
         loop = self._tasks.admit()
         slots = [Slot(loop, patient, first) for _ in range(count)]
-        self._join(slots, patient)
-        return slots
-
-    def ask_one(self, *, patient: bool) -> Slot:
-        slot = Slot(self._tasks.admit(), patient)
-        self._join((slot,), patient)
-        return slot
-
-    def _join(self, slots: Iterable[Slot], patient: bool) -> None:
         self._line += slots
         if not patient:
             self._flag.is_set = True
         self._plan()
+        return slots
+
+    def ask_one(self, *, patient: bool) -> Slot:
+        slot = Slot(self._tasks.admit(), patient)
+        self._line.append(slot)
+        if not patient:
+            self._flag.is_set = True
+        if not self._look_is_due:
+            self._plan()
+        return slot
 
     def withdraw(self, slots: Iterable[Slot]) -> None:
         """Leave the line. What the slots hold goes to the next in it, or back into the queue."""

@@ -43,7 +43,9 @@ class Slot:
                 if not slot.done:
                     slot.finish(record)
                     return False
-        self.finish(record)
+        elif not self._waiter.done():
+            self._waiter.set_result(None)
+        self.done, self.record = True, record
         return True
 
     def finish(self, record: Record | None) -> None:
