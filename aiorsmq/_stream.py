@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from ._claims import Claims
 from ._slot import Slot
+from ._tasks import ended
 from .errors import ClientClosed
 from .models import Message, Record
 
@@ -61,7 +62,9 @@ class Messages(Generic[T]):
             if len(self._ahead) <= self._prefetch // 2:
                 wanted = 1 + self._prefetch - len(self._ahead)
                 self._ahead.extend(self._claims.ask(wanted, patient=True, first=self._awaited))
-            slot = self._next()
+            slot = self._ahead.popleft()
+            if slot.record is None:
+                slot = self._filled_before(slot)
             if (record := slot.record) is None:
                 record = await self._wait_for(slot)
             elif self._claims.is_over(record):
@@ -70,15 +73,13 @@ class Messages(Generic[T]):
                 return message
         raise StopAsyncIteration
 
-    def _next(self) -> Slot:
-        """Usually the first; one that is filled, if the first is not: it may be met later than those after it."""
-        ahead = self._ahead
-        if ahead[0].record is None:
-            for at, slot in enumerate(ahead):
-                if slot.record is not None:
-                    del ahead[at]
-                    return slot
-        return ahead.popleft()
+    def _filled_before(self, first: Slot) -> Slot:
+        """One after it that is filled, if there is one: claims may be answered in another order."""
+        for at, slot in enumerate(self._ahead):
+            if slot.record is not None:
+                self._ahead[at] = first
+                return slot
+        return first
 
     async def _wait_for(self, slot: Slot) -> Record | None:
         self._awaited.add(slot)
@@ -105,7 +106,7 @@ class Messages(Generic[T]):
                 deletes.popleft().result()
                 continue
             try:
-                await asyncio.wait((deletes[0],))  # which a cancellation leaves alone
+                await ended(deletes[0])
             except asyncio.CancelledError:
                 self._hand_back()
                 raise

