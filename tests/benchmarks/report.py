@@ -34,11 +34,6 @@ def texts(results: Results) -> dict[Path, str]:
 
 def _readme_section(results: Results) -> Iterator[str]:
     machine = results["machine"]
-    yield (
-        f"Medians of {results['rounds']} rounds on {machine['cores']} cores with Python {machine['python']} and "
-        f"{machine['server']}: one server, one client process, 100-byte bodies."
-    )
-    yield ""
     rows = [
         *((f"send, {n} at a time", f"send/{{}}/{n}/rate", "/s") for n in (1, 16, 64, 256)),
         *((f"receive + delete, {n} at a time", f"receive/{{}}/{n}/rate", "/s") for n in (1, 16, 64, 256)),
@@ -46,6 +41,13 @@ def _readme_section(results: Results) -> Iterator[str]:
         ("from `send` to the handler at 200/s, median", "latency/{}/200/median", " µs"),
         ("the same, 99th percentile", "latency/{}/200/p99", " µs"),
     ]
+    taken = [len(values(results, path.format("aiorsmq"))) for _, path, _ in rows]
+    rounds = " to ".join(map(str, sorted({min(taken), max(taken)})))
+    yield (
+        f"Medians of {rounds} rounds on {machine['cores']} cores with Python {machine['python']} and "
+        f"{machine['server']}: one server, one client process, 100-byte bodies."
+    )
+    yield ""
     names = {"aiorsmq": "**aiorsmq**", "aiorsmq uvloop": "on uvloop", "streams": "streams by hand"}
     yield from _table(
         ["", *(names.get(contender, contender) for contender in SHOWN_IN_README)],

@@ -39,7 +39,7 @@ def main() -> None:
             for figure in chosen:
                 measure(server, figure, 1)
             return
-        results = {"machine": machine(server), "versions": environments.versions(), "rounds": args.rounds}
+        results = {"machine": machine(server), "versions": environments.versions()}
         results["figures"] = json.loads(RESULTS.read_text())["figures"] if args.only else {}
         for figure in chosen:
             results["figures"][figure.name] = measure(server, figure, args.rounds)
