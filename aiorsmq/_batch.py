@@ -124,21 +124,21 @@ class Batch(Generic[Item, Result]):
         return max(1, sum(size <= MAX_BYTES for size in sizes))
 
     def _answer(
-        self, call: "Sequence[asyncio.Future[Result]]", outcome: Sequence[Result | Exception] | Exception
+        self, futures: "Sequence[asyncio.Future[Result]]", outcome: Sequence[Result | Exception] | Exception
     ) -> None:
-        number = len(call)
+        number = len(futures)
         if not isinstance(outcome, Exception) and len(outcome) != number:
             raise ValueError("not a result for each")
         self._in_flight.end(number)
         if isinstance(outcome, Exception):
             if self._concerns_all(outcome):
-                call = [*call, *(future for _, future, _ in self._waiting)]
+                futures = [*futures, *(future for _, future, _ in self._waiting)]
                 self._waiting.clear()
                 self._bytes = 0
-            outcome = [outcome] * len(call)
-        for future, result in zip(call, outcome, strict=True):
+            outcome = [outcome] * len(futures)
+        for future, result in zip(futures, outcome, strict=True):
             if isinstance(result, Exception):
                 resolve(future, result)
-            elif not future.done():
+            elif not future.done():  # not by way of `resolve`: it is asked for each message
                 future.set_result(result)
         self._plan_call()

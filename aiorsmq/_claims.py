@@ -137,7 +137,7 @@ class Claims:
         self._line.append(slot)
         if not patient:
             self._flag.is_set = True
-        if not self._look_is_due:
+        if not self._look_is_due:  # asked here too: it is the usual case, once for each message
             self._plan()
         return slot
 

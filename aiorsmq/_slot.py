@@ -45,7 +45,7 @@ class Slot:
                     return False
         elif not self._waiter.done():
             self._waiter.set_result(None)
-        self.done, self.record = True, record
+        self.done, self.record = True, record  # not by way of `finish`: it is asked for each message
         return True
 
     def finish(self, record: Record | None) -> None:

@@ -8,14 +8,14 @@
 attributes(KEYS[2])
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 
-local argv, same, rc = ARGV, ARGV[2] ~= 'each' and ARGV[2], {}
-local n = same and #argv - 2 or (#argv - 2) / 2
+local argv, common, rc = ARGV, ARGV[2] ~= 'each' and ARGV[2], {}
+local n = common and #argv - 2 or (#argv - 2) / 2
 for i = 1, n do
   rc[i] = argv[i + 2] .. ':rc'
 end
 local counts, reply, ids, fields, k = redis.call('HMGET', KEYS[2], unpack(rc)), {time[1], time[2]}, {}, {}, 0
 for i = 1, n do
-  local id, fence, count = argv[i + 2], same or argv[i + n + 2], counts[i]
+  local id, fence, count = argv[i + 2], common or argv[i + n + 2], counts[i]
   local mine, here = count == fence, true
   if not mine then -- a count that matches is of a message that is there; else look
     here = redis.call('ZSCORE', KEYS[1], id)
