@@ -11,7 +11,7 @@ from ._claims import Claims
 from ._slot import Slot
 from ._tasks import ended
 from .errors import ClientClosed
-from .models import Message, Record
+from .models import Message, Record, Unconfirmed
 
 T = TypeVar("T")
 
@@ -29,14 +29,13 @@ class Messages(Generic[T]):
     def __init__(
         self,
         claims: Claims,
-        read: "Callable[[Record, None, deque[asyncio.Future[bool]] | None], Message[T] | None]",
+        read: Callable[[Record, None, Unconfirmed | None], Message[T] | None],
         prefetch: int,
     ) -> None:
         self._claims = claims
         self._read = read
         self._prefetch = prefetch
-        self._unconfirmed: deque[asyncio.Future[bool]] | None = deque() if prefetch else None
-        """Deletes that no block waits for."""
+        self._unconfirmed = Unconfirmed() if prefetch else None
         self._ahead: deque[Slot] = deque()
         self._awaited: set[Slot] = set()
         self._ended = False
@@ -64,7 +63,7 @@ class Messages(Generic[T]):
                 self._ahead.extend(self._claims.ask(wanted, patient=True, first=self._awaited))
             slot = self._ahead.popleft()
             if slot.record is None:
-                slot = self._filled_before(slot)
+                slot = self._filled_instead_of(slot)
             if (record := slot.record) is None:
                 record = await self._wait_for(slot)
             elif self._claims.is_over(record):
@@ -73,11 +72,12 @@ class Messages(Generic[T]):
                 return message
         raise StopAsyncIteration
 
-    def _filled_before(self, first: Slot) -> Slot:
-        """One after it that is filled, if there is one: claims may be answered in another order."""
+    def _filled_instead_of(self, first: Slot) -> Slot:
+        """A slot behind the first one, which stays the first, if one is filled: claims may answer in another order."""
         for at, slot in enumerate(self._ahead):
             if slot.record is not None:
-                self._ahead[at] = first
+                del self._ahead[at]
+                self._ahead.appendleft(first)
                 return slot
         return first
 
@@ -114,6 +114,8 @@ class Messages(Generic[T]):
     def end(self) -> None:
         """End the iteration, wherever it is awaited, and hand back what was not handed out."""
         self._ended = True
+        if self._unconfirmed is not None:
+            self._unconfirmed.left = True
         self._hand_back(*self._awaited)
 
     def _hand_back(self, *awaited: Slot) -> None:
@@ -147,11 +149,13 @@ class Messages(Generic[T]):
     def __del__(self) -> None:
         if self._ahead and not (loop := self._ahead[0].loop).is_closed():
             loop.call_soon_threadsafe(self._claims.withdraw, self._ahead)
+        if self._unconfirmed is not None:
+            self._unconfirmed.left = True
         if self._unconfirmed and not (loop := self._unconfirmed[0].get_loop()).is_closed():
             loop.call_soon_threadsafe(_let_go, self._unconfirmed)
 
 
-def _let_go(deletes: "deque[asyncio.Future[bool]] | None") -> None:
+def _let_go(deletes: Unconfirmed | None) -> None:
     """Nobody waits for these deletes any more: what keeps one from being done goes to the log."""
     while deletes:
         deletes.popleft().add_done_callback(_log_failure)

@@ -44,13 +44,19 @@ class Settler(Protocol):
     def release(self, id: bytes, receive_count: bytes, delay_ms: int, /) -> Awaitable[bool]: ...
 
 
+class Unconfirmed(deque["Future[bool]"]):
+    """The deletes of one stream's messages that no block waits for; the stream does, until it is left."""
+
+    left: bool = False
+
+
 class Message(Generic[T]):
     """One delivery of one message. Immutable; it knows its queue and can settle itself.
 
     `delete`, `extend` and `release` are fenced: they carry the receive count of this delivery and change nothing once
     another consumer has received the message. `async with message:` deletes it at the end of the block, and makes it
     visible again at once if the block raises or is cancelled. The end of the block waits until the server has deleted
-    it, but for the messages of a stream with `prefetch` (see `Queue.messages`).
+    it, but for the messages of a stream with `prefetch` that goes on (see `Queue.messages`).
 
     A popped message is no longer in the queue: settling it returns False and does nothing.
     """
@@ -63,7 +69,7 @@ class Message(Generic[T]):
         body: T,
         queue: str,
         settler: Settler | None,
-        unconfirmed: "deque[Future[bool]] | None" = None,
+        unconfirmed: Unconfirmed | None = None,
     ) -> None:
         self._record = record
         self._body = body
@@ -154,7 +160,7 @@ class Message(Generic[T]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if exc_type is None:
-            if self._unconfirmed is None or self._settler is None:
+            if self._unconfirmed is None or self._unconfirmed.left or self._settler is None:
                 await self.delete()
             else:  # the stream that it came from waits
                 self._unconfirmed.append(self._settler.delete(self._record.id, self._record.receive_count))

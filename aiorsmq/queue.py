@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from functools import partial
 from typing import Any, Generic, TypeVar, Unpack
@@ -25,7 +24,7 @@ from ._shared import Shared
 from ._stream import Messages
 from .codecs import Codec
 from .errors import InvalidParameterValue
-from .models import DeadLetter, Message, QueueAttributes, Record, Settler
+from .models import DeadLetter, Message, QueueAttributes, Record, Settler, Unconfirmed
 from .worker import Source, Worker, WorkerOptions
 
 T = TypeVar("T")
@@ -174,7 +173,8 @@ class Queue(Generic[T]):
             prefetch: how many messages may be claimed ahead of the one asked for. Their leases run while they wait:
                 choose it so that they are handled well within `vt`. And with it, the end of an `async with message`
                 block does not wait until the server has deleted the message: as many deletes may be under way. A delete
-                that fails is raised by the next step of the iteration; `aclose()` of the stream waits for all.
+                that fails is raised by the next step of the iteration; `aclose()` of the stream waits for all. A block
+                that ends after the stream was left waits for its own.
             pop: delete each message as it is claimed (at most once), instead of hiding it.
         """
         check_count("prefetch", prefetch, at_least=0)
@@ -311,7 +311,7 @@ class Queue(Generic[T]):
         self,
         record: Record,
         settler: Settler | None = None,
-        unconfirmed: "deque[asyncio.Future[bool]] | None" = None,
+        unconfirmed: Unconfirmed | None = None,
         *,
         popped: bool = False,
         peeked: bool = False,

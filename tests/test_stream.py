@@ -357,6 +357,39 @@ class TestSharing:
         with anyio.fail_after(5):
             assert (await anext(stream)).body == "before it waits"
 
+    async def test_order_after_a_gap(self, server, queue):
+        """When a slot further back was met first, the messages that follow still come in their order."""
+        stream = queue.messages(prefetch=4)
+        step = asyncio.ensure_future(anext(stream))
+        await listening(server)
+        await queue.send("0")
+        await step
+        stream._claims._line.rotate(1)
+        await queue.send("1")
+        await wait_until(lambda: any(slot.record for slot in stream._ahead))
+        bodies = [(await anext(stream)).body]
+        await queue.send_many(["2", "3", "4"])
+        await wait_until(lambda: sum(slot.record is not None for slot in stream._ahead) == 3)
+        bodies += [(await anext(stream)).body for _ in range(3)]
+        assert bodies == ["1", "2", "3", "4"]
+
+    @pytest.mark.parametrize("how", ["closed", "dropped"])
+    async def test_a_block_that_outlives_its_stream(self, server, queue, how):
+        """With prefetch, a block that ends after its stream was left waits for its delete, and raises if that fails."""
+        await queue.send_many(["a", "b"])
+        stream = queue.messages(prefetch=1)
+        first, second = await anext(stream), await anext(stream)
+        if how == "closed":
+            await stream.aclose()
+        del stream
+        async with first:
+            pass
+        assert [message.body for message in await queue.peek()] == ["b"]
+        with pytest.raises(QueueDoesNotExist):
+            async with second:
+                server.redis.rename("rsmq:jobs:Q", "rsmq:elsewhere:Q")
+        server.redis.rename("rsmq:elsewhere:Q", "rsmq:jobs:Q")
+
     async def test_several_tasks_on_one_stream(self, queue):
         """Several tasks may iterate over one stream."""
         stream = queue.messages()
