@@ -105,4 +105,4 @@ async def test_node(own_server, load_on, seed, scale, report):
     report(f"{proxy.cuts} replies cut, {closed} connections closed: {crossed}; {verdict}", f"{LIMIT}; errors 0")
     assert verdict.violations == []
     assert not verdict.errors
-    assert min(sum(of_node), len(of_node) - sum(of_node), by_node, len(of_node) - by_node) > scale(10, 500)
+    assert min(sum(of_node), len(of_node) - sum(of_node), by_node, len(of_node) - by_node) > scale(10, 200)
