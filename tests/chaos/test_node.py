@@ -85,7 +85,7 @@ async def test_node(own_server, load_on, seed, scale, report):
         await load.all_run()
         proxy.cut_share = 0.1
         closed = 0
-        for _ in range(scale(5, 40)):
+        for _ in range(scale(5, 60)):
             await anyio.sleep(seed.uniform(0, 0.4))
             for client in (sending, receiving):
                 await client.works_again()
@@ -105,4 +105,4 @@ async def test_node(own_server, load_on, seed, scale, report):
     report(f"{proxy.cuts} replies cut, {closed} connections closed: {crossed}; {verdict}", f"{LIMIT}; errors 0")
     assert verdict.violations == []
     assert not verdict.errors
-    assert min(sum(of_node), len(of_node) - sum(of_node), by_node, len(of_node) - by_node) > scale(10, 200)
+    assert min(sum(of_node), len(of_node) - sum(of_node), by_node, len(of_node) - by_node) > scale(10, 500)
