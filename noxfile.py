@@ -92,7 +92,7 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def controls(session: nox.Session) -> None:
-    """Break the library in one place at a time, and demand that a test goes red; about eight minutes."""
+    """Break the library in one place at a time, and demand that a test goes red; eight to sixteen minutes."""
     _install(session, "test", "chaos")
     session.run("python", "tests/chaos/controls.py", *session.posargs)
 

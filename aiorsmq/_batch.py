@@ -126,10 +126,9 @@ class Batch(Generic[Item, Result]):
     def _answer(
         self, futures: "Sequence[asyncio.Future[Result]]", outcome: Sequence[Result | Exception] | Exception
     ) -> None:
-        number = len(futures)
-        if not isinstance(outcome, Exception) and len(outcome) != number:
+        if not isinstance(outcome, Exception) and len(outcome) != len(futures):
             raise ValueError("not a result for each")
-        self._in_flight.end(number)
+        self._in_flight.end(len(futures))
         if isinstance(outcome, Exception):
             if self._concerns_all(outcome):
                 futures = [*futures, *(future for _, future, _ in self._waiting)]
