@@ -6,15 +6,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate, islice
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
+from weakref import WeakMethod
 
-from ._tasks import Tasks, resolve
+from ._tasks import NO_REPLY, NOT_SENT, SLACK, Tasks, resolve
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Answered = Callable[[Sequence[Result | Exception] | Exception], None]
-_Waiting = tuple[Item, "asyncio.Future[Result]", int]
-"""Its size in bytes comes last."""
+_Waiting = tuple[Item, "asyncio.Future[Result]", int, float]
+"""Its size in bytes and its deadline come last."""
 
 # What one script call may hold, so that it occupies the server for less than about a millisecond.
 MAX_ITEMS: Final = 64
@@ -59,35 +60,48 @@ class InFlight:
         return self._calls > 0
 
 
+class Server(Protocol):
+    """What a batch asks of the `Scripts` that run its calls."""
+
+    def is_busy(self) -> bool: ...
+    def concerns_all(self, error: Exception, /) -> bool: ...
+    def until(self) -> float: ...
+    def late(self, reason: str, /) -> Exception: ...
+
+
 class Batch(Generic[Item, Result]):
     """Gathers the calls of one kind for one queue.
 
+    A call's time runs from `submit`: at its deadline it fails, whether it still waits to go out or for the reply.
+
     Args:
-        commit: runs one script call for some items, and answers with a result or an exception for each, in their order,
-            or with one exception for all of them.
-        concerns_all: whether an error is one that those who wait would meet as well, after waiting for as long.
+        commit: runs one script call for some items until a deadline, and answers with a result or an exception for
+            each, in their order, or with one exception for all of them.
+        server: `concerns_all` says whether an error is one that those who wait would meet as well.
     """
 
     def __init__(
         self,
-        commit: "Callable[[Sequence[Item], Answered[Result]], None]",
+        commit: "Callable[[Sequence[Item], Answered[Result], float], None]",
         tasks: Tasks,
-        is_busy: Callable[[], bool],
-        concerns_all: Callable[[Exception], bool],
+        server: Server,
     ) -> None:
         self._commit = commit
         self._tasks = tasks
-        self._in_flight = InFlight(is_busy)
-        self._concerns_all = concerns_all
+        self._server = server
+        self._in_flight = InFlight(server.is_busy)
         self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._bytes = 0
         """Of all that wait."""
         self._call_is_due = False
+        self._calls: deque[tuple[float, Sequence[asyncio.Future[Result]]]] = deque()
+        """Those under way, with the deadline of the first in each."""
+        self._expiry: asyncio.TimerHandle | None = None
 
     def submit(self, item: Item, size: int = 0) -> "asyncio.Future[Result]":
         """Have the item, of so many bytes, committed; it will be, even if the future is cancelled."""
         future: asyncio.Future[Result] = asyncio.Future(loop=self._tasks.admit())
-        self._waiting.append((item, future, size))
+        self._waiting.append((item, future, size, self._server.until()))
         self._bytes += size
         if not self._call_is_due:
             self._plan_call()
@@ -107,31 +121,39 @@ class Batch(Generic[Item, Result]):
             call, self._waiting = self._waiting, deque()
         else:
             call = [self._waiting.popleft() for _ in range(number)]
-        items, futures, sizes = zip(*call, strict=True)
+        items, futures, sizes, deadlines = zip(*call, strict=True)
         self._bytes -= sum(sizes)
         self._in_flight.begin(number)
+        under_way = deadlines[0], futures
+        self._calls.append(under_way)
+        if self._expiry is None:
+            self._expire_at(deadlines[0])
         try:
-            self._commit(items, partial(self._answer, futures))
+            self._commit(items, partial(self._answer, under_way), deadlines[0])
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers' to handle
-            self._answer(futures, error)
+            self._answer(under_way, error)
         self._plan_call()
 
     def _that_fit(self, items: int) -> int:
         """How many of so many waiting items fit into one script call: one at least, if there is one."""
         if self._bytes <= MAX_BYTES or not items:
             return items
-        sizes = accumulate(size for _, _, size in islice(self._waiting, items))
+        sizes = accumulate(size for _, _, size, _ in islice(self._waiting, items))
         return max(1, sum(size <= MAX_BYTES for size in sizes))
 
     def _answer(
-        self, futures: "Sequence[asyncio.Future[Result]]", outcome: Sequence[Result | Exception] | Exception
+        self,
+        under_way: "tuple[float, Sequence[asyncio.Future[Result]]]",
+        outcome: Sequence[Result | Exception] | Exception,
     ) -> None:
+        _, futures = under_way
         if not isinstance(outcome, Exception) and len(outcome) != len(futures):
             raise ValueError("not a result for each")
+        self._calls.remove(under_way)
         self._in_flight.end(len(futures))
         if isinstance(outcome, Exception):
-            if self._concerns_all(outcome):
-                futures = [*futures, *(future for _, future, _ in self._waiting)]
+            if self._server.concerns_all(outcome):
+                futures = [*futures, *(future for _, future, _, _ in self._waiting)]
                 self._waiting.clear()
                 self._bytes = 0
             outcome = [outcome] * len(futures)
@@ -141,3 +163,30 @@ class Batch(Generic[Item, Result]):
             elif not future.done():  # not by way of `resolve`: it is asked for each message
                 future.set_result(result)
         self._plan_call()
+
+    def _expire_at(self, deadline: float) -> None:
+        """The timer does not keep the batch: it may be dropped with its queue's last handle."""
+        loop = self._tasks.loop()
+        self._expiry = loop.call_at(deadline + SLACK, _if_alive, WeakMethod(self._expire))
+
+    def _expire(self) -> None:
+        """Fail the calls whose time is up, and look again when that of the next is."""
+        now = self._tasks.loop().time() - SLACK
+        while self._waiting and self._waiting[0][3] <= now:
+            _, future, size, _ = self._waiting.popleft()
+            self._bytes -= size
+            resolve(future, self._server.late(NOT_SENT))
+        for deadline, futures in self._calls:
+            if deadline <= now:
+                for future in futures:
+                    resolve(future, self._server.late(NO_REPLY))
+        left = [deadline for deadline, futures in self._calls if not futures[-1].done()]
+        left += [self._waiting[0][3]] if self._waiting else []
+        self._expiry = None
+        if left:
+            self._expire_at(min(left))
+
+
+def _if_alive(method: WeakMethod[Callable[[], None]]) -> None:
+    if (call := method()) is not None:
+        call()

@@ -213,7 +213,7 @@ class Handling(Generic[T]):
         elif job.stopped or lease.release_ms is not None:
             await self._release(job, lease.release_ms or 0)
         else:
-            self._await_delete(job, lease.delete(job.record.id, job.record.receive_count))
+            self._await_delete(job, lease.delete())
 
     def _await_delete(self, job: Job[T], deleting: Future[bool]) -> None:
         self._deleting.add(deleting)

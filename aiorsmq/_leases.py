@@ -41,30 +41,32 @@ class Lease:
         """Once it was deleted, perhaps by the handler itself."""
         self.release_ms: int | None = None
         """If the handler has released it: then it is visible so long after its end, unless that decides otherwise."""
+        self.visible_until: bytes = record.visible
+        """The end of the lease in ms, as renewed."""
         self.extended_until: float = 0.0
         self.refused: Record | None = None
         """The receipt whose renewal has been refused once."""
         self._leases = leases
 
-    def delete(self, id: bytes, _receive_count: bytes, /) -> Future[bool]:
+    def delete(self, _record: Record | None = None, /) -> Future[bool]:
         self.give_up()
-        self.deleting = self._leases.settler.delete(id, self.record.receive_count)
+        self.deleting = self._leases.settler.delete(self.record._replace(visible=self.visible_until))
         return self.deleting
 
-    def release(self, _id: bytes, _receive_count: bytes, delay_ms: int, /) -> Future[bool]:
+    def release(self, _record: Record, delay_ms: int, /) -> Future[bool]:
         self.release_ms = delay_ms
         will_be = asyncio.get_running_loop().create_future()
         will_be.set_result(self.is_held)
         return will_be
 
-    def change_visibility(self, id: bytes, _receive_count: bytes, vt_ms: int, /) -> Awaitable[bool]:
+    def change_visibility(self, _record: Record, vt_ms: int, /) -> Awaitable[bool]:
         self.extended_until = asyncio.get_running_loop().time() + vt_ms / 1000
-        return self._leases.settler.change_visibility(id, self.record.receive_count, vt_ms)
+        return self._leases.settler.change_visibility(self.record, vt_ms)
 
     def give_back(self, delay_ms: int) -> Awaitable[bool]:
         """Make the message visible after so long."""
         self.give_up()
-        return self._leases.settler.release(self.record.id, self.record.receive_count, delay_ms)
+        return self._leases.settler.release(self.record, delay_ms)
 
     def give_up(self) -> None:
         """From now on it is not renewed."""
@@ -100,6 +102,9 @@ class Leases:
             left = (float(self._visible) - self._scripts.clock.now_ms()) / 1000
             renew_at = asyncio.get_running_loop().time() + min(left, self._vt) / 3
             self._renew_at = min(self._renew_at, renew_at) if self.held else renew_at
+        older = self.held.get(lease.record.id)
+        if older is not None:  # the message moved away and came back, or outlived its `max_lease`
+            older.lost()
         self.held[lease.record.id] = lease
         self._held_some.set()
 
@@ -112,9 +117,11 @@ class Leases:
         lease = self.held.get(record.id)
         if lease is None or lease.until <= asyncio.get_running_loop().time():
             return False
+        if record.first_received != lease.record.first_received:
+            return False  # it has moved to another queue and back since
         if int(record.receive_count) != int(lease.record.receive_count) + 1:
             return False
-        lease.record = record
+        lease.record, lease.visible_until = record, record.visible
         return True
 
     async def keep(self) -> None:
@@ -146,11 +153,14 @@ class Leases:
             some = due[start : start + MAX_RENEWED]
             records = [lease.record for lease in some]
             vts = [round(min(self._vt, lease.until - now) * 1000) for lease in some]
+            asked_ms = self._scripts.clock.now_ms()
             try:
                 renewed = await self.settler.renew(list(zip(records, vts, strict=True)))
             except QueueDoesNotExist:
                 renewed = [False] * len(some)
-            for lease, record, is_ours in zip(some, records, renewed, strict=True):
+            for lease, record, vt_ms, is_ours in zip(some, records, vts, renewed, strict=True):
+                if is_ours:
+                    lease.visible_until = b"%d" % (asked_ms + vt_ms)
                 if is_ours or not lease.is_held or lease.record is not record:
                     continue
                 if lease.refused is record:

@@ -53,6 +53,8 @@ class Keys:
         self.both: tuple[str, str] = (self.messages, self.queue)
         self.reasons: str = f"{ns}:{qname}:reasons"
         """HASH: when and why each message of a dead-letter queue died. Not RSMQ's; with a TTL."""
+        self.purged: str = f"{ns}:{qname}:purged"
+        """ZSET: messages of an unfinished purge. Not RSMQ's; with a TTL."""
 
     def of(self, qname: str) -> "Keys":
         """Another queue's, in the same namespace."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from importlib.resources import files
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import anyio.lowlevel
 from redis.exceptions import (
@@ -28,11 +28,12 @@ from redis.exceptions import (
 from ._connection import Connections
 from ._pipeline import Answered, Pipeline
 from ._protocol import Clock
-from ._tasks import Tasks, resolve
+from ._tasks import NO_REPLY, SLACK, Tasks, resolve
 from ._wire import Argument
 from .errors import ClientClosed, QueueDoesNotExist
 
 Reply = list[Any]
+T = TypeVar("T")
 
 DEADLINE: Final = 30.0
 """Seconds after which an operation that is retried gives up."""
@@ -83,8 +84,8 @@ class Call(NamedTuple):
     """The queue that an error is to name."""
     keys: Sequence[str]
     args: Sequence[Argument]
-    again: Argument | None = None
-    """The first argument of an attempt that follows one of unknown outcome, if it differs."""
+    again: Callable[[], Sequence[Argument]] | None = None
+    """Makes the arguments of an attempt that follows one of unknown outcome, if they differ."""
     retry_unknown: bool = True
     """False if a second execution would do harm: then an unknown outcome is raised."""
     repeat: bool = True
@@ -110,40 +111,62 @@ class Scripts:
         self._quiet = asyncio.Event()
         self.clock: Clock = Clock()
 
-    def submit(self, call: Call, answered: Answered) -> None:
+    def until(self) -> float:
+        """The deadline of a call that is made now, by the event loop's clock."""
+        return self._tasks.loop().time() + self._deadline
+
+    def late(self, reason: str) -> Exception:
+        return TimeoutError(reason)
+
+    def submit(self, call: Call, answered: Answered, until: float | None = None) -> None:
         """Run a script. `answered` gets its reply, without the server's time that begins it, or an exception.
 
         That is one of redis-py's: at once what the server refuses; at the deadline what it did not get over by then;
         and at once, too, that a server cannot be reached that never was reached before. It reads the whole reply before
         it acts on it: if that raises, the reply is none of this script's, and it gets an InvalidResponse instead.
+
+        Args:
+            until: the deadline of the caller's call. A reply that is on its way then still comes, however late.
         """
         started = self._tasks.loop().time()
+        if until is None:
+            until = started + self._deadline
         pipeline = self._connections.current()
 
         def first_reply(reply: Any) -> None:
             if isinstance(reply, Exception):
-                self._tasks.start(self._persist(call, started, reply, pipeline, answered))
+                self._tasks.start(self._persist(call, started, until, reply, pipeline, answered))
             else:
                 self._answer(call, reply, started, answered)
 
         if pipeline is None:
-            self._tasks.start(self._persist(call, started, None, None, answered))
+            self._tasks.start(self._persist(call, started, until, None, None, answered))
         else:
             pipeline.call(first_reply, "EVALSHA", _load(call.script).sha1, len(call.keys), *call.keys, *call.args)
         self._under_way += 1
 
-    async def run(self, call: Call, read: Callable[[Reply], Any] = _as_it_is) -> Any:
+    async def run(self, call: Call, read: Callable[[Reply], Any] = _as_it_is, until: float | None = None) -> Any:
         """As `submit`, for one who waits, for what `read` makes of the reply.
 
         Cancelling stops the waiting, not the call.
         """
+        if until is None:
+            until = self.until()
         future: asyncio.Future[Any] = self._tasks.loop().create_future()
 
         def answered(outcome: Reply | Exception) -> None:
             resolve(future, outcome if isinstance(outcome, Exception) else read(outcome))
 
-        self.submit(call, answered)
-        return await future
+        self.submit(call, answered, until)
+        return await self.result(future, until)
+
+    async def result(self, future: "asyncio.Future[T]", until: float) -> T:
+        """Wait for what a call is going to set, until its deadline; cancelling stops the waiting, not the call."""
+        try:
+            async with asyncio.timeout_at(until + SLACK):
+                return await future
+        except asyncio.TimeoutError:
+            raise self.late(NO_REPLY) from None
 
     def is_busy(self) -> bool:
         """Whether the server has something to do for this client, or will have at once."""
@@ -176,12 +199,18 @@ class Scripts:
         self._tasks.plan_due()
 
     async def _persist(
-        self, call: Call, started: float, error: Exception | None, pipeline: Pipeline | None, answered: Answered
+        self,
+        call: Call,
+        started: float,
+        until: float,
+        error: Exception | None,
+        pipeline: Pipeline | None,
+        answered: Answered,
     ) -> None:
         outcome: Any = ClientClosed()  # stands if this task is cancelled
         errors = [] if error is None else [error]
         try:
-            async with asyncio.timeout_at(started + self._deadline):
+            async with asyncio.timeout_at(until):
                 outcome = await self._retry(call, errors, pipeline)
         except asyncio.TimeoutError:
             late = f"{call.script} of queue {call.qname!r} did not succeed within {self._deadline:g} seconds"
@@ -234,7 +263,7 @@ class Scripts:
         if _is_unknown(error):
             if not call.retry_unknown:
                 raise error
-            return call.args if call.again is None else (call.again, *call.args[1:])
+            return call.args if call.again is None else call.again()
         if not isinstance(error, NoScriptError) and not _is_not_yet(error):
             raise error
         if _is_replica(error):

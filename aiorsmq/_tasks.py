@@ -4,13 +4,18 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
 
 from .errors import ClientClosed, WrongEventLoop
 
 T = TypeVar("T")
+
+SLACK: Final = 0.05
+"""Seconds after its deadline in which a call itself may say why it did not keep it."""
+NOT_SENT: Final = "the call waited behind others until its deadline, and was not sent"
+NO_REPLY: Final = "no reply until the deadline: it is not known whether the call was executed"
 
 
 def resolve(future: "asyncio.Future[T]", outcome: T | Exception) -> None:

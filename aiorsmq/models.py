@@ -35,13 +35,19 @@ class Record(NamedTuple):
     visible: bytes
     """Its score after the script."""
 
+    @property
+    def fence(self) -> bytes:
+        """Tells this receipt from every other, as `_common.lua` makes it: a move to another queue and back resets the
+        receive count, but not to the same first receipt."""
+        return self.receive_count + b" " + self.first_received
+
 
 class Settler(Protocol):
     """What a message needs to settle itself; see `_commands.settle`."""
 
-    def delete(self, id: bytes, receive_count: bytes, /) -> Future[bool]: ...
-    def change_visibility(self, id: bytes, receive_count: bytes, vt_ms: int, /) -> Awaitable[bool]: ...
-    def release(self, id: bytes, receive_count: bytes, delay_ms: int, /) -> Awaitable[bool]: ...
+    def delete(self, record: Record, /) -> Future[bool]: ...
+    def change_visibility(self, record: Record, vt_ms: int, /) -> Awaitable[bool]: ...
+    def release(self, record: Record, delay_ms: int, /) -> Awaitable[bool]: ...
 
 
 class Unconfirmed(deque["Future[bool]"]):
@@ -53,10 +59,12 @@ class Unconfirmed(deque["Future[bool]"]):
 class Message(Generic[T]):
     """One delivery of one message. Immutable; it knows its queue and can settle itself.
 
-    `delete`, `extend` and `release` are fenced: they carry the receive count of this delivery and change nothing once
-    another consumer has received the message. `async with message:` deletes it at the end of the block, and makes it
-    visible again at once if the block raises or is cancelled. The end of the block waits until the server has deleted
-    it, but for the messages of a stream with `prefetch` that goes on (see `Queue.messages`).
+    `delete`, `extend` and `release` are fenced: they carry the receive count and the first receipt of this delivery,
+    and change nothing once another consumer has received the message, or it has moved to another queue and back.
+
+    `async with message:` deletes it at the end of the block, and makes it visible again at once if the block raises or
+    is cancelled. The end of the block waits until the server has deleted it, but for the messages of a stream with
+    `prefetch` that goes on (see `Queue.messages`).
 
     A popped message is no longer in the queue: settling it returns False and does nothing.
     """
@@ -129,11 +137,12 @@ class Message(Generic[T]):
     async def delete(self) -> bool:
         """Delete the message; the work is done.
 
-        Returns False, and changes nothing, if another consumer has received it meanwhile, or if it is gone.
+        Returns False, and changes nothing, if another consumer has received it meanwhile, or if it is gone; also if the
+        reply was lost, the lease has ended, and by the time of the repetition it is gone: another may have deleted it.
         Cancelling stops the waiting, not the delete.
         """
-        settler, record = self._settler, self._record
-        return settler is not None and await settler.delete(record.id, record.receive_count)
+        settler = self._settler
+        return settler is not None and await settler.delete(self._record)
 
     async def extend(self, vt: Seconds) -> bool:
         """Keep the message hidden for `vt` seconds from now on.
@@ -141,8 +150,8 @@ class Message(Generic[T]):
         Returns False, and changes nothing, if another consumer has received it meanwhile, or if it is gone.
         Cancelling stops the waiting, not the change.
         """
-        vt_ms, settler, record = milliseconds("vt", vt), self._settler, self._record
-        return settler is not None and await settler.change_visibility(record.id, record.receive_count, vt_ms)
+        vt_ms, settler = milliseconds("vt", vt), self._settler
+        return settler is not None and await settler.change_visibility(self._record, vt_ms)
 
     async def release(self, delay: Seconds = 0) -> bool:
         """Give the message back: visible after `delay` seconds, and announced to waiting consumers.
@@ -150,8 +159,8 @@ class Message(Generic[T]):
         The receive count stays. Returns False, and changes nothing, if another consumer has received it meanwhile, or
         if it is gone. Cancelling stops the waiting, not the change.
         """
-        delay_ms, settler, record = milliseconds("delay", delay), self._settler, self._record
-        return settler is not None and await settler.release(record.id, record.receive_count, delay_ms)
+        delay_ms, settler = milliseconds("delay", delay), self._settler
+        return settler is not None and await settler.release(self._record, delay_ms)
 
     async def __aenter__(self) -> "Message[T]":
         return self
@@ -163,7 +172,7 @@ class Message(Generic[T]):
             if self._unconfirmed is None or self._unconfirmed.left or self._settler is None:
                 await self.delete()
             else:  # the stream that it came from waits
-                self._unconfirmed.append(self._settler.delete(self._record.id, self._record.receive_count))
+                self._unconfirmed.append(self._settler.delete(self._record))
             return
         try:
             await self.release()

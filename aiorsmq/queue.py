@@ -247,36 +247,42 @@ class Queue(Generic[T]):
         """Hide a message for `vt` seconds from now on, whoever received it; 0 makes it visible now.
 
         Returns False if there is no such message. See `Message.extend` for the fenced way. Cancelling stops the
-        waiting, not the change.
+        waiting, not the change. If the reply is lost, redis-py's ConnectionError or TimeoutError is raised: repeated,
+        the call might show what another consumer holds by then.
         """
         vt_ms = milliseconds("vt", vt)
-        return await self._shared.settler.change_visibility(check_id(id).encode(), b"", vt_ms)
+        return await self._shared.settler.change_visibility_by_id(check_id(id).encode(), vt_ms)
 
     async def delete_message(self, id: str) -> bool:
         """Delete a message, whoever received it. Returns False if there is no such message.
 
-        See `Message.delete` for the fenced way. Cancelling stops the waiting, not the delete.
+        After a lost reply it is repeated, and True says only that the message is gone. See `Message.delete` for the
+        fenced way. Cancelling stops the waiting, not the delete.
         """
-        return await self._shared.settler.delete(check_id(id).encode(), b"")
+        return await self._shared.settler.delete_by_id(check_id(id).encode())
 
     async def delete_many(self, ids: Iterable[str]) -> list[bool]:
         """Delete messages, as `delete_message` does, in as few script calls as fit; a bool for each, in order."""
         if isinstance(ids, str) or not isinstance(ids, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidParameterValue("ids", ids, "must be an iterable of ids, not one id")
         checked = [check_id(id).encode() for id in ids]
-        return await asyncio.gather(*(self._shared.settler.delete(id, b"") for id in checked))
+        return await asyncio.gather(*(self._shared.settler.delete_by_id(id) for id in checked))
 
     async def purge(self) -> int:
         """Delete the messages that are in the queue now, hidden ones included; return how many.
 
-        In steps that each occupy the server for about a millisecond. Cancelling leaves the rest where it is; so does a
-        step whose reply is lost, with redis-py's ConnectionError or TimeoutError: repeated, it might delete what was
-        sent since.
+        The first step takes them all out at once; what is sent after it stays. Then their bodies are deleted, in steps
+        that each occupy the server for about a millisecond, and each have the client's deadline: a million messages may
+        take a minute. Cancelled or broken off in between, the queue is empty all the same, and the next `purge()`
+        deletes the rest. If the reply to the first step is lost, redis-py's ConnectionError or TimeoutError is raised:
+        repeated, it would delete what was sent since.
         """
         return await admin.purge(self._shared.scripts, self._shared.keys)
 
     async def delete(self, *, missing_ok: bool = False) -> bool:
         """Delete the queue with all that is in it.
+
+        In two script calls, so that a repetition after a lost reply cannot hit a later queue of that name.
 
         Returns True, or False if it did not exist and `missing_ok` is set; else that raises QueueDoesNotExist. If
         cancelled, it may have been deleted or not.

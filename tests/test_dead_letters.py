@@ -631,12 +631,12 @@ class TestBury:
     async def test_over_count(self, server, jobs):
         """As over max_receives it moves whoever has received it since, if that was more often than max_receives."""
         await jobs.send_many(["a", "b"])
-        await jobs.set_attributes(max_receives=3)
+        await jobs.set_attributes(max_receives=4)
         held = [message._record for message in await jobs.receive_many(2, vt=0)]
         for _ in range(3):
             assert await jobs.receive(vt=0)
         assert await jobs._shared.dead.bury(held, "too old", OVER_MAX_RECEIVES) == [False, False]
-        server.redis.hset("rsmq:jobs:Q", f"{held[0].id.decode()}:rc", "4")
+        server.redis.hset("rsmq:jobs:Q", f"{held[0].id.decode()}:rc", "5")
         assert await jobs._shared.dead.bury(held, "too old", OVER_MAX_RECEIVES) == [True, False]
 
     async def test_nothing_known_yet(self, server, rsmq, jobs):

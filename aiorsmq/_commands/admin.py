@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from secrets import token_hex
 from typing import Final, NamedTuple, TypeVar
 
 from .._protocol import Keys, check_max_receives, check_maxsize, check_qname, queues_key, whole_seconds
@@ -15,6 +16,8 @@ _NEEDS_DEAD_LETTER_QUEUE: Final = "needs a dead_letter_queue, given with it or s
 
 PURGE_STEP: Final = 200
 """Messages that one script call of a purge deletes: about a millisecond of the server's time."""
+UNFINISHED_TTL: Final = 14 * 24 * 3600
+"""Seconds for which it is remembered what a purge that was broken off has left to delete."""
 
 
 async def create_queue(
@@ -37,7 +40,7 @@ async def create_queue(
     def call(chain: Sequence[str]) -> Call:
         args = (*settings, most, *chain)
         ours = (*keys.both, keys.queues, *_chain_keys(keys, chain))
-        return Call("create_queue", keys.qname, ours, ("first", *args), again=lately)
+        return Call("create_queue", keys.qname, ours, ("first", *args), again=lambda: (lately, *args))
 
     created = await _with_chain(scripts, keys.qname, name, call, _only)
     if not created and not exist_ok:
@@ -46,12 +49,18 @@ async def create_queue(
 
 
 async def delete_queue(scripts: Scripts, keys: Keys, missing_ok: bool) -> bool:
-    four = (*keys.both, keys.queues, keys.reasons)
-    call = Call("delete_queue", keys.qname, four, ("first", keys.qname), again="retry")
-    deleted = await scripts.run(call, _only)
-    if not deleted and not missing_ok:
+    until, token = scripts.until(), token_hex(8)
+
+    async def step(what: str) -> int:
+        all_keys = (*keys.both, keys.queues, keys.reasons, keys.purged)
+        return await scripts.run(Call("delete_queue", keys.qname, all_keys, (what, keys.qname, token)), _only, until)
+
+    if await step("mark"):
+        await step("delete")
+        return True
+    if not missing_ok:
         raise QueueDoesNotExist(keys.qname)
-    return bool(deleted)
+    return False
 
 
 async def list_queues(scripts: Scripts, ns: str) -> set[str]:
@@ -138,15 +147,18 @@ async def _with_chain(
 
 
 async def purge(scripts: Scripts, keys: Keys) -> int:
-    """Delete as many messages as there are at the first step, first those that are due first."""
-    call = Call("purge", keys.qname, keys.both, (PURGE_STEP,), retry_unknown=False)
-    deleted, left = await scripts.run(call, _two)
-    total, of = deleted, deleted + left
-    while deleted and total < of:
-        step = min(PURGE_STEP, of - total)
-        deleted, _ = await scripts.run(call._replace(args=(step,)), _two)
-        total += deleted
-    return total
+    """Take all messages out at once, then delete them step by step; after what an earlier purge has left."""
+
+    def call(what: str, *, retry_unknown: bool) -> Call:
+        args = what, PURGE_STEP, UNFINISHED_TTL
+        return Call("purge", keys.qname, (*keys.both, keys.purged), args, retry_unknown=retry_unknown)
+
+    taken, left = -1, 0
+    while taken < 0:  # not repeated: it would take out what was sent since
+        taken, left = await scripts.run(call("begin", retry_unknown=False), _two)
+    while left:
+        _, left = await scripts.run(call("go on", retry_unknown=True), _two)
+    return taken
 
 
 class _Following(NamedTuple):

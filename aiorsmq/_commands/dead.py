@@ -26,9 +26,11 @@ MAX_REASON: Final = 500
 REASONS_TTL: Final = 14 * 24 * 3600
 """Seconds after the last death for which the reasons of a dead-letter queue are kept."""
 
-# What stands for a receive count, see `move.lua`.
+# What stands for a fence, see `move.lua`.
 OVER_MAX_RECEIVES: Final = b""
 IF_VISIBLE: Final = b"*"
+AT: Final = b"@"
+"""Before a score."""
 
 _logger = logging.getLogger(__name__)
 
@@ -56,15 +58,13 @@ class DeadLetters:
         dead = [record for record in claim.dead if not any(adopt(record) for adopt in self.adopters)]
         return self.start_burial(dead, "received too often", OVER_MAX_RECEIVES) if dead else None
 
-    def start_burial(
-        self, records: Sequence[Record], reason: str, receive_count: bytes | None = None
-    ) -> asyncio.Task[bool]:
+    def start_burial(self, records: Sequence[Record], reason: str, fence: bytes | None = None) -> asyncio.Task[bool]:
         """`bury` for those who do not wait for it. Its result: whether it went well; else the log says so."""
-        return self._tasks.start(self._bury_quietly(records, reason, receive_count))
+        return self._tasks.start(self._bury_quietly(records, reason, fence))
 
-    async def _bury_quietly(self, records: Sequence[Record], reason: str, receive_count: bytes | None) -> bool:
+    async def _bury_quietly(self, records: Sequence[Record], reason: str, fence: bytes | None) -> bool:
         try:
-            moved = await self.bury(records, reason, receive_count)
+            moved = await self.bury(records, reason, fence)
         except Exception as error:  # noqa: BLE001 - nobody waits for it
             number, queue = len(records), self._keys.qname
             _logger.warning("could not move %d dead messages out of queue %r (%r): %s", number, queue, reason, error)
@@ -74,13 +74,13 @@ class DeadLetters:
                 self.mourners[0](record, reason)
         return True
 
-    async def bury(self, records: Sequence[Record], reason: str, receive_count: bytes | None = None) -> list[bool]:
-        """Move messages to the dead-letter queue; see `Shared.bury`. `receive_count`: of all, instead of each one's."""
+    async def bury(self, records: Sequence[Record], reason: str, fence: bytes | None = None) -> list[bool]:
+        """Move messages to the dead-letter queue; see `Shared.bury`. `fence`: of all, instead of each one's."""
         reason = reason[:MAX_REASON] or "no reason given"
         moved: list[bool] = []
         for at in range(0, len(records), MAX_MOVE):
             some = records[at : at + MAX_MOVE]
-            fenced = [(one.id, one.receive_count if receive_count is None else receive_count) for one in some]
+            fenced = [(one.id, one.fence if fence is None else fence) for one in some]
             to, now_moved = await self._bury(fenced, reason)
             moved += now_moved
             if gone := sum(now_moved):
@@ -104,7 +104,7 @@ class DeadLetters:
         why = reason.encode(errors="backslashreplace")
         args: list[Argument] = [keys.qname, to, channel, why, REASONS_TTL, *(word for pair in fenced for word in pair)]
         all_keys = (*keys.both, *other.both, keys.queues, (other if reason else keys).reasons)
-        call = Call("move", keys.qname, all_keys, ("first", *args), again="retry")
+        call = Call("move", keys.qname, all_keys, ("first", *args), again=lambda: ("retry", *args))
         done, rest = await self._scripts.run(call, partial(_read_move, len(fenced)))
         if done < 0:
             raise QueueDoesNotExist(to)
@@ -143,15 +143,17 @@ class DeadLetters:
                 after=after,
                 reasons=True,
             )
-            chosen = [(to or letter.queue, id) for id, letter in self._letters(page) if where is None or where(letter)]
+            chosen = [
+                (to or letter.queue, record) for record, letter in self._letters(page) if where is None or where(letter)
+            ]
             homeless += sum(not name for name, _ in chosen)
             gone: set[bytes] = set()
-            for name, ids in _in_steps(chosen, step):
-                some = ids[: int(min(step, limit - total))]
+            for name, records in _in_steps(chosen, step):
+                some = records[: int(min(step, limit - total))]
                 if some:
                     await asyncio.sleep(max(0.0, started + total / rate - time.monotonic()))
-                    _, moved = await self._move(name, [(id, IF_VISIBLE) for id in some], "")
-                    gone.update(compress(some, moved))
+                    _, moved = await self._move(name, [(record.id, AT + record.place) for record in some], "")
+                    gone.update(record.id for record in compress(some, moved))
                     total, told = total + sum(moved), True
                     yield total
             stay = [record for record in page.records if record.id not in gone]
@@ -167,7 +169,7 @@ class DeadLetters:
         if not told:
             yield 0
 
-    def _letters(self, page: Page) -> Iterator[tuple[bytes, DeadLetter]]:
+    def _letters(self, page: Page) -> Iterator[tuple[Record, DeadLetter]]:
         for record, written in zip(page.records, page.reasons, strict=True):
             died_at, receive_count, queue, reason = utc_from_ms(float(record.place)), 0, "", ""
             try:
@@ -176,7 +178,7 @@ class DeadLetters:
             except ValueError:  # it has been forgotten, or was another program's
                 pass
             id = record.id.decode(errors="surrogateescape")
-            yield record.id, DeadLetter(id, record.raw, reason, died_at, queue, receive_count)
+            yield record, DeadLetter(id, record.raw, reason, died_at, queue, receive_count)
 
     def _origin(self, name: str) -> str:
         if name == self._keys.qname:
@@ -191,9 +193,9 @@ def _read_move(number: int, reply: Reply) -> tuple[int, list[Any]]:
     return done, rest
 
 
-def _in_steps(chosen: list[tuple[str, bytes]], size: int) -> Iterator[tuple[str, list[bytes]]]:
+def _in_steps(chosen: list[tuple[str, Record]], size: int) -> Iterator[tuple[str, list[Record]]]:
     """Those that go to the same queue together, so many at the most; without those that go to none."""
     for name in dict.fromkeys(name for name, _ in chosen if name):
-        ids = [id for to, id in chosen if to == name]
-        for at in range(0, len(ids), size):
-            yield name, ids[at : at + size]
+        records = [record for to, record in chosen if to == name]
+        for at in range(0, len(records), size):
+            yield name, records[at : at + size]

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from functools import partial
 from itertools import chain
+from typing import Final
 
 from .._batch import Answered, Batch
 from .._protocol import Keys
@@ -15,21 +16,22 @@ from ..errors import MessageTooLong
 NewMessage = tuple[bytes, int | None]
 """A body and its delay in ms; None for the queue's."""
 
+RETRY: Final = b"retry "
+"""Behind it the name of the dead-letter queue, if it is known; see `send.lua`."""
+
 
 class Sender:
     """Sends to one queue; concurrent calls share a script call.
 
     The ids are made here, not by the script: so a send whose reply was lost is sent again under the same ids, and the
-    script sees that it has been stored.
+    script sees that it has been stored, in the queue or by now in its dead-letter queue.
     """
 
     def __init__(self, scripts: Scripts, keys: Keys, tasks: Tasks, channel: str) -> None:
         self._scripts = scripts
         self._keys = keys
         self._channel = channel
-        self._batch: Batch[NewMessage, str] = Batch(
-            partial(self._submit, "each"), tasks, scripts.is_busy, scripts.concerns_all
-        )
+        self._batch: Batch[NewMessage, str] = Batch(partial(self._submit, "each"), tasks, scripts)
         self._tasks = tasks
 
     def send(self, message: NewMessage) -> Awaitable[str]:
@@ -37,20 +39,26 @@ class Sender:
 
     async def send_all(self, messages: Sequence[NewMessage]) -> list[str]:
         """Send all or none, in a script call of their own."""
-        stored: asyncio.Future[list[str]] = self._tasks.admit().create_future()
+        loop, until = self._tasks.admit(), self._scripts.until()
+        stored: asyncio.Future[list[str]] = loop.create_future()
 
         def answered(outcome: Sequence[str | Exception] | Exception) -> None:
             results = [outcome] if isinstance(outcome, Exception) else outcome
             error = next((result for result in results if isinstance(result, Exception)), None)
             resolve(stored, error or [id for id in results if isinstance(id, str)])
 
-        self._submit("all", messages, answered)
-        return await stored
+        self._submit("all", messages, answered, until)
+        return await self._scripts.result(stored, until)
 
     def _submit(
-        self, which: str, messages: Sequence[NewMessage], answered: Answered[str], first: str = "first"
+        self,
+        which: str,
+        messages: Sequence[NewMessage],
+        answered: Answered[str],
+        until: float,
+        first: Argument = "first",
     ) -> None:
-        clock = self._scripts.clock
+        clock, keys = self._scripts.clock, self._keys
         us, ids = clock.mint(len(messages))
         bodies, delays = zip(*messages, strict=True)
         args: list[Argument] = [first, which, us, self._channel, _delays(delays)]
@@ -62,13 +70,19 @@ class Sender:
             elif reply == [b"clock"]:
                 # nothing is stored, and by now the server's time is known: new ids, of which none is refused
                 clock.restart()
-                self._submit(which, messages, answered, "retry")
+                self._submit(which, messages, answered, until, RETRY)
+            elif reply[0] == b"dead-letter queue":
+                dead = keys.of(reply[1].decode())
+                args[0] = RETRY + reply[1]
+                submit(*keys.both, dead.queue)
             else:
                 answered(self._results(ids, bodies, reply))
 
-        keys = self._keys
-        call = Call("send", keys.qname, keys.both, args, again="retry")
-        self._scripts.submit(call, replied)
+        def submit(*all_keys: str) -> None:
+            call = Call("send", keys.qname, all_keys, args, again=lambda: (RETRY, *args[1:]))
+            self._scripts.submit(call, replied, until)
+
+        submit(*keys.both)
 
     def _results(self, ids: list[str], bodies: Sequence[bytes], reply: Reply) -> list[str | Exception]:
         stored, maxsize, *too_long = reply

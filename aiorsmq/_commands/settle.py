@@ -1,7 +1,7 @@
 """A message is deleted, hidden for longer, made visible again, or put back as if it had never been handed out."""
 
 from asyncio import Future
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,39 +12,54 @@ from .._tasks import Tasks
 from .._wire import Argument
 from ..models import Record
 
+_Delete = tuple[bytes, bytes, bytes]
+"""Id, fence, and the end of the lease in ms; the last two may be empty."""
+_Change = tuple[bytes, bytes, int]
+"""Id, fence, and ms from now."""
+
 
 class Settler:
     """Settles the messages of one queue; concurrent calls share a script call.
 
-    A receive count fences: the message is left alone if it has been received since. An empty one is no fence.
-    Deleting and extending may be retried without harm.
+    A record's fence leaves the message alone if it has been received since; an empty fence fences nothing.
+
+    What a repetition after a lost reply does if others have acted in between: a fenced change is refused if another
+    consumer has received the message; so is a fenced delete, and one that finds the message gone says True only if its
+    lease has not ended, for then nobody else can have deleted it. A delete by id says True of what is gone. A change by
+    id is not repeated, it might show or hide what another consumer holds by now; nor is undoing a receipt.
     """
 
     def __init__(self, scripts: Scripts, keys: Keys, tasks: Tasks, channel: str) -> None:
         self._scripts = scripts
         self._keys = keys
         self._channel = channel
-        self._deletes: Batch[tuple[bytes, bytes], bool] = Batch(
-            self._submit_deletes, tasks, scripts.is_busy, scripts.concerns_all
+        self._deletes: Batch[_Delete, bool] = Batch(self._submit_deletes, tasks, scripts)
+        self._changes: Batch[_Change, bool] = Batch(self._submit_changes, tasks, scripts)
+        self._changes_by_id: Batch[_Change, bool] = Batch(
+            partial(self._submit_changes, retry_unknown=False), tasks, scripts
         )
-        self._changes: Batch[tuple[bytes, bytes, int], bool] = Batch(
-            self._submit_changes, tasks, scripts.is_busy, scripts.concerns_all
-        )
 
-    def delete(self, id: bytes, receive_count: bytes) -> Future[bool]:
-        return self._deletes.submit((id, receive_count))
+    def delete(self, record: Record) -> Future[bool]:
+        return self._deletes.submit((record.id, record.fence, record.visible))
 
-    def change_visibility(self, id: bytes, receive_count: bytes, vt_ms: int) -> Awaitable[bool]:
-        return self._changes.submit((id, receive_count, vt_ms))
+    def delete_by_id(self, id: bytes, fence: bytes = b"") -> Future[bool]:
+        return self._deletes.submit((id, fence, b""))
 
-    def release(self, id: bytes, receive_count: bytes, delay_ms: int) -> Awaitable[bool]:
-        return self.change_visibility(id, receive_count, delay_ms)
+    def change_visibility(self, record: Record, vt_ms: int) -> Future[bool]:
+        return self._changes.submit((record.id, record.fence, vt_ms))
+
+    def change_visibility_by_id(self, id: bytes, vt_ms: int, fence: bytes = b"") -> Future[bool]:
+        changes = self._changes if fence else self._changes_by_id
+        return changes.submit((id, fence, vt_ms))
+
+    def release(self, record: Record, delay_ms: int) -> Future[bool]:
+        return self.change_visibility(record, delay_ms)
 
     async def renew(self, leases: Sequence[tuple[Record, int]]) -> list[bool]:
         """Hide messages for so many ms from now on, in one script call that is not repeated."""
         args: list[Argument] = [""]
         for record, vt_ms in leases:
-            args += record.id, record.receive_count, vt_ms
+            args += record.id, record.fence, vt_ms
         return await self._scripts.run(
             self._call("change_visibility", args, repeat=False), partial(_bools, len(leases))
         )
@@ -53,18 +68,21 @@ class Settler:
         """Undo the receipt of messages that reached nobody."""
         args: list[Argument] = [self._channel]
         for record in records:
-            args += record.id, record.receive_count, record.visible, record.place
+            args += record.id, record.fence, record.visible, record.place
         await self._scripts.run(self._call("hand_back", args, retry_unknown=False))
 
     async def restore(self, records: Sequence[Record], *, hide: bool = False) -> None:
-        """Put popped messages back that reached nobody; `hide` those that nobody here can use, for the queue's vt."""
+        """Put popped messages back that reached nobody; `hide` those that nobody here can use, for the queue's vt.
+
+        Not repeated after a lost reply: by then another consumer may have popped them. At worst they are gone.
+        """
         args: list[Argument] = [self._channel]
         for record in records:
             args += record.id, record.raw, record.receive_count, record.first_received, b"" if hide else record.place
-        await self._scripts.run(self._call("restore", args))
+        await self._scripts.run(self._call("restore", args, retry_unknown=False))
 
-    def _submit_deletes(self, items: Sequence[tuple[bytes, bytes]], answered: Answered[bool]) -> None:
-        ids, receive_counts = zip(*items, strict=True)
+    def _submit_deletes(self, items: Sequence[_Delete], answered: Answered[bool], until: float) -> None:
+        ids, fences, leases = zip(*items, strict=True)
 
         def replied(reply: Reply | Exception) -> None:
             if isinstance(reply, Exception):
@@ -78,13 +96,19 @@ class Settler:
                 deleted = [done and by.setdefault(ids[at], at) == at for at, done in enumerate(deleted)]
             answered(deleted)
 
-        same = receive_counts.count(receive_counts[0]) == len(ids)
-        args = ("first", receive_counts[0], *ids) if same else ("first", "each", *ids, *receive_counts)
-        self._scripts.submit(self._call("delete", args, again="retry"), replied)
+        def again() -> Sequence[Argument]:
+            return "retry", "each", *ids, *fences, *leases
 
-    def _submit_changes(self, items: Sequence[tuple[bytes, bytes, int]], answered: Answered[bool]) -> None:
+        same = fences.count(fences[0]) == len(ids)
+        args = ("first", fences[0], *ids) if same else ("first", "each", *ids, *fences)
+        self._scripts.submit(self._call("delete", args, again=again), replied, until)
+
+    def _submit_changes(
+        self, items: Sequence[_Change], answered: Answered[bool], until: float, *, retry_unknown: bool = True
+    ) -> None:
         args = [self._channel, *(word for item in items for word in item)]
-        self._scripts.submit(self._call("change_visibility", args), partial(_answer, answered))
+        call = self._call("change_visibility", args, retry_unknown=retry_unknown)
+        self._scripts.submit(call, partial(_answer, answered), until)
 
     def _call(self, script: str, args: Sequence[Argument], **options: Any) -> Call:
         return Call(script, self._keys.qname, self._keys.both, args, **options)

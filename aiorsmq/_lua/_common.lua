@@ -6,6 +6,10 @@ local function whole(text)
   return n and n >= 0 and n < 1e15 and math.floor(n) or nil
 end
 
+local function text(n) -- tostring would lose digits; '%.0f' costs twice as much, and a long may have 32 bits
+  return n < 1e9 and string.format('%d', n) or string.format('%d%03d', n / 1000, n % 1000)
+end
+
 -- vt, delay (seconds) and maxsize of a queue as they are written, see the next three; then the fields also asked for.
 local function attributes(queue, ...)
   local given = redis.call('HMGET', queue, 'vt', 'delay', 'maxsize', ...)
@@ -23,11 +27,14 @@ local function maxsize_of(given)
   return maxsize and maxsize < 0 and -1 or whole(maxsize) or 65536
 end
 
+-- What tells one receipt of a message from every other: how often, and when first. A move to another queue and back
+-- resets the count, and then the first receipt is a later one.
+local function fence_of(count, first_received)
+  local since = whole(first_received)
+  return text(whole(count) or 0) .. ' ' .. (since and text(since) or '')
+end
+
 local time = redis.call('TIME')
 local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
-local function text(n) -- tostring would lose digits; '%.0f' costs twice as much, and a long may have 32 bits
-  return n < 1e9 and string.format('%d', n) or string.format('%d%03d', n / 1000, n % 1000)
 end

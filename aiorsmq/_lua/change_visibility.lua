@@ -1,23 +1,24 @@
 -- Sets how long messages stay hidden from now on; announces those that become visible earlier than they would have.
 -- KEYS     messages (ZSET), queue (HASH)
--- ARGV     the channel, or '' to stay silent; then per message: id, receive count ('' for whichever), ms from now
+-- ARGV     the channel, or '' to stay silent; then per message: id, fence ('' for none), ms from now
 -- Returns  {s, us, per message: 1 if it was changed, 0 if it is gone or was received by another since}
 -- Errors   QUEUE_DOES_NOT_EXIST
 attributes(KEYS[2])
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 
-local ids, counts, now = {}, {}, now_ms()
+local ids, names, now = {}, {}, now_ms()
 for i = 2, #ARGV, 3 do
   ids[#ids + 1] = ARGV[i]
-  counts[#counts + 1] = ARGV[i] .. ':rc'
+  names[#names + 1] = ARGV[i] .. ':rc'
+  names[#names + 1] = ARGV[i] .. ':fr'
 end
 local scores = redis.call('ZMSCORE', KEYS[1], unpack(ids))
-counts = redis.call('HMGET', KEYS[2], unpack(counts))
+local values = redis.call('HMGET', KEYS[2], unpack(names))
 
 local reply, changes, earlier = time, {}, false
 for i, id in ipairs(ids) do
   local fence, visible = ARGV[3 * i], now + ARGV[3 * i + 1]
-  local mine = scores[i] and (fence == '' or text(whole(counts[i]) or 0) == fence)
+  local mine = scores[i] and (fence == '' or fence_of(values[2 * i - 1], values[2 * i]) == fence)
   reply[#reply + 1] = mine and 1 or 0
   if mine then
     earlier = earlier or visible < tonumber(scores[i])

@@ -2,15 +2,20 @@
 -- With     _dead_letters
 -- KEYS     messages (ZSET), queue (HASH), queues (SET); with a dead-letter queue: its messages (ZSET) and queue (HASH),
 --          the queues (HASH) behind it
--- ARGV     'first', or seconds: a queue made within these by an attempt whose reply was lost is this one;
+-- ARGV     'first', or seconds: a queue like this made within these is that of an attempt whose reply was lost;
 --          qname, vt, delay, maxsize, max_receives or ''; the names of the dead-letter queue and of those behind it
 -- Returns  {s, us, created}: 0 if the queue is there already (as Node: a hash without vt is none)
 --          {s, us, -1, how many of the names are right, the name that follows these or ''}; nothing is done then
 redis.call('ZCARD', KEYS[1]) -- an error up to the first write leaves nothing half done
 redis.call('SCARD', KEYS[3])
 if redis.call('HEXISTS', KEYS[2], 'vt') == 1 then
-  local created = whole(redis.call('HGET', KEYS[2], 'created'))
-  local ours = ARGV[1] ~= 'first' and created and time[1] - created <= tonumber(ARGV[1])
+  local there = redis.call('HMGET', KEYS[2], 'created', 'vt', 'delay', 'maxsize', 'max_receives', 'dead_letter_queue')
+  local alike = there[5] == (ARGV[6] ~= '' and ARGV[6]) and there[6] == (ARGV[7] or false)
+  for i = 2, 4 do
+    alike = alike and there[i] == ARGV[i + 1]
+  end
+  local created = whole(there[1])
+  local ours = alike and ARGV[1] ~= 'first' and created and time[1] - created <= tonumber(ARGV[1])
   return {time[1], time[2], ours and 1 or 0}
 end
 local name = ARGV[7]

@@ -1,33 +1,35 @@
 -- Deletes messages.
 -- KEYS     messages (ZSET), queue (HASH)
 -- ARGV     'retry' if an earlier attempt may have deleted them, else 'first';
---          the receive count of all, '' for whichever, or 'each'; the ids; after 'each' as many receive counts
+--          the fence of all, '' for none, or 'each'; the ids; after 'each' as many fences; to a retry as many ends of
+--          leases, in ms or ''
 -- Returns  {s, us, positions of the messages that are gone or were received by another since...}; to a retry, what is
---          gone is deleted
+--          gone is deleted, unless its lease has ended: then another may have deleted it
 -- Errors   QUEUE_DOES_NOT_EXIST
 attributes(KEYS[2])
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 
-local argv, common, rc = ARGV, ARGV[2] ~= 'each' and ARGV[2], {}
-local n = common and #argv - 2 or (#argv - 2) / 2
+local argv, again, common, names = ARGV, ARGV[1] == 'retry', ARGV[2] ~= 'each' and ARGV[2], {}
+local n = (#argv - 2) / (common and 1 or again and 3 or 2)
 for i = 1, n do
-  rc[i] = argv[i + 2] .. ':rc'
+  names[2 * i - 1] = argv[i + 2] .. ':rc'
+  names[2 * i] = argv[i + 2] .. ':fr'
 end
-local counts, reply, ids, fields, k = redis.call('HMGET', KEYS[2], unpack(rc)), {time[1], time[2]}, {}, {}, 0
+local values, reply, ids, fields, k = redis.call('HMGET', KEYS[2], unpack(names)), {time[1], time[2]}, {}, {}, 0
 for i = 1, n do
-  local id, fence, count = argv[i + 2], common or argv[i + n + 2], counts[i]
-  local mine, here = count == fence, true
-  if not mine then -- a count that matches is of a message that is there; else look
+  local id, fence, count, since = argv[i + 2], common or argv[i + n + 2], values[2 * i - 1], values[2 * i]
+  local mine, here = count and since and count .. ' ' .. since == fence, true
+  if not mine then -- a fence that matches is of a message that is there; else look
     here = redis.call('ZSCORE', KEYS[1], id)
-    mine = here and (fence == '' or text(whole(count) or 0) == fence)
+    mine = here and (fence == '' or fence_of(count, since) == fence)
   end
   if mine then
     k = k + 1
     ids[k] = id
     fields[3 * k - 2] = id
-    fields[3 * k - 1] = rc[i]
-    fields[3 * k] = id .. ':fr'
-  elseif here or argv[1] ~= 'retry' then
+    fields[3 * k - 1] = names[2 * i - 1]
+    fields[3 * k] = names[2 * i]
+  elseif here or not again or (tonumber(argv[i + 2 * n + 2]) or math.huge) < now_ms() then
     reply[#reply + 1] = i - 1
   end
 end

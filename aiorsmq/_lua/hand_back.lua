@@ -1,15 +1,16 @@
 -- Undoes the receipt of messages that reached nobody: old place, old receive count.
 -- KEYS     messages (ZSET), queue (HASH)
--- ARGV     the channel, or '' to stay silent; then per message: id, receive count, score that it got, former score
+-- ARGV     the channel, or '' to stay silent; then per message: id, fence, score that it got, former score
 -- Returns  {s, us, how many were handed back}
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 local back = 0
 for i = 2, #ARGV, 4 do
-  local id, received = ARGV[i], ARGV[i + 1]
-  local score, count = redis.call('ZSCORE', KEYS[1], id), redis.call('HGET', KEYS[2], id .. ':rc')
-  if score and tonumber(score) == tonumber(ARGV[i + 2]) and count == received then
+  local id = ARGV[i]
+  local score, values = redis.call('ZSCORE', KEYS[1], id), redis.call('HMGET', KEYS[2], id .. ':rc', id .. ':fr')
+  if score and tonumber(score) == tonumber(ARGV[i + 2]) and fence_of(unpack(values)) == ARGV[i + 1] then
     redis.call('ZADD', KEYS[1], ARGV[i + 3], id)
-    if received == '1' then
+    local received = whole(values[1])
+    if received == 1 then
       redis.pcall('HDEL', KEYS[2], id .. ':rc', id .. ':fr')
     else
       redis.pcall('HSET', KEYS[2], id .. ':rc', text(received - 1))

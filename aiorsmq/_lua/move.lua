@@ -3,8 +3,9 @@
 -- With     _dead_letters
 -- KEYS     messages (ZSET), queue (HASH), the other's messages (ZSET), its queue (HASH), queues (SET), reasons (HASH)
 -- ARGV     'retry' if an earlier attempt may have moved them, else 'first'; qname; the other's qname; its channel, ''
---          to stay silent; why they die, or '' for the way back; seconds for which that is kept; per message: id, and
---          receive count, or '' for any that is over max_receives, or '*' for any if it is visible
+--          to stay silent; why they die, or '' for the way back; seconds for which that is kept; per message: id, and its
+--          fence, or '' for any that is over max_receives, '*' for any if it is visible, '@' and a score for any that
+--          is visible there
 -- Returns  {s, us, 1, per message: 1 if it was moved, 0 if it is gone, hidden, or was received by another since}
 --          {s, us, 0, dead_letter_queue or ''} if they die and the other is not that; nothing is moved then
 --          {s, us, -1} if there is no queue to go back to; nothing is moved then
@@ -25,15 +26,17 @@ end
 local reply, ids, fields, places, bodies, whys, n = {time[1], time[2], 1}, {}, {}, {}, {}, {}, 0
 for i = 7, #argv, 2 do
   local id, fence, score = argv[i], argv[i + 1], redis.call('ZSCORE', KEYS[1], argv[i])
-  local values = redis.call('HMGET', KEYS[2], id, id .. ':rc')
-  local count, visible = text(whole(values[2]) or 0), score and tonumber(score) <= now
-  local over = fence == '' and most and tonumber(count) > most
-  if score and values[1] and (count == fence or over or fence == '*' and visible) then
+  local values = redis.call('HMGET', KEYS[2], id, id .. ':rc', id .. ':fr')
+  local count, visible = whole(values[2]) or 0, score and tonumber(score) <= now
+  local over = fence == '' and most and count > most
+  local free = visible and (fence == '*' or string.sub(fence, 1, 1) == '@' and score == string.sub(fence, 2))
+  if score and values[1] and (over or free or fence_of(values[2], values[3]) == fence) then
     ids[n + 1] = id
     fields[3 * n + 1], fields[3 * n + 2], fields[3 * n + 3] = id, id .. ':rc', id .. ':fr'
-    places[2 * n + 1], places[2 * n + 2] = text(now), id
+    places[2 * n + 1] = text(whole(values[3]) == now and now + 1 or now) -- its next first receipt must be a later one
+    places[2 * n + 2] = id
     bodies[2 * n + 1], bodies[2 * n + 2] = id, values[1]
-    whys[2 * n + 1], whys[2 * n + 2] = id, text(now) .. ' ' .. count .. ' ' .. argv[2] .. ' ' .. argv[5]
+    whys[2 * n + 1], whys[2 * n + 2] = id, text(now) .. ' ' .. text(count) .. ' ' .. argv[2] .. ' ' .. argv[5]
     n = n + 1
   end
   local done = ids[n] == id or not score and argv[1] == 'retry' and redis.call('ZSCORE', KEYS[3], id)

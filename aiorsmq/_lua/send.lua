@@ -1,18 +1,25 @@
 -- Stores messages in one step and announces them once.
--- KEYS     messages (ZSET), queue (HASH)
--- ARGV     'retry' if an earlier attempt may have stored them, else 'first';
+-- With     _dead_letters
+-- KEYS     messages (ZSET), queue (HASH); to a retry, that of the dead-letter queue (HASH) if it is known
+-- ARGV     'first'; or if an earlier attempt may have stored them, 'retry ' and the name of the dead-letter queue, if
+--          it is known;
 --          'all' to store all or none, 'each' to leave out those that are too long;
 --          the us in the ids; the channel, or '' to stay silent;
 --          '' if all take the queue's delay, else for each its delay in ms or '-', split by spaces;
 --          then per message: id, body
 -- Returns  {s, us, 'stored', maxsize, positions of the messages left out as too long...}
 --          {s, us, 'clock'} if the ids are not of this server's time; nothing is stored then
+--          {s, us, 'dead-letter queue', its name} if the messages may lie there by now; nothing is stored then
 -- Errors   QUEUE_DOES_NOT_EXIST
 local given = attributes(KEYS[2])
-local maxsize, first, us = maxsize_of(given), ARGV[1] ~= 'retry', time[1] * 1000000 + time[2]
+local maxsize, first, us = maxsize_of(given), ARGV[1] == 'first', time[1] * 1000000 + time[2]
 local now, age = math.floor(us / 1000), us - ARGV[3]
 if first and (age < -100000 or age > 1000000) then
   return {time[1], time[2], 'clock'}
+end
+local dead = not first and policy(KEYS[2], '')
+if dead and 'retry ' .. dead ~= ARGV[1] then
+  return {time[1], time[2], 'dead-letter queue', dead}
 end
 
 local reply, delays, argv, from, stored = {time[1], time[2], 'stored', maxsize}, {}, ARGV, 6, false
@@ -24,6 +31,7 @@ for i = 7, #argv, 2 do
     reply[#reply + 1] = (i - 7) / 2
   end
   stored = stored or not first and redis.call('HEXISTS', KEYS[2], argv[i - 1]) == 1
+  stored = stored or dead and redis.pcall('HEXISTS', KEYS[3], argv[i - 1]) == 1
 end
 if stored or (ARGV[2] == 'all' and #reply > 4) then
   return reply -- if stored, then all in one step: what is missing has been received and deleted since

@@ -32,11 +32,7 @@ BREAKAGES = {
     ),
     "no-fence": Breakage(
         "a stale receipt deletes the message all the same",
-        (
-            Change(
-                "_lua/delete.lua", "mine = here and (fence == '' or text(whole(count) or 0) == fence)", "mine = here"
-            ),
-        ),
+        (Change("_lua/delete.lua", "mine = here and (fence == '' or fence_of(count, since) == fence)", "mine = here"),),
         (MODEL,),
     ),
     "no-fence-for-extend": Breakage(
@@ -44,7 +40,7 @@ BREAKAGES = {
         (
             Change(
                 "_lua/change_visibility.lua",
-                "scores[i] and (fence == '' or text(whole(counts[i]) or 0) == fence)",
+                "scores[i] and (fence == '' or fence_of(values[2 * i - 1], values[2 * i]) == fence)",
                 "scores[i]",
             ),
         ),
@@ -99,12 +95,12 @@ BREAKAGES = {
     "a-new-id-per-retry": Breakage(
         "a send that is repeated takes new ids",
         (
-            Change("_commands/send.py", 'again="retry")', "retry_unknown=False)"),
+            Change("_commands/send.py", "again=lambda: (RETRY, *args[1:]))", "retry_unknown=False)"),
             Change(
                 "_commands/send.py",
                 "if isinstance(reply, Exception):\n                answered(reply)",
                 'if type(reply).__name__ in ("ConnectionError", "TimeoutError"):\n'
-                '                self._submit(which, messages, answered, "retry")\n'
+                "                self._submit(which, messages, answered, until, RETRY)\n"
                 "            elif isinstance(reply, Exception):\n                answered(reply)",
             ),
         ),
@@ -117,7 +113,13 @@ BREAKAGES = {
     ),
     "a-retried-delete-is-refused": Breakage(
         "a delete whose reply was lost finds the message gone, and says that it has not deleted it",
-        (Change("_lua/delete.lua", "elseif here or argv[1] ~= 'retry' then", "else"),),
+        (
+            Change(
+                "_lua/delete.lua",
+                "elseif here or not again or (tonumber(argv[i + 2 * n + 2]) or math.huge) < now_ms() then",
+                "else",
+            ),
+        ),
         ("test_scripts.py::test_lost_reply_to_a_delete",),
     ),
     "pop-is-retried": Breakage(
@@ -161,7 +163,7 @@ BREAKAGES = {
     ),
     "no-deadline": Breakage(
         "a call is tried for ever",
-        (Change("_scripts.py", "asyncio.timeout_at(started + self._deadline)", "asyncio.timeout_at(None)"),),
+        (Change("_scripts.py", "asyncio.timeout_at(until)", "asyncio.timeout_at(None)"),),
         ("test_scripts.py::test_no_call_outlasts_the_deadline",),
     ),
     "no-resync": Breakage(
@@ -281,7 +283,7 @@ BREAKAGES = {
     ),
     "no-fence-for-the-dead": Breakage(
         "a stale receipt buries the message of another consumer",
-        (Change("_lua/move.lua", "(count == fence or over or fence == '*' and visible)", "true"),),
+        (Change("_lua/move.lua", "(over or free or fence_of(values[2], values[3]) == fence)", "true"),),
         ("test_dead_letters.py::TestBury::test_fenced", "test_dead_letters.py::TestRedrive::test_received_meanwhile"),
     ),
     "a-move-leaves-a-copy": Breakage(
@@ -366,7 +368,13 @@ BREAKAGES = {
     ),
     "own-claims-are-strangers": Breakage(
         "a worker whose own claim comes before its renewal cancels the handler, and starts another",
-        (Change("_leases.py", "        lease.record = record\n        return True", "        return False"),),
+        (
+            Change(
+                "_leases.py",
+                "        lease.record, lease.visible_until = record, record.visible\n        return True",
+                "        return False",
+            ),
+        ),
         ("test_worker_stopping.py::test_claimed_before_it_was_renewed",),
     ),
     "stuck-for-ever": Breakage(

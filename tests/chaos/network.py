@@ -39,6 +39,10 @@ class Proxy:
         self.url = f"redis://localhost:{listen_at}" if isinstance(listen_at, int) else f"unix://{listen_at}"
         self.cut_after_execution = 0
         """How many replies are to be cut: the server has executed, the connection is closed instead of answering."""
+        self.cut_before_execution = 0
+        """How many requests are to be cut: the server hears nothing of them, and the connection is closed."""
+        self.before_cut = None
+        """Awaited before a connection is cut: what others do until the call is repeated."""
         self.cut_share = 0.0
         """How large a share of the replies is to be cut, each anywhere from its first byte on."""
         self.cuts = 0
@@ -133,8 +137,15 @@ class Proxy:
                 if lost or link in self._forgotten:
                     continue
                 if is_reply and (kept := self._cut(data)) is not None:
+                    if self.before_cut is not None:
+                        await self.before_cut()
                     writer.write(kept)
                     await writer.drain()
+                    return
+                if not is_reply and self.cut_before_execution and b"EVAL" in data:
+                    self.cut_before_execution -= 1
+                    if self.before_cut is not None:
+                        await self.before_cut()
                     return
                 await self._pass_on(data, writer)
 

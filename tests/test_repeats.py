@@ -1,0 +1,295 @@
+"""Calls whose reply was lost are repeated; what a repetition does if others have acted in between.
+
+| call | repeated | if others have acted in between |
+|---|---|---|
+| send | yes, under the same ids | not stored again if it lies in the queue or its dead-letter queue |
+| delete by receipt | yes | False if gone and the lease has ended: another may have deleted it |
+| delete by id | yes | True: it is gone |
+| extend, release | yes | False if another has received it |
+| change of visibility by id | no | |
+| receive | yes | claims another message; the first comes back when its lease ends |
+| pop, hand back, put back | no | |
+| create | yes | True only of a queue with the same settings |
+| delete of a queue | yes | a queue that was created since stays |
+| set attributes | yes | the last writer wins |
+| dead-letter, redrive | yes, fenced | not moved again once it has left its place |
+| purge | the step that empties: no; the others: yes | what was sent since stays |
+"""
+
+import asyncio
+
+import pytest
+import redis
+from aiorsmq import AsyncRSMQ, QueueAlreadyExists
+from redis.exceptions import ConnectionError
+
+from support import wait_until
+
+
+@pytest.fixture
+async def far(server, proxy):
+    """A client whose connection can be cut."""
+    async with AsyncRSMQ.from_url(proxy.url) as rsmq:
+        await rsmq.list_queues()
+        yield rsmq
+
+
+@pytest.fixture
+def cut_reply(proxy):
+    """`cut_reply(action)`: the next reply is lost, and the action comes before the repetition."""
+
+    def cut(before_cut):
+        proxy.cut_after_execution, proxy.before_cut = 1, before_cut
+
+    return cut
+
+
+@pytest.fixture
+def cut_request(proxy):
+    """`cut_request(action)`: the next request is lost, and the action comes before the repetition."""
+
+    def cut(before_cut):
+        proxy.cut_before_execution, proxy.before_cut = 1, before_cut
+
+    return cut
+
+
+def before(queue, script, action):
+    """Have the action taken just before each call of a script by the client of a queue."""
+    scripts = queue._shared.scripts
+    run = scripts.run
+
+    async def run_after_action(call, *args):
+        if call.script == script:
+            action(call)
+        return await run(call, *args)
+
+    scripts.run = run_after_action
+
+
+async def test_delete_of_a_queue(far, rsmq, cut_reply):
+    """Deleting a queue leaves a queue alone that was created after it was gone, with what was sent to it."""
+    for name in ("other", "jobs"):
+        await rsmq.queue(name).create()
+    await far.queue("other").delete()  # so that the server knows the script
+    there, jobs, ids = far.queue("jobs"), rsmq.queue("jobs"), []
+
+    async def create_again():
+        await jobs.create()
+        ids.append(await jobs.send("acknowledged"))
+
+    before(there, "delete_queue", lambda call: call.args[0] == "delete" and cut_reply(create_again))
+    assert await there.delete() is True
+    assert [message.id for message in await jobs.peek()] == ids
+
+
+async def test_put_back(far, queue, cut_reply):
+    """A popped message that is put back is not put back again: another consumer may have popped it since."""
+    there = far.queue("jobs")
+    await queue.send_many(["first", "second"])
+    for _ in range(2):
+        popped = await there.pop()
+        record = popped._record
+        if popped.body == "first":
+            await there._shared.settler.restore([record])  # so that the server knows the script
+            await (await queue.receive()).delete()
+    taken = []
+
+    async def pop():
+        taken.append((await queue.pop()).body)
+
+    cut_reply(pop)
+    with pytest.raises(ConnectionError):
+        await there._shared.settler.restore([record])
+    assert taken == ["second"]
+    assert (await queue.attributes()).msgs == 0
+
+
+async def test_send_of_what_has_died(far, rsmq, cut_reply):
+    """A send is not repeated if its message lies in the dead-letter queue by then: it is there once."""
+    jobs = rsmq.queue("jobs")
+    await jobs.create(max_receives=1, dead_letter_queue="dead")
+    await far.queue("jobs").send("warm-up")
+    assert await jobs.pop()
+
+    async def die():
+        message = await jobs.receive()
+        assert await jobs._shared.bury([message._record], "hopeless") == [True]
+
+    for body in ("first", "second"):  # the dead-letter queue is not known, and known
+        cut_reply(die)
+        id = await far.queue("jobs").send(body)
+        assert (await jobs.attributes()).msgs == 0
+        assert [letter.id for letter in await rsmq.queue("dead").reasons()][-1] == id
+    cut_reply(die)
+    ids = await far.queue("jobs").send_many(["third"])
+    assert ids == [(await rsmq.queue("dead").reasons())[-1].id]
+    assert (await jobs.attributes()).msgs == 0
+
+
+async def test_late_delete(far, queue, cut_request):
+    """A delete that is repeated after its lease has ended, and finds the message gone, says False: another consumer
+    has deleted it, and was told True."""
+    await queue.send_many(["warm-up", "job"])
+    there = far.queue("jobs")
+    assert await (await there.receive()).delete()
+    late = await there.receive(vt=0.001)
+    said = []
+
+    async def receive_and_delete():
+        said.append(await (await queue.receive(wait=5)).delete())
+
+    cut_request(receive_and_delete)
+    assert await late.delete() is False
+    assert said == [True]
+
+
+async def test_delete_within_the_lease(far, queue, cut_reply):
+    """A delete that is repeated while its lease lasts, and finds the message gone, says True: it was its own."""
+    await queue.send_many(["warm-up", "job", "extended"])
+    there = far.queue("jobs")
+    assert await (await there.receive()).delete()
+    for _ in range(2):
+        message = await there.receive()
+        cut_reply(None)
+        assert await message.delete() is True
+    assert (await queue.attributes()).msgs == 0
+
+
+async def test_delete_by_a_worker_whose_lease_was_renewed(far, queue, proxy):
+    """So it is for a worker's delete after its lease was renewed: it succeeds."""
+    await queue.send_many(["warm-up", "job"])
+    there = far.queue("jobs")
+    renewals = []
+
+    async def handler(message):
+        if message.body == "job":
+            first = message.visible_until
+            await wait_until(lambda: lease() > first.timestamp() * 1000)
+            renewals.append(message)
+            proxy.cut_after_execution = 1
+
+    def lease():
+        (held,) = worker._sources[0].leases.held.values()
+        return float(held.visible_until)
+
+    worker = there.worker(handler, vt=0.5, concurrency=1)
+    async with worker:
+        await wait_until(lambda: worker.stats.succeeded == 2)
+    assert renewals
+    assert worker.stats.lost_leases == 0
+
+
+async def test_visibility_by_id(far, queue, cut_reply):
+    """A change of visibility by id is not repeated: it would show what another consumer holds by then."""
+    id = await queue.send("job", delay=100)
+    there = far.queue("jobs")
+    await there.change_visibility(id, 100)  # so that the server knows the script
+    held = []
+
+    async def receive():
+        held.append(await queue.receive(wait=5))
+
+    cut_reply(receive)
+    with pytest.raises(ConnectionError):
+        await there.change_visibility(id, 0)
+    assert held[0].id == id
+    assert await queue.receive() is None
+
+
+async def test_release(far, queue, cut_reply):
+    """A release that is repeated leaves the message to who has received it since."""
+    await queue.send_many(["warm-up", "job"])
+    there = far.queue("jobs")
+    await (await there.receive()).release(delay=100)
+    message, held = await there.receive(), []
+
+    async def receive():
+        held.append(await queue.receive(wait=5))
+
+    cut_reply(receive)
+    assert await message.release() is False
+    assert await queue.receive() is None
+    assert await held[0].delete() is True
+
+
+@pytest.mark.parametrize("settings", [{"vt": 31}, {"maxsize": -1}, {"max_receives": 3, "dead_letter_queue": "dead"}])
+async def test_create(server, far, rsmq, cut_request, settings):
+    """A create that is repeated takes a queue with other settings for somebody else's."""
+    await far.create_queue(qname="warm-up")
+
+    async def create():
+        await rsmq.create_queue(qname="jobs", **settings)
+
+    cut_request(create)
+    with pytest.raises(QueueAlreadyExists):
+        await far.create_queue(qname="jobs")
+
+
+async def test_redrive_of_what_dies_again(far, rsmq, cut_reply):
+    """A step of a redrive that is repeated does not move again what has died again at once."""
+    jobs, dead = rsmq.queue("jobs"), rsmq.queue("dead")
+    await jobs.create(max_receives=5, dead_letter_queue="dead")
+
+    async def die():
+        message = await jobs.receive()
+        assert await jobs._shared.bury([message._record], "hopeless") == [True]
+
+    await jobs.send("warm-up")
+    await die()
+    assert [moved async for moved in far.queue("dead").redrive()] == [1]
+    await die()
+    there = far.queue("dead")
+    before(there, "move", lambda _: cut_reply(die))
+    async for _ in there.redrive():
+        pass
+    assert (await jobs.attributes()).msgs == 0
+    assert (await dead.attributes()).msgs == 1
+
+
+class TestPurge:
+    async def test_what_is_sent_while_it_runs(self, server, queue):
+        """It takes what is there when it begins, hidden messages included, and nothing that is sent while it runs."""
+        await queue.send_many(["old"] * 1000, delay=500)
+        await queue.send_many(["old"] * 1000)
+        await queue.receive_many(100, vt=900)
+        purging = asyncio.ensure_future(queue.purge())
+        sent = []
+        while not purging.done():
+            sent.append(await queue.send("new"))
+        assert await purging <= 2000 + len(sent)
+        left = [message.id for message in await queue.peek(1000)]
+        assert left == sent[-len(left) :]
+        assert left[:1] != sent[:1] or len(left) == len(sent)
+        assert (await queue.attributes()).hiddenmsgs == 0
+
+    async def test_broken_off(self, server, queue):
+        """Broken off, the queue is empty all the same, and the next purge deletes the rest of what was stored."""
+        await queue.send_many(["old"] * 3000)
+        purging = asyncio.ensure_future(queue.purge())
+        await wait_until(lambda: server.redis.exists("rsmq:jobs:purged"))
+        purging.cancel()
+        await asyncio.wait([purging])
+        assert (await queue.attributes()).msgs == 0
+        assert server.redis.ttl("rsmq:jobs:purged") > 0
+        await queue.send("new")
+        assert await queue.purge() == 1
+        assert not server.redis.exists("rsmq:jobs:purged")
+
+    async def test_come_back(self, server, queue):
+        """What an unfinished purge has left to delete stays if it has come back since."""
+        id = await queue.send("moved away before, and back since")
+        server.redis.zadd("rsmq:jobs:purged", {id: 1, "gone": 2})
+        server.redis.hset("rsmq:jobs:Q", "gone", "body")
+        purging = asyncio.ensure_future(queue.purge())
+        assert await purging == 1
+        assert server.redis.hexists("rsmq:jobs:Q", "gone") is False
+
+    async def test_lost_reply(self, server, far, queue, cut_reply):
+        """The step that empties the queue is not repeated: it would take what was sent since."""
+        assert await far.queue("jobs").purge() == 0
+        await queue.send("old")
+        cut_reply(lambda: queue.send("new"))
+        with pytest.raises(redis.ConnectionError):
+            await far.queue("jobs").purge()
+        assert [message.body for message in await queue.peek()] == ["new"]
