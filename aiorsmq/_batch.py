@@ -1,7 +1,6 @@
 """Group commit: calls that come while a script call is in flight go out together as the next one."""
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,7 +8,7 @@ from itertools import accumulate, islice
 from typing import Final, Generic, Protocol, TypeVar
 from weakref import WeakMethod
 
-from ._tasks import NO_REPLY, NOT_SENT, SLACK, Tasks, resolve
+from ._tasks import NO_REPLY, NOT_SENT, SLACK, Tasks, call_if_alive, resolve
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,9 +36,11 @@ class InFlight:
     def next_call(self, waiting: int) -> int:
         """How many of the waiting items go out in the next script call; 0 if they are to gather.
 
-        They gather while a call is in flight, until they are as many as it holds; two may be in flight. And if the
-        server has nothing to do, not all go at once: it works on the first while the client packs the next, and the
-        callers of the first go on while it works on the next. So client and server work at the same time.
+        They gather while a call is in flight, until they are as many as it holds; two may be in flight, and more where
+        many times as many wait: on a slow line the replies of two come too seldom.
+
+        And if the server has nothing to do, not all go at once: it works on the first while the client packs the next,
+        and the callers of the first go on while it works on the next. So client and server work at the same time.
         """
         if waiting < self.enough:
             return 0
@@ -54,7 +55,10 @@ class InFlight:
     def _count(self, calls: int, items: int) -> None:
         self._calls += calls
         self._items += items
-        self.enough = 1 if not self._calls else max(MIN_ITEMS, self._items) if self._calls == 1 else math.inf
+        if self._calls < 2:
+            self.enough = max(MIN_ITEMS, self._items) if self._calls else 1
+        else:
+            self.enough = MAX_ITEMS << self._calls
 
     def __bool__(self) -> bool:
         return self._calls > 0
@@ -167,7 +171,7 @@ class Batch(Generic[Item, Result]):
     def _expire_at(self, deadline: float) -> None:
         """The timer does not keep the batch: it may be dropped with its queue's last handle."""
         loop = self._tasks.loop()
-        self._expiry = loop.call_at(deadline + SLACK, _if_alive, WeakMethod(self._expire))
+        self._expiry = loop.call_at(deadline + SLACK, call_if_alive, WeakMethod(self._expire))
 
     def _expire(self) -> None:
         """Fail the calls whose time is up, and look again when that of the next is."""
@@ -185,8 +189,3 @@ class Batch(Generic[Item, Result]):
         self._expiry = None
         if left:
             self._expire_at(min(left))
-
-
-def _if_alive(method: WeakMethod[Callable[[], None]]) -> None:
-    if (call := method()) is not None:
-        call()

@@ -7,11 +7,12 @@ handed back to its old place in the queue.
 
 import asyncio
 import logging
+import math
 import time
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Protocol
 
@@ -21,9 +22,10 @@ from redis.exceptions import RedisError
 from ._batch import InFlight
 from ._commands.receive import Claim
 from ._listener import Flag, Listener
+from ._pipeline import REPLY_TIMEOUT
 from ._scripts import Scripts
-from ._slot import Slot
-from ._tasks import Tasks
+from ._slot import Ahead, Slot
+from ._tasks import NO_REPLY, NOT_SENT, SLACK, Tasks, call_if_alive
 from .errors import ClientClosed, RedisSMQException
 from .models import Record
 
@@ -65,7 +67,10 @@ class Claims:
         self._poll_interval = poll_interval
         self._tasks = tasks
         self._line: deque[Slot] = deque()
-        self._some_have_left = False
+        self._line_has_gaps = False
+        self._asked: list[list[Slot]] = []
+        """For whom claims are under way."""
+        self._expiry: asyncio.TimerHandle | None = None
         self._informed = 0  # how many want to be
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._claiming = InFlight(scripts.is_busy)
@@ -74,19 +79,47 @@ class Claims:
         self._claimed_at = -poll_interval
         self._next_ms: float | None = 0
         self._they_last = False  # what was claimed last: with vt=0 two calls at once would claim the same
+        self._distinct_ms: float = 0
+        """From when on a claim finds first what the last one has not handed out."""
         self._outage: Exception | None = None
 
     async def take(self, limit: int, wait: float) -> list[Record]:
-        """Claim up to `limit` messages; if there is none, wait up to `wait` seconds for the first, and for no other."""
+        """Claim up to `limit` messages; if there is none, wait up to `wait` seconds for the first, and for no other.
+
+        Nothing is returned only if the server has said so. A claim that is under way when the wait ends is waited for,
+        for REPLY_TIMEOUT at the most; if that was never answered, or if no claim was, the error is raised.
+        """
+        slots = self.ask(limit, patient=False)
         if not wait:
-            return await self._fill(self.ask(limit, patient=False))
-        with anyio.move_on_after(wait):
-            if records := await self._fill(self.ask(limit, patient=False)):
-                return records
-            return await self._fill(self.ask(limit, patient=True))
-        if self.outage is not None:
-            raise self.outage
-        return []
+            return await self._fill(slots)
+        loop = self._tasks.loop()
+        ends = loop.time() + wait
+        giving_up = loop.call_at(ends, self._give_up, slots)
+        try:
+            with anyio.CancelScope(deadline=ends + REPLY_TIMEOUT):
+                records = await self._fill(slots)
+                if records or loop.time() >= ends:
+                    return records
+                slots += self.ask(limit, patient=True)
+                del slots[:limit]
+                return await self._fill(slots)
+        finally:
+            giving_up.cancel()
+        raise self._scripts.trouble("receive") or self._scripts.late(NO_REPLY)
+
+    def _give_up(self, slots: list[Slot]) -> None:
+        """The wait is over: who is in the line leaves; who has been claimed for waits for the answer."""
+        line, trouble = set(self._line), self.outage or self._scripts.trouble("receive")
+        for slot in slots:
+            slot.patient = False
+            if slot.done or (trouble is None and slot not in line):
+                continue
+            self._line_has_gaps = True
+            if trouble is None:
+                slot.finish()
+            else:
+                slot.fail(trouble)
+            self._plan()
 
     async def take_one(self) -> Record | None:
         """`take(1, 0)` by the shortest way: it is a fifth of what a receive costs here."""
@@ -106,9 +139,10 @@ class Claims:
             if first.record is not None:
                 for slot in slots:
                     slot.patient = False
-                for slot in slots:
-                    if slot.record is None and (slot.done or self._more_are_visible()):
-                        await slot.waiter()
+                with suppress(RedisError):  # what has come is handed out
+                    for slot in slots:
+                        if slot.record is None and (slot.done or self._more_are_visible()):
+                            await slot.waiter()
         except BaseException:
             self.withdraw(slots)
             raise
@@ -119,13 +153,14 @@ class Claims:
             self.withdraw(slots)
         return list({record.id: record for record in records}.values())  # with vt=0 one may come twice
 
-    def ask(self, count: int, *, patient: bool, first: Collection[Slot] = ()) -> list[Slot]:
+    def ask(self, count: int, *, patient: bool, ahead: Ahead | None = None) -> list[Slot]:
         """Put slots at the end of the line: patient ones, or some that are done when there is no message now.
 
-        `first`: see `Slot`.
+        `ahead`: see `Slot`.
         """
-        loop = self._tasks.admit()
-        slots = [Slot(loop, patient, first) for _ in range(count)]
+        loop, until = self._tasks.admit(), math.inf if patient else self._until()
+        slots = [Slot(loop, patient, ahead, until) for _ in range(count)]
+        slots[-1].is_last_of_many = count > 1 and ahead is None
         self._line += slots
         if not patient:
             self._flag.is_set = True
@@ -133,7 +168,8 @@ class Claims:
         return slots
 
     def ask_one(self, *, patient: bool) -> Slot:
-        slot = Slot(self._tasks.admit(), patient)
+        loop = self._tasks.admit()
+        slot = Slot(loop, True) if patient else Slot(loop, False, None, self._until())
         self._line.append(slot)
         if not patient:
             self._flag.is_set = True
@@ -144,10 +180,10 @@ class Claims:
     def withdraw(self, slots: Iterable[Slot]) -> None:
         """Leave the line. What the slots hold goes to the next in it, or back into the queue."""
         held: list[Record] = []
-        self._some_have_left = True
+        self._line_has_gaps = True
         for slot in slots:
             if not slot.done:
-                slot.finish(None)
+                slot.finish()
                 self._plan()  # perhaps there is nobody left to wait for
             elif (record := slot.take()) and not self.is_over(record):
                 held.append(record)
@@ -183,6 +219,11 @@ class Claims:
             self._informed -= 1
             self._flag.wanted = bool(self._line) or self._informed > 0
 
+    def look_again(self) -> None:
+        """There may be news that was not heard, or no server: find out if somebody waits."""
+        self._flag.is_set = True
+        self._plan()
+
     def has_reason(self) -> bool:
         """Whether a claim now may find something: there is news, a message is due, or the safety poll is."""
         return self._flag.is_set or self._seconds_to_wait() <= 0
@@ -198,9 +239,9 @@ class Claims:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._some_have_left:
+        if self._line_has_gaps:
             self._line = deque(slot for slot in self._line if not slot.done)
-            self._some_have_left = False
+            self._line_has_gaps = False
         if self._tasks.closing:
             while self._line:
                 self._line.popleft().fail(ClientClosed())
@@ -208,6 +249,8 @@ class Claims:
         if not self._line or (self._claiming and not self._may_claim_too()):
             return
         seconds = 0.0 if self._flag.is_set else self._seconds_to_wait()
+        if not self._they_last:
+            seconds = max(seconds, (self._distinct_ms - self._scripts.clock.now_ms()) / 1000)
         if seconds <= 0:
             self._claim()
             return
@@ -230,52 +273,69 @@ class Claims:
         count = len(self._line)
         if self._more_are_visible() and self._they_last:
             count = self._claiming.next_call(count)
-        self._flag.is_set = False
-        asked = [self._line.popleft() for _ in range(count)]
-        self._claiming.begin(count)
+        asked = self._leave_line(count)
+        if not self._line:  # else those who are left have their answer still to come
+            self._flag.is_set = False
+        self._claiming.begin(len(asked))
+        self._asked.append(asked)
         try:
-            self._fetch(count, partial(self._answer, asked))
+            self._fetch(len(asked), partial(self._answer, asked))
         except Exception as error:  # noqa: BLE001 - whatever it is, those who asked must hear of it
             self._answer(asked, error)
         if self._line:
             self._plan()
 
+    def _leave_line(self, count: int) -> list[Slot]:
+        """The first slots of the line, for a claim.
+
+        Where messages do not last (vt=0) one script call claims for one caller of `receive_many` at the most: so the
+        next claim for the same caller finds others first.
+        """
+        if self._they_last:
+            return [self._line.popleft() for _ in range(count)]
+        asked: list[Slot] = []
+        while len(asked) < count and not (asked and asked[-1].is_last_of_many):
+            asked.append(self._line.popleft())
+        return asked
+
     def _answer(self, asked: list[Slot], claim: Claim | Exception) -> None:
         self._claiming.end(len(asked))
+        self._asked = [slots for slots in self._asked if slots is not asked]
         if isinstance(claim, Exception):
             self._fail(asked, claim)
         else:
             self._claimed_at, self._next_ms, self._outage = time.monotonic(), claim.next_ms, None
             burial = self._note(claim)
             if burial is not None and self.is_over(claim.dead[0]):  # with vt=0: until they are moved they come again
-                burial.add_done_callback(partial(self._go_on, claim.records, asked))
+                burial.add_done_callback(partial(self._go_on, claim, asked))
                 return
-            self._distribute(claim.records, asked)
+            self._distribute(claim, asked)
         self._plan()
 
-    def _go_on(self, records: list[Record], asked: list[Slot], burial: "asyncio.Future[bool]") -> None:
+    def _go_on(self, claim: Claim, asked: list[Slot], burial: "asyncio.Future[bool]") -> None:
         if burial.cancelled() or not burial.result():
             self._next_ms = None  # they could not be moved: leave them alone until the safety poll
-        self._distribute(records, asked)
+            claim = claim._replace(more=False)
+        else:
+            claim = claim._replace(more=self._more_are_visible())
+        self._distribute(claim, asked)
         self._plan()
 
-    def _distribute(self, records: list[Record], asked: list[Slot]) -> None:
+    def _distribute(self, claim: Claim, asked: list[Slot]) -> None:
         unmet: list[Slot] = []
-        left = deque(records)
-        if records:
-            self._they_last = not self.is_over(records[0])
-        more = self._more_are_visible() and (self._they_last or not records)  # else what is visible are these
+        left = deque(claim.records)
+        if left:
+            self._they_last = not self.is_over(left[0])
+            self._distinct_ms = float(left[0].visible) + 1
         for slot in asked:
             if slot.done:
                 continue
             if left:
-                if not slot.meet(left.popleft()):
-                    unmet.append(slot)
-                    self._some_have_left = True  # the one that has got it instead
-            elif slot.patient or more:
+                slot.meet(left.popleft())
+            elif slot.patient or claim.more:
                 unmet.append(slot)
             else:
-                slot.finish(None)
+                slot.finish()
         self._line.extendleft(reversed(unmet))
         self._give(left)
 
@@ -305,12 +365,32 @@ class Claims:
                 self._line.popleft()
             if not self._line:
                 unwanted.append(record)
-            elif self._line[0].meet(record):
-                self._line.popleft()
             else:
-                self._some_have_left = True
+                self._line.popleft().meet(record)
         if unwanted:
             self._tasks.start(self._return(unwanted))
+
+    def _until(self) -> float:
+        """The deadline of a slot that is not patient; its timer does not keep the line alive."""
+        until = self._scripts.until()
+        if self._expiry is None:
+            self._expiry = self._tasks.loop().call_at(until + SLACK, call_if_alive, weakref.WeakMethod(self._expire))
+        return until
+
+    def _expire(self) -> None:
+        """Fail the slots whose time is up, and look again when that of the next is."""
+        now, left = self._tasks.loop().time() - SLACK, math.inf
+        for slots, reason in ((self._line, NOT_SENT), *((asked, NO_REPLY) for asked in self._asked)):
+            for slot in slots:
+                if slot.done:
+                    continue
+                if slot.until <= now:
+                    slot.fail(self._scripts.late(reason))
+                    self._line_has_gaps = True
+                left = min(left, slot.until if slot.until > now else math.inf)
+        self._expiry = None
+        if left < math.inf:
+            self._expiry = self._tasks.loop().call_at(left + SLACK, call_if_alive, weakref.WeakMethod(self._expire))
 
     async def _return(self, records: list[Record]) -> None:
         try:

@@ -84,6 +84,8 @@ class Connections:
         """Why the latest attempt to open the pipeline failed; None if it did not."""
         self.before_opening: Callable[[], Awaitable[None]] | None = None
         """Awaited before a connection is opened."""
+        self.when_lost: Callable[[], None] = lambda: None
+        """Called when the server, or the network, has ended the pipeline."""
         self.when_reached: Callable[[Pipeline], None] | None = None
         """Called with the first pipeline, before any call is made on it."""
 
@@ -112,7 +114,7 @@ class Connections:
     async def _open_pipeline(self) -> Pipeline:
         try:
             await self.drop(self._pipeline)
-            self._pipeline = Pipeline(await self.open())
+            self._pipeline = Pipeline(await self.open(), self.when_lost)
         except (RedisError, OSError) as error:
             self.failure = error
             raise

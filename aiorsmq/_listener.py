@@ -107,6 +107,8 @@ class Listener:
                 if not self._silent:
                     _logger.warning("not listening, polling until it is mended: %s", error)
                 self._silent = True
+                for flag in [flag for flags in self._flags.values() for flag in flags]:
+                    flag.set()  # perhaps the server is gone: let those who wait find out
                 await asyncio.sleep(next(pauses))
 
     async def _serve(self, wire: Wire) -> None:

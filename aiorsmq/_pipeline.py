@@ -17,13 +17,19 @@ REPLY_TIMEOUT: Final = 5.0
 """Seconds without a byte, while calls wait for their replies, after which a connection is given up."""
 
 
+def _nobody_minds() -> None: ...
+
+
 class Pipeline:
     """Calls go out as they are made. A lost connection answers those under way, and only those, with redis-py's
     ConnectionError or TimeoutError: whether the server executed them is unknown then.
+
+    `when_lost` is called after that, unless it is this side that closes it.
     """
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, when_lost: Callable[[], None] = _nobody_minds) -> None:
         self.lost: bool = False
+        self._when_lost = when_lost
         self._wire = wire
         self._loop = asyncio.get_running_loop()
         self._unanswered: deque[Answered] = deque()
@@ -61,8 +67,10 @@ class Pipeline:
                 self._unanswered.popleft()(error)
             except Exception as raised:  # noqa: BLE001 - whatever it is, the others must hear
                 self._report(raised)
+        self._when_lost()
 
     async def aclose(self) -> None:
+        self._when_lost = _nobody_minds
         self.lose(ConnectionError("Connection closed by the client"))
         await self._wire.aclose()
 

@@ -55,6 +55,8 @@ class Keys:
         """HASH: when and why each message of a dead-letter queue died. Not RSMQ's; with a TTL."""
         self.purged: str = f"{ns}:{qname}:purged"
         """ZSET: messages of an unfinished purge. Not RSMQ's; with a TTL."""
+        self.deleted: str = f"{ns}:{qname}:deleted"
+        """HASH: the calls that have deleted the queue lately. Not RSMQ's; with a TTL."""
 
     def of(self, qname: str) -> "Keys":
         """Another queue's, in the same namespace."""

@@ -36,7 +36,7 @@ Reply = list[Any]
 T = TypeVar("T")
 
 DEADLINE: Final = 30.0
-"""Seconds after which an operation that is retried gives up."""
+"""Seconds after which a call gives up, unless its client says otherwise."""
 
 # Inside a script an error loses its class: all on Redis 6.2, ACL errors everywhere. Hence the words.
 _NOT_YET = (BusyLoadingError, MasterDownError, ReadOnlyError, TryAgainError)
@@ -103,11 +103,12 @@ class Scripts:
     not come out well at once goes on in a task of the client, until it does, cannot, or the deadline is reached.
     """
 
-    def __init__(self, connections: Connections, tasks: Tasks, deadline: float = DEADLINE) -> None:
+    def __init__(self, connections: Connections, tasks: Tasks, deadline: float) -> None:
         self._connections = connections
         self._tasks = tasks
         self._deadline = deadline
         self._under_way = 0
+        self._trouble: dict[str, Exception] = {}
         self._quiet = asyncio.Event()
         self.clock: Clock = Clock()
 
@@ -168,6 +169,10 @@ class Scripts:
         except asyncio.TimeoutError:
             raise self.late(NO_REPLY) from None
 
+    def trouble(self, script: str) -> Exception | None:
+        """What calls of a script that are being repeated have met last."""
+        return self._trouble.get(script)
+
     def is_busy(self) -> bool:
         """Whether the server has something to do for this client, or will have at once."""
         return self._under_way > 0 or self._tasks.several_are_due
@@ -185,6 +190,8 @@ class Scripts:
         self._under_way -= 1
         if not self._under_way:
             self._quiet.set()
+        if self._trouble:
+            self._trouble.pop(call.script, None)
         if isinstance(outcome, Exception):
             answered(outcome)
         else:
@@ -229,6 +236,8 @@ class Scripts:
         args, pauses = call.args, backoff()
         if errors:
             args = await self._learn_from(errors[0], call, args, pipeline)
+            if not isinstance(errors[0], NoScriptError):
+                self._trouble[call.script] = errors[0]
         while True:
             try:
                 pipeline = await self._connections.pipeline()
@@ -236,6 +245,7 @@ class Scripts:
                 if isinstance(not_sent, _REFUSED) or not (self._connections.ever_open and call.repeat):
                     raise
                 errors.append(not_sent)
+                self._trouble[call.script] = not_sent
             else:
                 if not (call.repeat or errors):
                     raise ConnectionError("the connection was just opened")  # who asked may want something else by now
@@ -244,6 +254,7 @@ class Scripts:
                 except RedisError as error:
                     errors.append(error)
                     args = await self._learn_from(error, call, args, pipeline)
+                    self._trouble[call.script] = error
             await asyncio.sleep(next(pauses))
 
     async def _evaluate(self, pipeline: Pipeline, call: Call, args: Sequence[Argument]) -> Reply:

@@ -85,6 +85,10 @@ class Shared:
             if self.dead_letter_queue:
                 self.dead.start_burial((record,), why)
 
+    def look_again(self) -> None:
+        for claims in list(self._claims.values()):
+            claims.look_again()
+
     def close(self) -> None:
         for claims in list(self._claims.values()):
             claims.close()

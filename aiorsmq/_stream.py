@@ -4,11 +4,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Generic, TypeVar
 
 from ._claims import Claims
-from ._slot import Slot
+from ._slot import Ahead, Slot
 from ._tasks import ended
 from .errors import ClientClosed
 from .models import Message, Record, Unconfirmed
@@ -37,7 +38,8 @@ class Messages(Generic[T]):
         self._prefetch = prefetch
         self._unconfirmed = Unconfirmed() if prefetch else None
         self._ahead: deque[Slot] = deque()
-        self._awaited: set[Slot] = set()
+        """All slots that were asked for and not taken."""
+        self._done = Ahead()
         self._ended = False
         claims.open_stream(self)
 
@@ -57,46 +59,52 @@ class Messages(Generic[T]):
             deletes.popleft().result()
         if deletes and len(deletes) > self._prefetch:
             await self._confirm(self._prefetch)
+        has_waited = False
         while not self._ended:
-            if len(self._ahead) <= self._prefetch // 2:
-                wanted = 1 + self._prefetch - len(self._ahead)
-                self._ahead.extend(self._claims.ask(wanted, patient=True, first=self._awaited))
-            slot = self._ahead.popleft()
-            if slot.record is None:
-                slot = self._filled_instead_of(slot)
+            done = self._done
+            wanted = 1 + self._prefetch + len(done.waiters) - len(self._ahead)
+            if wanted > self._prefetch - self._prefetch // 2:
+                self._ahead.extend(self._claims.ask(wanted, patient=True, ahead=done))
+            if not done.done:
+                await self._wait()
+                has_waited = True
+                continue
+            slot = done.done.popleft()
+            if self._ahead[0] is slot:
+                self._ahead.popleft()
+            else:
+                self._ahead.remove(slot)
             if (record := slot.record) is None:
-                record = await self._wait_for(slot)
-            elif self._claims.is_over(record):
-                continue  # its lease has ended while it waited here: others may have received it
-            if record is not None and (message := self._read(record, None, deletes)) is not None:
-                return message
+                self._fail(slot)
+            elif has_waited or not self._claims.is_over(
+                record
+            ):  # else others may have received it while it waited here
+                message = self._read(record, None, deletes)
+                if message is not None:
+                    return message
         raise StopAsyncIteration
 
-    def _filled_instead_of(self, first: Slot) -> Slot:
-        """A slot behind the first one, which stays the first, if one is filled: claims may answer in another order."""
-        for at, slot in enumerate(self._ahead):
-            if slot.record is not None:
-                del self._ahead[at]
-                self._ahead.appendleft(first)
-                return slot
-        return first
-
-    async def _wait_for(self, slot: Slot) -> Record | None:
-        self._awaited.add(slot)
+    async def _wait(self) -> None:
+        """Until a slot is done, or the stream has ended."""
+        waiter: asyncio.Future[None] = asyncio.Future(loop=self._ahead[0].loop)
+        self._done.waiters.append(waiter)
         try:
-            await slot.waiter()
-            return slot.take()
+            await waiter
         except asyncio.CancelledError:
-            self._hand_back(slot)
+            with suppress(ValueError):  # it has been woken
+                self._done.waiters.remove(waiter)
+            self._hand_back(keep=len(self._done.waiters))
+            if self._done.done:
+                self._done.wake()
             raise
-        except ClientClosed:
+
+    def _fail(self, slot: Slot) -> None:
+        """Raise why a slot is not going to be met, or end."""
+        if isinstance(slot.error, ClientClosed):
             self._ended = True
-            return None
-        except Exception:
-            self._hand_back()  # they have met the same
-            raise
-        finally:
-            self._awaited.discard(slot)
+        elif slot.error is not None:
+            self._hand_back(keep=len(self._done.waiters))  # the others have met the same
+            raise slot.error
 
     async def _confirm(self, at_most: int = 0) -> None:
         """Wait until no more deletes than that are under way. Raises what the first of them raises that fails."""
@@ -116,11 +124,17 @@ class Messages(Generic[T]):
         self._ended = True
         if self._unconfirmed is not None:
             self._unconfirmed.left = True
-        self._hand_back(*self._awaited)
+        self._hand_back()
+        while self._done.waiters:
+            self._done.wake()
 
-    def _hand_back(self, *awaited: Slot) -> None:
-        self._claims.withdraw((*awaited, *self._ahead))
-        self._ahead.clear()
+    def _hand_back(self, keep: int = 0) -> None:
+        """Leave the line, but for as many slots as other tasks still wait for; those that are done come first."""
+        slots = sorted(self._ahead, key=lambda slot: not slot.done)
+        kept, withdrawn = slots[:keep], slots[keep:]
+        self._ahead = deque(kept)
+        self._done.done = deque(slot for slot in self._done.done if slot in kept)
+        self._claims.withdraw(withdrawn)
 
     async def aclose(self) -> None:
         """End the iteration, also for a task that awaits it just now.

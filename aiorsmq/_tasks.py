@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, TypeVar
+from weakref import WeakMethod
 
 import anyio
 
@@ -37,6 +38,12 @@ async def ended(future: "asyncio.Future[Any]") -> None:
         await waiter
     finally:
         future.remove_done_callback(wake)
+
+
+def call_if_alive(method: WeakMethod[Callable[[], None]]) -> None:
+    """Call a method, for a timer that is not to keep its object."""
+    if (call := method()) is not None:
+        call()
 
 
 class Tasks:

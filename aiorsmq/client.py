@@ -14,8 +14,18 @@ from redis.asyncio import Redis
 from ._commands.admin import list_queues
 from ._connection import Connections, check_url, own_client
 from ._listener import Listener
-from ._protocol import DEFAULT_DELAY, DEFAULT_MAXSIZE, DEFAULT_VT, Keys, Seconds, check_ns, check_qname, check_seconds
-from ._scripts import Scripts
+from ._protocol import (
+    DEFAULT_DELAY,
+    DEFAULT_MAXSIZE,
+    DEFAULT_VT,
+    Keys,
+    Seconds,
+    at_least,
+    check_ns,
+    check_qname,
+    check_seconds,
+)
+from ._scripts import DEADLINE, Scripts
 from ._shared import Shared
 from ._startup import warn
 from ._stream import Messages
@@ -32,6 +42,7 @@ T = TypeVar("T")
 DEFAULT_NS: Final = "rsmq"
 DEFAULT_POLL_INTERVAL: Final = 5.0
 SHORTEST_POLL_INTERVAL: Final = 0.01
+SHORTEST_DEADLINE: Final = 0.1
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds that `aclose()` gives to calls that are under way."""
 
@@ -51,8 +62,11 @@ class AsyncRSMQ:
         qname: the queue meant by methods that are not given one.
         poll_interval: seconds between two looks at a queue of which nothing is heard: how long a message may wait that
             was sent without an announcement.
+        deadline: seconds after which a call gives up, 0.1 at least, counted from the call; a long poll has its `wait`
+            beside them. Then it raises redis-py's TimeoutError, or the last error that it met. A call that works
+            through a whole queue (`purge`, `redrive`) has them for each of its steps.
 
-    Calls raise redis-py's errors for a server that cannot be reached: at once if it never was, else after 30 seconds.
+    Calls raise redis-py's errors for a server that cannot be reached: at once if it never was, else at the deadline.
     """
 
     def __init__(
@@ -65,6 +79,7 @@ class AsyncRSMQ:
         realtime: bool = True,
         qname: str | None = None,
         poll_interval: Seconds = DEFAULT_POLL_INTERVAL,
+        deadline: Seconds = DEADLINE,
         **redis_options: Any,
     ) -> None:
         self._ns = check_ns(ns)
@@ -89,9 +104,10 @@ class AsyncRSMQ:
         self._connections = Connections(client, self._upkeep)
         if not is_volatile(self._connections.address):
             self._connections.when_reached = warn
-        self._scripts = Scripts(self._connections, self._work)
+        self._scripts = Scripts(self._connections, self._work, at_least(SHORTEST_DEADLINE, "deadline", deadline))
         self._listener = Listener(partial(self._connections.open, pushes=True), self._upkeep) if realtime else None
         self._queues: WeakValueDictionary[str, Shared] = WeakValueDictionary()
+        self._connections.when_lost = partial(_look_again, self._queues)
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -103,6 +119,7 @@ class AsyncRSMQ:
         realtime: bool = True,
         qname: str | None = None,
         poll_interval: Seconds = DEFAULT_POLL_INTERVAL,
+        deadline: Seconds = DEADLINE,
         **redis_options: Any,
     ) -> "AsyncRSMQ":
         """Make one from a URL: redis://, rediss:// and unix:// as redis-py reads them, or embedded://.
@@ -115,7 +132,7 @@ class AsyncRSMQ:
             server = EmbeddedServer(embedded or None)
             url = server.url
         client = own_client(url, **redis_options)
-        rsmq = cls(client, ns=ns, realtime=realtime, qname=qname, poll_interval=poll_interval)
+        rsmq = cls(client, ns=ns, realtime=realtime, qname=qname, poll_interval=poll_interval, deadline=deadline)
         rsmq._own_client = client
         if server is not None:
             rsmq._server = server
@@ -293,3 +310,9 @@ class AsyncRSMQ:
         if name is None:
             raise InvalidParameterValue("qname", None, "must be given here or to AsyncRSMQ")
         return self.queue(name)
+
+
+def _look_again(queues: WeakValueDictionary[str, Shared]) -> None:
+    """Without the connection nobody knows whether the server is there: let those who wait find out."""
+    for shared in list(queues.values()):
+        shared.look_again()

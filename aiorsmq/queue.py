@@ -282,7 +282,8 @@ class Queue(Generic[T]):
     async def delete(self, *, missing_ok: bool = False) -> bool:
         """Delete the queue with all that is in it.
 
-        In two script calls, so that a repetition after a lost reply cannot hit a later queue of that name.
+        A repetition after a lost reply leaves a queue alone that was created under the same name since: until the reply
+        has come, or for a minute, a small hash, `{ns}:{queue}:deleted`, remembers the call.
 
         Returns True, or False if it did not exist and `missing_ok` is set; else that raises QueueDoesNotExist. If
         cancelled, it may have been deleted or not.

@@ -78,9 +78,17 @@ async def test_delete_of_a_queue(far, rsmq, cut_reply):
         await jobs.create()
         ids.append(await jobs.send("acknowledged"))
 
-    before(there, "delete_queue", lambda call: call.args[0] == "delete" and cut_reply(create_again))
+    cut_reply(create_again)
     assert await there.delete() is True
     assert [message.id for message in await jobs.peek()] == ids
+
+
+async def test_delete_of_a_queue_that_was_not_heard(far, rsmq, cut_request):
+    """Deleting a queue is repeated if the server has not heard of it, however new the queue is."""
+    await far.queue("jobs").create()
+    cut_request(None)
+    assert await far.queue("jobs").delete() is True
+    assert await rsmq.list_queues() == set()
 
 
 async def test_put_back(far, queue, cut_reply):

@@ -1,5 +1,6 @@
 """Queues: created, described, changed, listed, deleted, emptied."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from secrets import token_hex
@@ -16,6 +17,10 @@ _NEEDS_DEAD_LETTER_QUEUE: Final = "needs a dead_letter_queue, given with it or s
 
 PURGE_STEP: Final = 200
 """Messages that one script call of a purge deletes: about a millisecond of the server's time."""
+PURGE_STEPS: Final = 8
+"""Calls of a purge that are under way at once at the most: a slow line would make it take as much longer."""
+DELETED_TTL: Final = 2 * round(DEADLINE)
+"""Seconds for which it is remembered that a call has deleted a queue: longer than it may be repeated."""
 UNFINISHED_TTL: Final = 14 * 24 * 3600
 """Seconds for which it is remembered what a purge that was broken off has left to delete."""
 
@@ -49,18 +54,19 @@ async def create_queue(
 
 
 async def delete_queue(scripts: Scripts, keys: Keys, missing_ok: bool) -> bool:
-    until, token = scripts.until(), token_hex(8)
-
-    async def step(what: str) -> int:
-        all_keys = (*keys.both, keys.queues, keys.reasons, keys.purged)
-        return await scripts.run(Call("delete_queue", keys.qname, all_keys, (what, keys.qname, token)), _only, until)
-
-    if await step("mark"):
-        await step("delete")
-        return True
-    if not missing_ok:
+    side_keys = keys.reasons, keys.purged, keys.deleted
+    args = keys.qname, token_hex(8), DELETED_TTL
+    call = Call(
+        *("delete_queue", keys.qname, (*keys.both, keys.queues, *side_keys), ("first", *args)),
+        again=lambda: ("retry", *args),
+    )
+    deleted = await scripts.run(call, _only)
+    if deleted:
+        forgetting = scripts.run(call._replace(args=("forget", *args), repeat=False))
+        await asyncio.gather(forgetting, return_exceptions=True)  # if it fails: the server forgets by itself
+    elif not missing_ok:
         raise QueueDoesNotExist(keys.qname)
-    return False
+    return bool(deleted)
 
 
 async def list_queues(scripts: Scripts, ns: str) -> set[str]:
@@ -157,7 +163,10 @@ async def purge(scripts: Scripts, keys: Keys) -> int:
     while taken < 0:  # not repeated: it would take out what was sent since
         taken, left = await scripts.run(call("begin", retry_unknown=False), _two)
     while left:
-        _, left = await scripts.run(call("go on", retry_unknown=True), _two)
+        steps = min(-(-left // PURGE_STEP), PURGE_STEPS)
+        step = call("go on", retry_unknown=True)
+        done = await asyncio.gather(*(scripts.run(step, _two) for _ in range(steps)))
+        left = min(left for _, left in done)
     return taken
 
 

@@ -25,6 +25,8 @@ class Claim(NamedTuple):
     records: list[Record]
     next_ms: float | None
     """When the first message that is left becomes, or became, visible; None if none is left."""
+    more: bool
+    """Whether it stopped early: visible messages are left that it did not hand out."""
     dead: list[Record]
     """Those among them that were received too often: not to be handed out, but moved to the dead-letter queue."""
     dead_letter_queue: str
@@ -89,7 +91,7 @@ def _answer(
 
 
 def _claim(keys: Keys, reply: Reply, popped: bool) -> Claim:
-    next_ms, visible, now, phantoms, max_receives, dead_letter_queue, *looked_at = reply
+    next_ms, visible, now, phantoms, max_receives, dead_letter_queue, more, *looked_at = reply
     float(visible)  # each record will be asked for it, but now is the time to find that it is no number
     records: list[Record] = []
     for due, values, firsts in zip(*[iter(looked_at)] * 3, strict=True):
@@ -106,4 +108,4 @@ def _claim(keys: Keys, reply: Reply, popped: bool) -> Claim:
     if most < math.inf and not popped:  # what is popped is gone, and its consumer the last one anyway
         dead = [record for record in records if int(record.receive_count) > most]
         records = [record for record in records if int(record.receive_count) <= most] if dead else records
-    return Claim(records, float(next_ms) if next_ms else None, dead, name, most)
+    return Claim(records, float(next_ms) if next_ms else None, bool(more), dead, name, most)

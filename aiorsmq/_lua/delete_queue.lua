@@ -1,17 +1,21 @@
--- Deletes a queue with all that is in it, in two steps: a step that is repeated after a lost reply must not delete a
--- queue that was created under the same name since.
--- KEYS     messages (ZSET), queue (HASH), queues (SET), reasons (HASH), purged (ZSET)
--- ARGV     'mark', or 'delete' what was marked; qname; a token of the call
--- Returns  {s, us, 0 if nothing of it is there}
-local mark = 'deleting:' .. ARGV[3]
+-- Deletes a queue with all that is in it.
+-- KEYS     messages (ZSET), queue (HASH), queues (SET), reasons (HASH), purged (ZSET), deleted (HASH)
+-- ARGV     'first', 'retry' if an earlier attempt may have deleted it, or 'forget' the token; qname; a token of the call; seconds for
+--          which the token is kept: by it a repetition knows that a queue was created since, which stays
+-- Returns  {s, us, deleted}: 0 if nothing of it was there; to a retry, what is gone is deleted
+if ARGV[1] == 'forget' then
+  redis.call('HDEL', KEYS[6], ARGV[3])
+  return {time[1], time[2], 1}
+end
 redis.call('ZCARD', KEYS[1]) -- another program's key is not ours to delete
-local marked = redis.call('HEXISTS', KEYS[2], mark) == 1
-local listed = redis.call('SISMEMBER', KEYS[3], ARGV[2])
+local again, listed = ARGV[1] == 'retry', redis.call('SISMEMBER', KEYS[3], ARGV[2])
 local there = listed + redis.call('EXISTS', KEYS[1], KEYS[2]) > 0
-if ARGV[1] == 'mark' and there then
+local done = again and redis.call('HEXISTS', KEYS[6], ARGV[3]) == 1
+if there and not done then
+  redis.call('HLEN', KEYS[2])
   redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
-  redis.call('HSET', KEYS[2], mark, time[1])
-elseif ARGV[1] == 'delete' and marked then
+  redis.call('HSET', KEYS[6], ARGV[3], time[1])
+  redis.pcall('EXPIRE', KEYS[6], ARGV[4])
   redis.call('SREM', KEYS[3], ARGV[2])
   redis.call('UNLINK', KEYS[1], KEYS[2])
   for i, kind in ipairs({'hash', 'zset'}) do
@@ -20,4 +24,4 @@ elseif ARGV[1] == 'delete' and marked then
     end
   end
 end
-return {time[1], time[2], there and 1 or 0}
+return {time[1], time[2], (there or again) and 1 or 0}

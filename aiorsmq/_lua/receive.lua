@@ -2,14 +2,15 @@
 -- KEYS     messages (ZSET), queue (HASH)
 -- ARGV     how many at the most; lease in ms, '' for the queue's, or 'pop'; bytes of bodies after which to stop
 -- Returns  {s, us, score of the first message left or '', new score (of a pop: now), now, members without a body that
---          were removed, max_receives or '', dead_letter_queue or '', then for some messages at a time: {id, former
---          score, ...}, {body, count or nil if the first, ...; nils if removed}, {first received of the counted, ...}}
+--          were removed, max_receives or '', dead_letter_queue or '', 1 if it stopped early: visible messages are left
+--          that it did not hand out, then for some messages at a time: {id, former score, ...}, {body, count or nil if
+--          the first, ...; nils if removed}, {first received of the counted, ...}}
 -- Errors   QUEUE_DOES_NOT_EXIST
 local given, now = attributes(KEYS[2], 'max_receives', 'dead_letter_queue'), now_ms()
 local pop, wanted, enough, places, fields = ARGV[2] == 'pop', tonumber(ARGV[1]), tonumber(ARGV[3]), {}, {}
 local visible, now = text(now + (pop and 0 or tonumber(ARGV[2]) or vt_of(given) * 1000)), text(now)
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
-local reply, k, left = {time[1], time[2], '', visible, now, 0, given[4] or '', given[5] or ''}, 0, enough
+local reply, k, left = {time[1], time[2], '', visible, now, 0, given[4] or '', given[5] or '', 0}, 0, enough
 repeat -- 8, then as many more as will make the bodies enough if they go on like that
   local some = math.min(wanted - k, k == 0 and 8 or math.ceil(left * k / (enough - left)))
   local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', pop and 0 or k, some)
@@ -57,4 +58,8 @@ if k > 0 then
   redis.pcall('HINCRBY', KEYS[2], 'totalrecv', k)
 end
 reply[3] = redis.call('ZRANGE', KEYS[1], '0', '0', 'WITHSCORES')[2] or ''
+if reply[3] ~= '' and tonumber(reply[3]) <= tonumber(now) then -- but with vt=0 those that it handed out are visible too
+  local hidden = pop or visible ~= now
+  reply[9] = (hidden or redis.call('ZCOUNT', KEYS[1], '-inf', now) > k) and 1 or 0
+end
 return reply

@@ -278,7 +278,11 @@ BREAKAGES = {
     ),
     "the-good-one-is-missed": Breakage(
         "a receive that meets dead messages only does not look behind them",
-        (Change("_claims.py", "elif slot.patient or more:", "elif slot.patient or (more and records):"),),
+        (
+            Change(
+                "_claims.py", "elif slot.patient or claim.more:", "elif slot.patient or (claim.more and claim.records):"
+            ),
+        ),
         ("test_dead_letters.py::TestReceivedTooOften::test_impatient",),
     ),
     "no-fence-for-the-dead": Breakage(
@@ -408,5 +412,103 @@ BREAKAGES = {
         "a list of queues is asked in no order",
         (Change("worker.py", "            return self._sources\n", "            return self._sources[::-1]\n"),),
         ("test_worker.py::test_strict_priority",),
+    ),
+    "the-fence-begins-again": Breakage(
+        "a receipt from before a move to another queue and back settles what another consumer holds",
+        (
+            Change("_lua/_common.lua", "(since and text(since) or '')", "''"),
+            Change("models.py", 'b" " + self.first_received', 'b" "'),
+        ),
+        ("test_fence.py::test_a_receipt_from_before_a_move",),
+    ),
+    "a-move-within-a-millisecond": Breakage(
+        "a message that moves in the millisecond of its first receipt can have the same receipt again",
+        (Change("_lua/move.lua", "whole(values[3]) == now and now + 1 or now", "now"),),
+        ("test_fence.py::test_received_again_in_the_millisecond_of_a_move",),
+    ),
+    "adopted-from-a-former-life": Breakage(
+        "a worker takes the receipt of a message that came back for its own renewed lease",
+        (Change("_leases.py", "if record.first_received != lease.record.first_received:", "if False:"),),
+        ("test_fence.py::test_a_worker_that_receives_its_message_again",),
+    ),
+    "a-later-queue-is-deleted": Breakage(
+        "deleting a queue is repeated on a queue that was created since",
+        (Change("_lua/delete_queue.lua", "if there and not done then", "if there then"),),
+        ("test_repeats.py::test_delete_of_a_queue",),
+    ),
+    "put-back-again": Breakage(
+        "a popped message is put back again after another consumer has popped it",
+        (
+            Change(
+                "_commands/settle.py", 'self._call("restore", args, retry_unknown=False)', 'self._call("restore", args)'
+            ),
+        ),
+        ("test_repeats.py::test_put_back",),
+    ),
+    "sent-again-though-dead": Breakage(
+        "a send is repeated though its message lies in the dead-letter queue",
+        (Change("_lua/send.lua", "local dead = not first and policy(KEYS[2], '')", "local dead = nil"),),
+        ("test_repeats.py::test_send_of_what_has_died",),
+    ),
+    "both-have-deleted-it": Breakage(
+        "a late delete says True of what another consumer has deleted",
+        (Change("_lua/delete.lua", "(tonumber(argv[i + 2 * n + 2]) or math.huge) < now_ms()", "false"),),
+        ("test_repeats.py::test_late_delete",),
+    ),
+    "shown-again": Breakage(
+        "a change of visibility by id is repeated on what another consumer holds",
+        (Change("_commands/settle.py", "self._changes if fence else self._changes_by_id", "self._changes"),),
+        ("test_repeats.py::test_visibility_by_id",),
+    ),
+    "redriven-twice": Breakage(
+        "a step of a redrive that is repeated moves what has died again",
+        (Change("_commands/dead.py", "(record.id, AT + record.place)", "(record.id, IF_VISIBLE)"),),
+        ("test_repeats.py::test_redrive_of_what_dies_again",),
+    ),
+    "purge-takes-what-is-sent": Breakage(
+        "a purge whose reply was lost is repeated on what was sent since",
+        (Change("_commands/admin.py", 'call("begin", retry_unknown=False)', 'call("begin", retry_unknown=True)'),),
+        ("test_repeats.py::TestPurge::test_lost_reply",),
+    ),
+    "cut-short-is-complete": Breakage(
+        "a claim that stopped early is taken for all that there is",
+        (Change("_commands/receive.py", "bool(more)", "False"),),
+        (
+            "test_claims.py::TestCutShort::test_without_a_lease",
+            "test_claims.py::TestCutShort::test_large_bodies_without_a_lease",
+        ),
+    ),
+    "no-answer-is-nothing": Breakage(
+        "a long poll that was never answered says that there is no message",
+        (
+            Change("_claims.py", 'raise self._scripts.trouble("receive") or self._scripts.late(NO_REPLY)', "return []"),
+            Change("_claims.py", "slot.fail(trouble)", "slot.finish()"),
+        ),
+        ("test_claims.py::TestNoAnswer::test_stopped", "test_claims.py::TestNoAnswer::test_a_replica"),
+    ),
+    "the-line-has-no-deadline": Breakage(
+        "calls that wait behind others wait for ever",
+        (
+            Change(
+                "_batch.py",
+                "self._expiry = loop.call_at(deadline + SLACK",
+                "self._expiry = loop.call_at(deadline + 3600",
+            ),
+            Change("_pipeline.py", "REPLY_TIMEOUT: Final = 5.0", "REPLY_TIMEOUT: Final = 3600.0"),
+        ),
+        ("test_claims.py::TestDeadline::test_sends_that_wait_behind_others",),
+    ),
+    "filled-in-the-order-of-the-line": Breakage(
+        "a stream hands out its slots in the order of the line, not in that of the claims",
+        (Change("_stream.py", "slot = done.done.popleft()", "slot = done.done.pop()"),),
+        ("test_claims.py::TestCutShort::test_order_of_large_bodies_with_prefetch",),
+    ),
+    "healthy-without-a-server": Breakage(
+        "nobody looks for the server when its connection is lost",
+        (
+            Change("client.py", "        shared.look_again()\n", "        pass\n"),
+            Change("_listener.py", "                    flag.set()  # perhaps", "                    pass  # perhaps"),
+        ),
+        ("test_claims.py::TestHealth::test_a_worker_whose_server_is_killed",),
     ),
 }

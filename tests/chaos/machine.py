@@ -78,7 +78,7 @@ class Programs(RuleBasedStateMachine):
             fields, scores, names, keys = at_once.smembers("rsmq:QUEUES").keys("*").execute()
         if moved := self.model.meet(fields, dict(scores), names == {b"jobs"}):
             self.server.redis.zadd("rsmq:jobs", moved)
-        assert set(keys) <= {b"rsmq:QUEUES", b"rsmq:jobs", b"rsmq:jobs:Q"}
+        assert set(keys) <= {b"rsmq:QUEUES", b"rsmq:jobs", b"rsmq:jobs:Q", b"rsmq:jobs:deleted"}
 
     def now(self):
         """A millisecond of its own for each step: so the order of scores does not depend on how fast we are."""

@@ -1,0 +1,278 @@
+"""What a consumer is told: a message, or that there is none, or why that is not known."""
+
+import asyncio
+import signal
+
+import anyio
+import pytest
+import redis
+from aiorsmq import AsyncRSMQ, _claims, _listener, _pipeline, client
+from redis.exceptions import ReadOnlyError, RedisError
+
+from support import wait_until
+
+
+@pytest.fixture
+def short_silence(monkeypatch):
+    """The server's silence is noticed soon, so that nobody has to wait for it."""
+    for module in (_pipeline, _claims):
+        monkeypatch.setattr(module, "REPLY_TIMEOUT", 0.2)
+    monkeypatch.setattr(_listener, "PING_INTERVAL", 0.1)
+    monkeypatch.setattr(_listener, "DEAD_AFTER", 0.1)
+
+
+@pytest.fixture(autouse=True)
+def _short_closing(monkeypatch):
+    """Nobody waits long for calls that are under way when a client closes."""
+    monkeypatch.setattr(client, "CLOSE_TIMEOUT", 0.1)
+
+
+LONG_POLLS = {
+    "receive": lambda queue, wait: queue.receive(wait=wait),
+    "receive_many": lambda queue, wait: queue.receive_many(9, wait=wait),
+    "pop": lambda queue, wait: queue.pop(wait=wait),
+}
+
+
+@pytest.fixture(params=LONG_POLLS.values(), ids=LONG_POLLS)
+def long_poll(request):
+    return request.param
+
+
+class TestNoAnswer:
+    @pytest.mark.parametrize("wait", [0.1, 1.0])
+    async def test_stopped(self, own_server, short_silence, long_poll, wait):
+        """A long poll on a server that has stopped says so, and not that there is no message."""
+        server = own_server()
+        async with AsyncRSMQ.from_url(server.url) as rsmq:
+            queue = rsmq.queue("jobs")
+            await queue.create()
+            await queue.send("a message")
+            server.process.send_signal(signal.SIGSTOP)
+            try:
+                with pytest.raises(RedisError):
+                    await long_poll(queue, wait)
+            finally:
+                server.process.send_signal(signal.SIGCONT)
+
+    async def test_stopped_while_it_waits(self, own_server, short_silence, long_poll):
+        """So does one whose first look was answered, and no later one."""
+        server = own_server()
+        async with AsyncRSMQ.from_url(server.url, poll_interval=0.05) as rsmq:
+            queue = rsmq.queue("jobs")
+            await queue.create()
+            polling = asyncio.ensure_future(long_poll(queue, 1.0))
+            await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+            server.process.send_signal(signal.SIGSTOP)
+            try:
+                with pytest.raises(RedisError):
+                    await polling
+            finally:
+                server.process.send_signal(signal.SIGCONT)
+
+    async def test_a_replica(self, own_server, long_poll):
+        """On a replica it raises the server's READONLY."""
+        server = own_server()
+        async with AsyncRSMQ.from_url(server.url) as rsmq:
+            queue = rsmq.queue("jobs")
+            await queue.create()
+            server.redis.replicaof("127.0.0.1", "1")
+            with pytest.raises(ReadOnlyError):
+                await long_poll(queue, 0.3)
+
+    async def test_a_silent_network(self, server, queue, proxy, short_silence, long_poll):
+        """A network that falls silent is an error, too."""
+        async with AsyncRSMQ.from_url(proxy.url, realtime=False) as rsmq:
+            there = rsmq.queue("jobs")
+            await there.attributes()
+            await queue.send("a message")
+            proxy.deaf = True
+            with pytest.raises(RedisError):
+                await long_poll(there, 0.1)
+            proxy.deaf = False
+
+    async def test_an_answer_that_comes_late(self, server, queue, proxy, long_poll):
+        """An answer that is on its way when the wait ends is waited for: the message is not lost, and nothing is
+        claimed for nobody."""
+        await queue.send("late")
+        async with AsyncRSMQ.from_url(proxy.url) as rsmq:
+            there = rsmq.queue("jobs")
+            await there.attributes()
+            proxy.delay = 0.2
+            got = await long_poll(there, 0.001)
+            (message,) = got if isinstance(got, list) else [got]
+            assert message.body == "late"
+            proxy.delay = 0
+
+    async def test_nothing_there(self, server, queue, long_poll):
+        """A server that answers that there is none is believed."""
+        assert not await long_poll(queue, 0.05)
+
+
+class TestCutShort:
+    @pytest.mark.parametrize("number", [100, 500])
+    async def test_without_a_lease(self, rsmq, number):
+        """As many concurrent receives as there are messages each get one, with vt=0 too, whatever one call holds."""
+        queue = rsmq.queue("jobs")
+        await queue.create(vt=0)
+        await queue.send_many(map(str, range(number)))
+        received = await asyncio.gather(*(queue.receive() for _ in range(number)))
+        assert None not in received
+        assert {message.body for message in received} == {str(n) for n in range(number)}
+
+    async def test_large_bodies_without_a_lease(self, rsmq):
+        """So they do when the bodies of all are more than one call holds."""
+        queue = rsmq.queue("jobs")
+        await queue.create(vt=0, maxsize=-1)
+        await queue.send_many(["x" * 600_000] * 5)
+        received = await asyncio.gather(*(queue.receive() for _ in range(5)))
+        assert None not in received
+        assert len({message.id for message in received}) == 5
+
+    async def test_two_of_many_without_a_lease(self, rsmq):
+        """Two receive_many of the whole queue each get the whole queue, with vt=0."""
+        queue = rsmq.queue("jobs")
+        await queue.create()
+        await queue.send_many(map(str, range(100)))
+        await wait_until_next_millisecond(queue)
+        received = await asyncio.gather(*(queue.receive_many(100, vt=0) for _ in range(2)))
+        assert [len(messages) for messages in received] == [100, 100]
+
+    async def test_leases_that_end_before_the_reply(self, server, queue, proxy):
+        """So do receives whose leases end while their replies are on the way."""
+        await queue.send_many(map(str, range(100)))
+        async with AsyncRSMQ.from_url(proxy.url) as rsmq:
+            there = rsmq.queue("jobs")
+            await there.attributes()
+            proxy.delay = 0.05
+            received = await asyncio.gather(*(there.receive(vt=0.001) for _ in range(100)))
+            assert None not in received
+            proxy.delay = 0
+
+    async def test_as_many_as_there_are(self, rsmq, queue):
+        """Those for whom there is none are told so."""
+        await queue.send_many(map(str, range(70)))
+        received = await asyncio.gather(*(queue.receive(vt=0 if n % 2 else 30) for n in range(150)))
+        assert sum(message is None for message in received[::2]) >= 5
+
+    async def test_order_of_large_bodies_with_prefetch(self, rsmq):
+        """A stream with prefetch hands out in order what several claims bring that were cut short by their size."""
+        queue = rsmq.queue("jobs")
+        await queue.create(maxsize=-1)
+        for start in range(0, 120, 20):
+            await queue.send_many([f"{n:3}" + "x" * 100_000 for n in range(start, start + 20)])
+        numbers = []
+        async with queue.messages(prefetch=32) as stream:
+            async for message in stream:
+                numbers.append(int(message.body[:3]))
+                await message.delete()
+                if len(numbers) == 120:
+                    break
+        assert numbers == sorted(numbers)
+
+
+async def wait_until_next_millisecond(queue):
+    """What was sent just now is of an earlier millisecond from here on."""
+    await asyncio.sleep(0.002)
+    await queue.attributes()
+
+
+class TestDeadline:
+    async def test_receives_that_wait_behind_others(self, server, queue, proxy):
+        """A receive that waits behind others on a slow line fails at its deadline, as one whose reply does not come."""
+        await queue.send_many(["x"] * 5)
+        async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=1) as rsmq:
+            there = rsmq.queue("jobs")
+            await there.attributes()
+            proxy.silent = True
+            receives = [asyncio.ensure_future(there.receive()) for _ in range(200)]
+            with anyio.fail_after(20):
+                results = await asyncio.gather(*receives, return_exceptions=True)
+            assert {type(result) for result in results} == {redis.TimeoutError}
+            proxy.silent = False
+
+    async def test_sends_that_wait_behind_others(self, server, queue, proxy):
+        """So does a send; one that was not sent says so, and is not stored."""
+        async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=1) as rsmq:
+            there = rsmq.queue("jobs")
+            await there.send("warm-up")
+            proxy.silent = True
+            sends = [asyncio.ensure_future(there.send("x")) for _ in range(200)]
+            with anyio.fail_after(20):
+                results = await asyncio.gather(*sends, return_exceptions=True)
+            assert {type(result) for result in results} == {redis.TimeoutError}
+            not_sent = sum("was not sent" in str(result) for result in results)
+            assert not_sent
+            await wait_until(lambda: server.clients() <= 2)
+            assert (await queue.attributes()).msgs <= 201 - not_sent
+            proxy.silent = False
+
+    async def test_many_at_once_on_a_slow_line(self, server, queue, proxy):
+        """The more calls wait, the more script calls are under way: replies that come late do not add up."""
+        async with AsyncRSMQ.from_url(proxy.url, realtime=False) as rsmq:
+            there = rsmq.queue("jobs")
+            await there.send("warm-up")
+            passed = proxy._pass_on
+            turns = []
+
+            async def one_turn(data, writer):
+                turns.append(len(data))
+                await asyncio.sleep(0.02)
+                await passed(data, writer)
+
+            proxy._pass_on = one_turn
+            await asyncio.gather(*(there.send("x") for _ in range(5000)))
+            assert server.redis.zcard("rsmq:jobs") == 5001
+            assert len(turns) < 2 * 5000 / 64  # two at a time would be as many turns one after the other
+
+    async def test_what_has_come_is_handed_out(self, server, queue, proxy):
+        """A receive_many that reaches its deadline hands out what it has."""
+        await queue.send_many(["x"] * 100)
+        async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=2) as rsmq:
+            there = rsmq.queue("jobs")
+            assert len(await there.receive_many(1)) == 1
+            replies = []
+            passed = proxy._pass_on
+
+            async def first_only(data, writer):
+                if b"x" in data:
+                    replies.append(len(data))
+                    proxy.silent = True
+                await passed(data, writer)
+
+            proxy._pass_on = first_only
+            messages = await there.receive_many(99)
+            assert 0 < len(messages) < 99
+            proxy.silent = False
+
+
+class TestHealth:
+    async def test_a_worker_whose_server_is_killed(self, own_server):
+        """An idle worker knows soon that its server is gone, however seldom it polls; and that it is back."""
+        server = own_server()
+        async with AsyncRSMQ.from_url(server.url, poll_interval=3600) as rsmq:
+            queue = rsmq.queue("jobs")
+            await queue.create()
+            async with queue.worker(lambda _: None) as worker:
+                await wait_until(lambda: worker.healthy)
+                server.kill()
+                await wait_until(lambda: not worker.healthy)
+                server.start()
+                await queue.create(exist_ok=True)
+                await wait_until(lambda: worker.healthy)
+
+    async def test_a_worker_whose_server_falls_silent(self, own_server, short_silence, monkeypatch):
+        """So does one whose server has stopped: the listener notices."""
+        monkeypatch.setattr("aiorsmq._connection.CONNECT_TIMEOUT", 0.2)
+        server = own_server()
+        async with AsyncRSMQ.from_url(server.url, poll_interval=3600) as rsmq:
+            queue = rsmq.queue("jobs")
+            await queue.create()
+            async with queue.worker(lambda _: None) as worker:
+                await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+                server.process.send_signal(signal.SIGSTOP)
+                try:
+                    await wait_until(lambda: not worker.healthy)
+                finally:
+                    server.process.send_signal(signal.SIGCONT)
+                await wait_until(lambda: worker.healthy)
