@@ -125,7 +125,7 @@ class AsyncRSMQ:
         """Make one from a URL: redis://, rediss:// and unix:// as redis-py reads them, or embedded://.
 
         `embedded://` starts a real Valkey server with the first call and stops it with `aclose()`, or with the program;
-        `embedded:///folder` keeps its data there. It needs the extra `embedded`.
+        `embedded:///folder` keeps its data there. See `EmbeddedServer`.
         """
         server, embedded = None, check_url(url)
         if embedded is not None:

@@ -1,5 +1,6 @@
 """Run against an installed wheel: everything is in it, and nothing but its two dependencies is needed."""
 
+import os
 from importlib.metadata import requires, version
 from importlib.resources import files
 
@@ -12,6 +13,7 @@ assert len([script for script in (package / "_lua").iterdir() if script.name.end
 needed = sorted(name for name in requires("aiorsmq-realtime") or [] if "extra" not in name)
 assert [name.split(">")[0] for name in needed] == ["anyio", "redis[hiredis]"], needed
 aiorsmq.AsyncRSMQ()
+os.environ["PATH"] = ""  # a server there would do for `embedded://`
 for of_an_extra in (
     lambda: aiorsmq.AsyncRSMQ.from_url("embedded://"),
     lambda: aiorsmq.MsgspecCodec(int),

@@ -511,4 +511,32 @@ BREAKAGES = {
         ),
         ("test_claims.py::TestHealth::test_a_worker_whose_server_is_killed",),
     ),
+    "guard-trusts-the-pipe": Breakage(
+        "the embedded server lives as long as a forked child of a killed program",
+        (Change("embedded.py", "do is_child || kill 0; done", "do :; done"),),
+        ("test_embedded.py::test_gone_with_its_program",),
+    ),
+    "guard-is-not-told": Breakage(
+        "the embedded server is stopped by the end of the pipe alone",
+        (Change("embedded.py", "        self._signal(signal.SIGTERM)\n", ""),),
+        ("test_embedded.py::test_stopped_while_a_forked_child_lives",),
+    ),
+    "guard-does-not-watch": Breakage(
+        "the embedded server outlives its program",
+        (
+            Change("embedded.py", "{ read -r word <&3; kill 0; }", "{ sleep 1000; }"),
+            Change("embedded.py", "{ is_child && while", "{ while false && "),
+        ),
+        ("test_embedded.py::test_program_killed_while_it_starts",),
+    ),
+    "start-leaves-its-server": Breakage(
+        "a start of the embedded server that is cancelled does not stop it",
+        (Change("embedded.py", "if self._guard is not None and not self._guard.is_up:", "if False:"),),
+        ("test_embedded.py::test_start_cancelled",),
+    ),
+    "data-for-all-to-read": Breakage(
+        "everybody may read the embedded server's data",
+        (Change("embedded.py", "umask 077\n", ""),),
+        ("test_embedded.py::test_files_are_private",),
+    ),
 }
