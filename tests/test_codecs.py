@@ -7,7 +7,7 @@ import subprocess
 import sys
 import traceback
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import pydantic
@@ -71,11 +71,70 @@ async def test_json(rsmq, queue):
     await message.delete()
 
 
-@pytest.mark.parametrize(("codec", "body"), [(TEXT, 1), (BYTES, "text"), (JSON, object()), (JSON, float("nan"))])
+def nested(depth, inner=b""):
+    return b"[" * depth + inner + b"]" * depth
+
+
+@pytest.mark.parametrize(
+    ("raw", "body"),
+    [
+        (rb'"\ud83d"', "\ud83d"),  # as JSON.stringify writes half a pair
+        (rb'{"\udc07\\":"\\\ud83d"}', {"\udc07\\": "\\\ud83d"}),
+        (rb'["\ud83d","\udc07"]', ["\ud83d", "\udc07"]),
+        (rb'"\ud83d\udc07"', "🐇"),
+        (b'\xef\xbb\xbf"a"', "a"),
+        (b'{"a":1,"a":2}', {"a": 2}),
+        (b"1.7976931348623157e308", 1.7976931348623157e308),
+        (b"5e-324", 5e-324),
+        (b"-0.0", -0.0),
+        (b"9" * 4300, 10**4300 - 1),
+        (nested(500), json.loads(nested(500))),
+        (b'["' + nested(600, rb"\"") + b'"]', [nested(600, b'"').decode()]),
+        (b"[" + b",".join([nested(300), nested(300)]) + b"]", [json.loads(nested(300))] * 2),
+    ],
+    ids=lambda value: ascii(value)[:10] if isinstance(value, bytes) else "",
+)
+def test_json_reads_and_writes_alike(raw, body):
+    """What JSON reads can be sent, and is read as it was."""
+    assert JSON.decode(raw) == body
+    assert JSON.decode(JSON.encode(body)) == body
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *(b"NaN", b"[Infinity]", b'{"a":-Infinity}', b"1e999", b"[-1e999]", b"1" * 400 + b".0"),
+        *(b"9" * 4301, nested(501), nested(100_000), b'{"a":' * 501 + b"1" + b"}" * 501),
+        *(b'"\xed\xa0\xbd"', b'"\xff"', '"a"'.encode("utf-16"), b"", b'"\x00"'),
+    ],
+    ids=lambda raw: f"{raw[:10]}-{len(raw)}",
+)
+def test_json_does_not_read_what_it_could_not_write(raw):
+    """What could not be sent, or is not JSON in UTF-8, is not read either: a ValueError."""
+    with pytest.raises(ValueError):
+        JSON.decode(raw)
+
+
+@pytest.mark.parametrize(
+    ("codec", "body"),
+    [
+        (TEXT, 1),
+        (TEXT, "s3cret\ud83d"),
+        (BYTES, "text"),
+        (JSON, object()),
+        *((JSON, body) for body in (float("nan"), [float("inf")], {float("nan"): 1}, 10**4300)),
+        (JSON, "\ud83d\udc07"),  # would be read as one character
+        *((JSON, json.loads(nested(depth))) for depth in (501, 900)),
+        *((codec(str | None), "s3cret\ud83d") for codec in TYPED),
+        *((codec(dict[str, int]), {"s3cret\ud83d": 1}) for codec in TYPED),
+    ],
+    ids=lambda value: type(value).__name__,
+)
 async def test_cannot_be_encoded(rsmq, queue, codec, body):
     """What the codec cannot encode is refused before anything is sent."""
-    with pytest.raises(InvalidParameterValue):
+    with pytest.raises(InvalidParameterValue) as refused:
         await rsmq.queue("jobs", codec=codec).send(body)
+    assert CANARY not in str(refused.value)
     assert (await queue.attributes()).totalsent == 0
 
 
@@ -150,6 +209,67 @@ def test_typed_reads_json_text(codec, type, item):
     texts = {json.dumps(body), json.dumps(body, indent=2), json.dumps(body, ensure_ascii=False, separators=(",", ":"))}
     for text in texts:
         assert codec(type).decode(f" {text}\n".encode()) == type(item=item, notes={"a": 1})
+
+
+class Measures(msgspec.Struct):
+    degrees: float | None = None
+    more: dict[str, list[float | None]] = {}
+
+
+class MeasuresModel(pydantic.BaseModel):
+    degrees: float | None = None
+    more: dict[str, list[float | None]] = {}
+
+
+class InOwnWords(MeasuresModel):
+    model_config = pydantic.ConfigDict(ser_json_inf_nan="strings")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(("codec", "type"), [(MsgspecCodec, Measures), (PydanticCodec, MeasuresModel)])
+def test_typed_infinity(codec, type, number):
+    """NaN and infinities, which would be written as null, are refused also where null can be read."""
+    for body in (type(degrees=number), type(more={"a": [None, number]})):
+        with pytest.raises(ValueError, match="JSON cannot say"):
+            codec(type).encode(body)
+    assert codec(type).decode(codec(type).encode(type(more={"a": [None, 1.5]}))) == type(more={"a": [None, 1.5]})
+    with pytest.raises(ValueError):
+        codec(float | None).encode(number)
+
+
+NUMBERS = ["NaN", "Infinity", "-Infinity", "1e999", "-1E+999", "1.e400", '"nan"', '" -inf"', '"+Infinity"', "1" * 400]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize(("codec", "type"), [(MsgspecCodec, Measures), (PydanticCodec, MeasuresModel)])
+def test_typed_reads_no_infinity(codec, type, number):
+    """What is no finite number, however it is written, is not read as a number either."""
+    for text in (f'{{"degrees":{number}}}', f'{{"more":{{"a":[null,{number}]}}}}'):
+        with pytest.raises(ValueError):
+            codec(type).decode(text.encode())
+
+
+@pytest.mark.parametrize("codec", TYPED)
+def test_typed_depth(codec):
+    """What a typed codec reads it writes, however deep; more than 500 deep it reads nothing."""
+    any_codec = codec(Any)
+    for depth in range(1, 501):
+        try:
+            body = any_codec.decode(nested(depth))
+        except ValueError:
+            break
+        assert any_codec.encode(body) == nested(depth)
+    assert depth > 100
+    with pytest.raises(ValueError):
+        any_codec.decode(nested(501))
+
+
+def test_typed_infinity_in_own_words():
+    """A pydantic type that has a way to write NaN keeps it."""
+    codec = PydanticCodec(InOwnWords)
+    raw = codec.encode(InOwnWords(degrees=float("inf"), more={"a": [None]}))
+    assert raw == b'{"degrees":"Infinity","more":{"a":[null]}}'
+    assert codec.decode(raw).degrees == float("inf")
 
 
 class Reading(pydantic.BaseModel):

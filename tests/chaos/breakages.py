@@ -539,4 +539,19 @@ BREAKAGES = {
         (Change("embedded.py", "umask 077\n", ""),),
         ("test_embedded.py::test_files_are_private",),
     ),
+    "json-reads-infinity": Breakage(
+        "JSON hands out numbers that it refuses to send",
+        (Change("codecs.py", "JSONDecoder(parse_float=_finite, parse_constant=_no_json)", "JSONDecoder()"),),
+        ("test_codecs.py::test_json_does_not_read_what_it_could_not_write", "chaos/test_fuzz_parts.py::test_codecs"),
+    ),
+    "json-refuses-half-a-pair": Breakage(
+        "JSON hands out half a surrogate pair, and refuses to send it",
+        (Change("codecs.py", 'raw = text.encode(errors="backslashreplace")', "raise"),),
+        ("test_codecs.py::test_json_reads_and_writes_alike", "chaos/test_fuzz_parts.py::test_codecs"),
+    ),
+    "nan-becomes-null": Breakage(
+        "a typed codec writes NaN as null where null can be read",
+        (Change("codecs.py", "and unsayable != self._unsayable(again)", "and False"),),
+        ("test_codecs.py::test_typed_infinity", "chaos/test_fuzz_parts.py::test_typed_codecs_read_and_write_alike"),
+    ),
 }

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import json
+import math
 import socket
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import hiredis
 import pytest
@@ -95,26 +97,60 @@ def test_clock(fuzz):
 
 texts = st.text(alphabet=st.characters(codec="utf-8"))
 values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
-raws = st.binary() | st.text(alphabet='[]{}",:0123456789.eE+-truefalsn\\u ').map(str.encode)
+any_texts = texts | st.text(alphabet='a"\\[\ud83d\udc07é')  # halves of surrogate pairs too
+any_floats = st.floats() | st.sampled_from([math.nan, math.inf, -math.inf])
+any_values = values | any_floats | any_texts
+raws = (
+    st.binary()
+    | st.text(alphabet='[]{}",:0123456789.eE+-truefalsnNaIity\\ud8c ').map(str.encode)
+    | st.recursive(any_values, lambda inner: st.lists(inner) | st.dictionaries(any_texts, inner), max_leaves=5).map(
+        lambda value: json.dumps(value).encode()  # as others write: NaN, and escapes of halves
+    )
+)
+
+
+def check_both_ways(codec, raw):
+    """What a codec reads it writes, and reads as it was."""
+    try:
+        body = codec.decode(raw)
+    except ValueError:
+        return
+    assert codec.decode(codec.encode(body)) == body
+
+
+def check_body(codec, body):
+    """A body is refused, or read as it was sent."""
+    try:
+        raw = codec.encode(body)
+    except ValueError:
+        return
+    assert codec.decode(raw) == body
 
 
 def test_codecs(fuzz):
-    """TEXT and BYTES read any bytes; JSON reads them or raises ValueError; what was written is read as it was."""
+    """TEXT and BYTES read any bytes; JSON reads them or raises ValueError; what was read or sent is read as it was."""
 
-    def check(raw, text, value):
+    def check(raw, text, value, any_text, any_value):
         assert BYTES.decode(raw) == raw
-        assert isinstance(TEXT.decode(raw), str)
         assert TEXT.decode(TEXT.encode(text)) == text
-        with contextlib.suppress(ValueError):
-            JSON.decode(raw)
         assert JSON.decode(JSON.encode(value)) == value
+        check_body(TEXT, any_text)
+        check_body(JSON, any_value)
+        for codec in (TEXT, BYTES, JSON):
+            check_both_ways(codec, raw)
 
-    json = st.recursive(
-        values,
-        lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
-        max_leaves=5,
+    def trees(leaves, keys):
+        return st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(keys, inner), max_leaves=5)
+
+    fuzz(
+        check,
+        many=5,
+        raw=raws,
+        text=texts,
+        value=trees(values, texts),
+        any_text=any_texts,
+        any_value=trees(any_values, any_texts),
     )
-    fuzz(check, many=5, raw=raws, text=texts, value=json)
 
 
 @dataclass
@@ -144,3 +180,26 @@ def test_typed_codecs(fuzz, codec):
         optional={"after": values | st.just([]), "more": values},
     )
     fuzz(check, many=2, raw=raws, value=almost, job=jobs)
+
+
+@pytest.mark.parametrize("codec", [MsgspecCodec, PydanticCodec], ids=["msgspec", "pydantic"])
+@pytest.mark.parametrize(
+    ("type", "bodies"),
+    [
+        (Any, any_values | st.lists(any_values) | st.dictionaries(any_texts, any_values)),
+        (float | None, any_floats | st.none()),
+        (dict[str, float | None], st.dictionaries(any_texts, any_floats | st.none())),
+        (list[int | str | None], st.lists(st.integers() | any_texts | st.none())),
+    ],
+    ids=["any", "float", "floats", "list"],
+)
+def test_typed_codecs_read_and_write_alike(fuzz, codec, type, bodies):
+    """What a typed codec reads it writes, and reads as it was; a body is refused, or read as it was."""
+    codec = codec(type)
+
+    def check(raw, body):
+        check_both_ways(codec, raw)
+        check_body(codec, body)
+
+    written = bodies.map(lambda body: json.dumps(body).encode())
+    fuzz(check, many=2, raw=raws | written, body=bodies)
