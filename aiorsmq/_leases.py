@@ -4,6 +4,7 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -48,10 +49,13 @@ class Lease:
         """The receipt whose renewal has been refused once."""
         self._leases = leases
 
-    def delete(self, _record: Record | None = None, /) -> Future[bool]:
+    def delete(self, _record: Record | None = None, _lease_end: bytes | None = None, /) -> Future[bool]:
         self.give_up()
-        self.deleting = self._leases.settler.delete(self.record._replace(visible=self.visible_until))
+        self.deleting = self._leases.settler.delete(self.record, self.visible_until)
         return self.deleting
+
+    def lease_end(self, vt_ms: int, /) -> bytes:
+        return self._leases.settler.lease_end(vt_ms)
 
     def release(self, _record: Record, delay_ms: int, /) -> Future[bool]:
         self.release_ms = delay_ms
@@ -61,7 +65,14 @@ class Lease:
 
     def change_visibility(self, _record: Record, vt_ms: int, /) -> Awaitable[bool]:
         self.extended_until = asyncio.get_running_loop().time() + vt_ms / 1000
-        return self._leases.settler.change_visibility(self.record, vt_ms)
+        lease_end = self.lease_end(vt_ms)
+        change = self._leases.settler.change_visibility(self.record, vt_ms)
+        change.add_done_callback(partial(self._extended, lease_end))
+        return change
+
+    def _extended(self, lease_end: bytes, change: Future[bool]) -> None:
+        if not change.cancelled() and change.exception() is None and change.result():
+            self.visible_until = lease_end
 
     def give_back(self, delay_ms: int) -> Awaitable[bool]:
         """Make the message visible after so long."""
@@ -153,14 +164,14 @@ class Leases:
             some = due[start : start + MAX_RENEWED]
             records = [lease.record for lease in some]
             vts = [round(min(self._vt, lease.until - now) * 1000) for lease in some]
-            asked_ms = self._scripts.clock.now_ms()
+            ends = [self.settler.lease_end(vt_ms) for vt_ms in vts]
             try:
                 renewed = await self.settler.renew(list(zip(records, vts, strict=True)))
             except QueueDoesNotExist:
                 renewed = [False] * len(some)
-            for lease, record, vt_ms, is_ours in zip(some, records, vts, renewed, strict=True):
+            for lease, record, lease_end, is_ours in zip(some, records, ends, renewed, strict=True):
                 if is_ours:
-                    lease.visible_until = b"%d" % (asked_ms + vt_ms)
+                    lease.visible_until = lease_end
                 if is_ours or not lease.is_held or lease.record is not record:
                     continue
                 if lease.refused is record:

@@ -41,6 +41,7 @@ DEADLINE: Final = 30.0
 # Inside a script an error loses its class: all on Redis 6.2, ACL errors everywhere. Hence the words.
 _NOT_YET = (BusyLoadingError, MasterDownError, ReadOnlyError, TryAgainError)
 _NOT_YET_WORDS = re.compile(r"\b(LOADING|BUSY|MASTERDOWN|READONLY|TRYAGAIN)\b")
+_NOT_PERMITTED_WORDS = re.compile(r"NOPERM|ACL failure|permission")
 _REFUSED = (AuthenticationError, AuthorizationError)
 
 _logger = logging.getLogger(__name__)
@@ -301,7 +302,10 @@ def _is_unknown(error: Exception) -> bool:
 
 
 def _is_not_yet(error: Exception) -> bool:
-    return isinstance(error, _NOT_YET) or _NOT_YET_WORDS.search(str(error)) is not None
+    if isinstance(error, _NOT_YET):
+        return True
+    text = str(error)  # which may name a user, who may have any name
+    return _NOT_YET_WORDS.search(text) is not None and not _NOT_PERMITTED_WORDS.search(text)
 
 
 def _is_replica(error: Exception) -> bool:

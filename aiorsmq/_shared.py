@@ -1,8 +1,10 @@
 """What all handles of one queue share."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from ._claims import Claims
@@ -15,6 +17,9 @@ from ._protocol import Keys, Seconds, milliseconds
 from ._scripts import Scripts
 from ._tasks import Tasks
 from .models import Record
+
+SHORTEST_HIDING: Final = 1.0
+"""Seconds for which a message that the codec cannot read is hidden at the least."""
 
 _logger = logging.getLogger(__name__)
 
@@ -34,6 +39,7 @@ class Shared:
         self.dead: DeadLetters = DeadLetters(scripts, keys, tasks, announces=listener is not None)
         self.mourners: list[Callable[[Record, str], None]] = self.dead.mourners
         self.adopters: list[Callable[[Record], bool]] = self.dead.adopters
+        self._aside: set[asyncio.Task[Any]] = set()
         self._listener = listener
         self._poll_interval = poll_interval
         self._claims: WeakValueDictionary[int | str | None, Claims] = WeakValueDictionary()
@@ -67,18 +73,40 @@ class Shared:
         return await self.dead.bury(records, reason)
 
     def set_aside(self, record: Record, why: str, *, popped: bool, peeked: bool) -> None:
-        """What the codec cannot read goes to the dead-letter queue; without one it stays, hidden for its lease."""
+        """What the codec cannot read goes to the dead-letter queue; without one it stays, hidden for its lease.
+
+        For SHORTEST_HIDING at the least: else consumers would do nothing but receive it.
+        """
         if peeked or not self.dead_letter_queue:
             _logger.warning("left message %s in queue %r: %s", record.id.decode(errors="replace"), self.keys.qname, why)
+        if peeked:
+            return
+        left_ms = float(record.visible) - self.scripts.clock.now_ms()
         if popped:
-            self.tasks.start(self._put_back_hidden(record, why))
-        elif self.dead_letter_queue and not peeked:
-            is_over = float(record.visible) <= self.scripts.clock.now_ms()  # with vt=0 it has been received since
-            self.dead.start_burial((record,), why, IF_VISIBLE if is_over else None)
+            task = self.tasks.start(self._put_back_hidden(record, why))
+        elif self.dead_letter_queue:  # with vt=0 it has been received since
+            task = self.dead.start_burial((record,), why, IF_VISIBLE if left_ms <= 0 else None)
+        elif left_ms < SHORTEST_HIDING * 1000:
+            task = self.tasks.start(self._hide(record))
+        else:
+            return
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+
+    async def out_of_the_way(self) -> None:
+        """Wait until what was set aside is where it does not come again at once."""
+        if self._aside:
+            await asyncio.wait(self._aside)
+
+    async def _hide(self, record: Record) -> None:
+        try:
+            await self.settler.change_visibility(record, round(SHORTEST_HIDING * 1000))
+        except Exception as error:  # noqa: BLE001 - nobody waits for it
+            _logger.warning("could not hide message %s: %s", record.id.decode(errors="replace"), error)
 
     async def _put_back_hidden(self, record: Record, why: str) -> None:
         try:
-            await self.settler.restore((record,), hide=True)
+            await self.settler.restore((record,), hide=round(SHORTEST_HIDING * 1000))
         except Exception as error:  # noqa: BLE001 - nobody waits for it
             _logger.warning("could not put message %s back, it is gone: %s", record.id.decode(errors="replace"), error)
         else:

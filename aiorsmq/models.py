@@ -45,7 +45,8 @@ class Record(NamedTuple):
 class Settler(Protocol):
     """What a message needs to settle itself; see `_commands.settle`."""
 
-    def delete(self, record: Record, /) -> Future[bool]: ...
+    def delete(self, record: Record, lease_end: bytes | None = None, /) -> Future[bool]: ...
+    def lease_end(self, vt_ms: int, /) -> bytes: ...
     def change_visibility(self, record: Record, vt_ms: int, /) -> Awaitable[bool]: ...
     def release(self, record: Record, delay_ms: int, /) -> Awaitable[bool]: ...
 
@@ -69,7 +70,7 @@ class Message(Generic[T]):
     A popped message is no longer in the queue: settling it returns False and does nothing.
     """
 
-    __slots__ = ("__weakref__", "_body", "_queue", "_record", "_settler", "_unconfirmed")
+    __slots__ = ("__weakref__", "_body", "_lease_end", "_queue", "_record", "_settler", "_unconfirmed")
 
     def __init__(
         self,
@@ -80,6 +81,8 @@ class Message(Generic[T]):
         unconfirmed: Unconfirmed | None = None,
     ) -> None:
         self._record = record
+        self._lease_end: bytes | None = None
+        """In ms, once extended."""
         self._body = body
         self._queue = queue
         self._settler = settler
@@ -142,7 +145,7 @@ class Message(Generic[T]):
         Cancelling stops the waiting, not the delete.
         """
         settler = self._settler
-        return settler is not None and await settler.delete(self._record)
+        return settler is not None and await settler.delete(self._record, self._lease_end)
 
     async def extend(self, vt: Seconds) -> bool:
         """Keep the message hidden for `vt` seconds from now on.
@@ -151,7 +154,13 @@ class Message(Generic[T]):
         Cancelling stops the waiting, not the change.
         """
         vt_ms, settler = milliseconds("vt", vt), self._settler
-        return settler is not None and await settler.change_visibility(self._record, vt_ms)
+        if settler is None:
+            return False
+        lease_end = settler.lease_end(vt_ms)
+        extended = await settler.change_visibility(self._record, vt_ms)
+        if extended:
+            self._lease_end = lease_end
+        return extended
 
     async def release(self, delay: Seconds = 0) -> bool:
         """Give the message back: visible after `delay` seconds, and announced to waiting consumers.
@@ -172,7 +181,7 @@ class Message(Generic[T]):
             if self._unconfirmed is None or self._unconfirmed.left or self._settler is None:
                 await self.delete()
             else:  # the stream that it came from waits
-                self._unconfirmed.append(self._settler.delete(self._record))
+                self._unconfirmed.append(self._settler.delete(self._record, self._lease_end))
             return
         try:
             await self.release()

@@ -302,17 +302,15 @@ class Queue(Generic[T]):
         return encoded
 
     async def _take(self, claims: Claims, limit: int, wait: Seconds, *, popped: bool) -> list[Message[T]]:
-        left = check_seconds("wait", wait)
-        until = time.monotonic() + left if left else 0
-        met: set[bytes] = set()
+        scripts, left = self._shared.scripts, check_seconds("wait", wait)
+        started, until = time.monotonic(), scripts.until() + left
         while True:
             records = await claims.take(limit, left)
             messages = [message for record in records if (message := self._read(record, popped=popped))]
-            ids = {record.id for record in records}
-            if messages or ids <= met:  # none; or with vt=0 the same again, which the codec cannot decode
+            if messages or not records:
                 return messages
-            met |= ids
-            left = until - time.monotonic() if left else 0
+            await scripts.result(asyncio.ensure_future(self._shared.out_of_the_way()), until)
+            left = max(0, started + check_seconds("wait", wait) - time.monotonic())
 
     def _read(
         self,

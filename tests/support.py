@@ -104,7 +104,7 @@ def check_keys(connection: redis.Redis) -> None:
             fields -= {b"max_receives", b"dead_letter_queue"}
             messages = set(connection.zrange(key[:-2], 0, -1))
             assert fields == messages, f"{name}: fields {fields - messages}, phantoms {messages - fields}"
-        elif name.endswith((":reasons", ":purged", ":deleted")) and connection.type(key) == b"hash":
+        elif name.endswith((":reasons", ":deleted")) and connection.type(key) == b"hash":
             assert connection.ttl(key) > 0, f"{name} is kept for ever"
         else:
             assert connection.type(key) in (b"set", b"zset"), name

@@ -6,7 +6,7 @@ import signal
 import anyio
 import pytest
 import redis
-from aiorsmq import AsyncRSMQ, _claims, _listener, _pipeline, client
+from aiorsmq import JSON, AsyncRSMQ, _claims, _listener, _pipeline, client
 from redis.exceptions import ReadOnlyError, RedisError
 
 from support import wait_until
@@ -175,6 +175,36 @@ async def wait_until_next_millisecond(queue):
     """What was sent just now is of an earlier millisecond from here on."""
     await asyncio.sleep(0.002)
     await queue.attributes()
+
+
+class TestUnreadable:
+    """What the codec cannot read, in a queue without a dead-letter queue."""
+
+    async def test_without_a_lease(self, server, rsmq):
+        """It is hidden for a second at the least: consumers of a queue of vt=0 do not spin on it."""
+        queue = rsmq.queue("jobs", codec=JSON)
+        await queue.create(vt=0)
+        await queue.send(b"no JSON")
+        assert await queue.receive() is None
+        assert await queue.pop() is None
+        assert (await queue.attributes()).hiddenmsgs == 1
+
+    @pytest.mark.parametrize("vt", [0, 30])
+    async def test_a_long_poll_goes_on(self, rsmq, long_poll, vt):
+        """A long poll that meets it waits on for what can be read."""
+        queue = rsmq.queue("jobs", codec=JSON)
+        await queue.create(vt=vt)
+        await queue.send(b"no JSON")
+        polling = asyncio.ensure_future(long_poll(queue, 30))
+        await wait_until(lambda: hidden(queue))
+        await queue.send({"good": 1})
+        got = await polling
+        (message,) = got if isinstance(got, list) else [got]
+        assert message.body == {"good": 1}
+
+
+async def hidden(queue):
+    return (await queue.attributes()).hiddenmsgs
 
 
 class TestDeadline:

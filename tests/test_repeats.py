@@ -17,6 +17,7 @@
 """
 
 import asyncio
+import time
 
 import pytest
 import redis
@@ -133,6 +134,73 @@ async def test_send_of_what_has_died(far, rsmq, cut_reply):
     ids = await far.queue("jobs").send_many(["third"])
     assert ids == [(await rsmq.queue("dead").reasons())[-1].id]
     assert (await jobs.attributes()).msgs == 0
+
+
+async def test_first_attempt_after_its_repetition(server, queue):
+    """A first attempt of a send that arrives after its repetition, late, leaves a message alone that a consumer holds,
+    and is not counted again."""
+    sender, calls = queue._shared.sender, []
+    submit = sender._scripts.submit
+    sender._scripts.submit = lambda call, *rest: (calls.append(call), submit(call, *rest))
+    await queue.send("job")
+    sender._scripts.submit = submit
+    held = await queue.receive(vt=300)
+    assert await sender._scripts.run(calls[0]) == [b"stored", 65536]
+    assert await queue.receive() is None
+    assert await held.delete() is True
+    assert (await queue.attributes()).totalsent == 1
+
+
+@pytest.mark.parametrize("later", [65536, 1024])
+async def test_send_of_what_was_too_long(far, queue, cut_reply, later):
+    """A repeated send returns an id for what is stored, and raises for what is too long, whatever maxsize was then."""
+    await queue.set_attributes(maxsize=66560 - later)
+    there = far.queue("jobs")
+    await there.send("warm-up")
+    cut_reply(lambda: queue.set_attributes(maxsize=later))
+    sends = there.send("short"), there.send("x" * 2000)
+    results = await asyncio.gather(*sends, return_exceptions=True)
+    stored = {message.id for message in await queue.peek()}
+    assert {result for result in results if isinstance(result, str)} <= stored
+    assert len(stored) == 3
+
+
+async def test_hand_back(far, queue, cut_request, cut_reply):
+    """Undoing a receipt is repeated: the message is back in its place, once."""
+    there = far.queue("jobs")
+    await queue.send("job")
+    for cut in (None, cut_request, cut_reply):
+        message = await there.receive(vt=300)
+        if cut is not None:
+            cut(None)
+        await there._shared.settler.hand_back([message._record])
+        (peeked,) = await queue.peek()
+        assert (peeked.receive_count, peeked._record.place) == (0, message._record.place)
+        assert (await queue.attributes()).totalrecv == 0
+
+
+async def test_deletes_of_two_receipts(far, queue, cut_reply):
+    """Of two deletes in one repeated call, that of the later receipt has deleted the message."""
+    await queue.send_many(["warm-up", "job"])
+    there = far.queue("jobs")
+    assert await (await there.receive()).delete()
+    stale = await there.receive(vt=300)
+    await queue.change_visibility(stale.id, 0)
+    holder = await there.receive()
+    cut_reply(None)
+    assert await asyncio.gather(stale.delete(), holder.delete()) == [False, True]
+
+
+async def test_delete_after_an_extension(far, queue, cut_reply):
+    """A delete that is repeated within an extended lease, and finds the message gone, says True."""
+    await queue.send_many(["warm-up", "job"])
+    there = far.queue("jobs")
+    assert await (await there.receive()).delete()
+    message = await there.receive(vt=0.05)
+    assert await message.extend(300) is True
+    await wait_until(lambda: time.time() > message.visible_until.timestamp())
+    cut_reply(None)
+    assert await message.delete() is True
 
 
 async def test_late_delete(far, queue, cut_request):
@@ -279,7 +347,6 @@ class TestPurge:
         purging.cancel()
         await asyncio.wait([purging])
         assert (await queue.attributes()).msgs == 0
-        assert server.redis.ttl("rsmq:jobs:purged") > 0
         await queue.send("new")
         assert await queue.purge() == 1
         assert not server.redis.exists("rsmq:jobs:purged")

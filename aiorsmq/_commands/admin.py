@@ -21,8 +21,6 @@ PURGE_STEPS: Final = 8
 """Calls of a purge that are under way at once at the most: a slow line would make it take as much longer."""
 DELETED_TTL: Final = 2 * round(DEADLINE)
 """Seconds for which it is remembered that a call has deleted a queue: longer than it may be repeated."""
-UNFINISHED_TTL: Final = 14 * 24 * 3600
-"""Seconds for which it is remembered what a purge that was broken off has left to delete."""
 
 
 async def create_queue(
@@ -156,8 +154,8 @@ async def purge(scripts: Scripts, keys: Keys) -> int:
     """Take all messages out at once, then delete them step by step; after what an earlier purge has left."""
 
     def call(what: str, *, retry_unknown: bool) -> Call:
-        args = what, PURGE_STEP, UNFINISHED_TTL
-        return Call("purge", keys.qname, (*keys.both, keys.purged), args, retry_unknown=retry_unknown)
+        all_keys = *keys.both, keys.purged
+        return Call("purge", keys.qname, all_keys, (what, PURGE_STEP), retry_unknown=retry_unknown)
 
     taken, left = -1, 0
     while taken < 0:  # not repeated: it would take out what was sent since

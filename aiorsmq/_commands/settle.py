@@ -3,6 +3,7 @@
 from asyncio import Future
 from collections.abc import Sequence
 from functools import partial
+from itertools import compress
 from typing import Any
 
 from .._batch import Answered, Batch
@@ -26,7 +27,8 @@ class Settler:
     What a repetition after a lost reply does if others have acted in between: a fenced change is refused if another
     consumer has received the message; so is a fenced delete, and one that finds the message gone says True only if its
     lease has not ended, for then nobody else can have deleted it. A delete by id says True of what is gone. A change by
-    id is not repeated, it might show or hide what another consumer holds by now; nor is undoing a receipt.
+    id is not repeated: it might show or hide what another consumer holds by now. Undoing a receipt is fenced by its
+    lease, too; putting back what was popped is not repeated.
     """
 
     def __init__(self, scripts: Scripts, keys: Keys, tasks: Tasks, channel: str) -> None:
@@ -39,8 +41,12 @@ class Settler:
             partial(self._submit_changes, retry_unknown=False), tasks, scripts
         )
 
-    def delete(self, record: Record) -> Future[bool]:
-        return self._deletes.submit((record.id, record.fence, record.visible))
+    def delete(self, record: Record, lease_end: bytes | None = None) -> Future[bool]:
+        return self._deletes.submit((record.id, record.fence, lease_end or record.visible))
+
+    def lease_end(self, vt_ms: int) -> bytes:
+        """When a lease that begins now ends at the earliest, in ms."""
+        return b"%d" % (self._scripts.clock.now_ms() + vt_ms)
 
     def delete_by_id(self, id: bytes, fence: bytes = b"") -> Future[bool]:
         return self._deletes.submit((id, fence, b""))
@@ -69,16 +75,17 @@ class Settler:
         args: list[Argument] = [self._channel]
         for record in records:
             args += record.id, record.fence, record.visible, record.place
-        await self._scripts.run(self._call("hand_back", args, retry_unknown=False))
+        await self._scripts.run(self._call("hand_back", args))
 
-    async def restore(self, records: Sequence[Record], *, hide: bool = False) -> None:
-        """Put popped messages back that reached nobody; `hide` those that nobody here can use, for the queue's vt.
+    async def restore(self, records: Sequence[Record], *, hide: int | None = None) -> None:
+        """Put popped messages back that reached nobody, or hide them for the queue's vt, so many ms at the least.
 
         Not repeated after a lost reply: by then another consumer may have popped them. At worst they are gone.
         """
-        args: list[Argument] = [self._channel]
+        args: list[Argument] = [self._channel, hide or 0]
         for record in records:
-            args += record.id, record.raw, record.receive_count, record.first_received, b"" if hide else record.place
+            place = record.place if hide is None else b""
+            args += record.id, record.raw, record.receive_count, record.first_received, place
         await self._scripts.run(self._call("restore", args, retry_unknown=False))
 
     def _submit_deletes(self, items: Sequence[_Delete], answered: Answered[bool], until: float) -> None:
@@ -91,9 +98,11 @@ class Settler:
             deleted = [True] * len(items)
             for position in reply:
                 deleted[position] = False
-            if len(set(ids)) < len(ids):  # named twice: the first to delete a message has done it
+            if len(set(ids)) < len(ids):  # named twice: the last receipt has deleted it, or the first who named it
                 by: dict[bytes, int] = {}
-                deleted = [done and by.setdefault(ids[at], at) == at for at, done in enumerate(deleted)]
+                for at in sorted(compress(range(len(ids)), deleted), key=lambda at: -_count(fences[at])):
+                    by.setdefault(ids[at], at)
+                deleted = [by.get(id) == at for at, id in enumerate(ids)]
             answered(deleted)
 
         def again() -> Sequence[Argument]:
@@ -112,6 +121,10 @@ class Settler:
 
     def _call(self, script: str, args: Sequence[Argument], **options: Any) -> Call:
         return Call(script, self._keys.qname, self._keys.both, args, **options)
+
+
+def _count(fence: bytes) -> int:
+    return int(fence.partition(b" ")[0]) if fence else 0
 
 
 def _bools(number: int, reply: Reply) -> list[bool]:

@@ -1,6 +1,6 @@
 -- Takes all messages out of a queue in one step, hidden ones included, and deletes what was stored of them in many.
 -- KEYS     messages (ZSET), queue (HASH), purged (ZSET)
--- ARGV     'begin', or 'go on'; how many to delete at the most; seconds for which an unfinished purge is kept
+-- ARGV     'begin', or 'go on'; how many to delete at the most
 -- Returns  {s, us, messages that were taken out, or -1 if they were not yet, messages left to delete}: it does not
 --          begin before an earlier purge that was broken off is finished
 -- Errors   QUEUE_DOES_NOT_EXIST
@@ -16,7 +16,6 @@ end
 
 local ids, fields = redis.call('ZRANGE', KEYS[3], '0', ARGV[2] - 1), {}
 if #ids > 0 then
-  redis.pcall('EXPIRE', KEYS[3], ARGV[3])
   local places = redis.call('ZMSCORE', KEYS[1], unpack(ids))
   for i, id in ipairs(ids) do
     if not places[i] then -- else it has come back since, from another queue

@@ -1,13 +1,13 @@
 -- Puts popped messages that reached nobody back into their queue, if it is still there.
 -- KEYS     messages (ZSET), queue (HASH)
--- ARGV     the channel, or '' to stay silent; then per message: id, body, receive count, first received, former score.
---          An empty score: hidden for the queue's vt, and the pop counts as a receipt.
+-- ARGV     the channel, or '' to stay silent; ms for which to hide at the least; then per message: id, body, receive count, first received, former score.
+--          An empty score: hidden for the queue's vt at the least, and the pop counts as a receipt.
 -- Returns  {s, us, how many were put back}
 -- Errors   QUEUE_DOES_NOT_EXIST
-local hidden_until = now_ms() + vt_of(attributes(KEYS[2])) * 1000
+local hidden_until = now_ms() + math.max(vt_of(attributes(KEYS[2])) * 1000, tonumber(ARGV[2]))
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 local back = 0
-for i = 2, #ARGV, 5 do
+for i = 3, #ARGV, 5 do
   local id, body, received, since, score = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4]
   if not redis.call('ZSCORE', KEYS[1], id) then
     redis.call('ZADD', KEYS[1], score == '' and text(hidden_until) or score, id)

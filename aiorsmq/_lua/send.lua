@@ -11,43 +11,58 @@
 --          {s, us, 'clock'} if the ids are not of this server's time; nothing is stored then
 --          {s, us, 'dead-letter queue', its name} if the messages may lie there by now; nothing is stored then
 -- Errors   QUEUE_DOES_NOT_EXIST
-local given = attributes(KEYS[2])
-local maxsize, first, us = maxsize_of(given), ARGV[1] == 'first', time[1] * 1000000 + time[2]
+local given, again = attributes(KEYS[2]), ARGV[1] ~= 'first'
+local maxsize, us = maxsize_of(given), time[1] * 1000000 + time[2]
 local now, age = math.floor(us / 1000), us - ARGV[3]
-if first and (age < -100000 or age > 1000000) then
+if not again and (age < -100000 or age > 1000000) then
   return {time[1], time[2], 'clock'}
 end
-local dead = not first and policy(KEYS[2], '')
+local dead = again and policy(KEYS[2], '')
 if dead and 'retry ' .. dead ~= ARGV[1] then
   return {time[1], time[2], 'dead-letter queue', dead}
 end
 
-local reply, delays, argv, from, stored = {time[1], time[2], 'stored', maxsize}, {}, ARGV, 6, false
+local argv, from, there, stored = ARGV, 6, {}, false
+for i = 7, again and #argv or 0, 2 do
+  there[i] = redis.call('HEXISTS', KEYS[2], argv[i - 1]) == 1
+    or dead and redis.pcall('HEXISTS', KEYS[3], argv[i - 1]) == 1
+  stored = stored or there[i]
+end
+-- If some are there, the others have been received and deleted since; unless they were too long then, and are not now.
+local changed = stored and (whole(redis.call('HGET', KEYS[2], 'modified')) or 0) >= math.floor(ARGV[3] / 1000000)
+local all, skipped, reply = ARGV[2] == 'all', {}, {time[1], time[2], 'stored', maxsize}
+if stored and all then
+  return reply
+end
+for i = 7, #argv, 2 do
+  local too_long = maxsize >= 0 and #argv[i] > maxsize and not there[i]
+  if too_long then
+    reply[#reply + 1] = (i - 7) / 2
+  end
+  if too_long or there[i] or stored and not changed then
+    skipped[i] = true
+  end
+end
+if all and #reply > 4 then
+  return reply
+end
+
+local delays = {}
 for ms in string.gmatch(argv[5], '%S+') do
   delays[#delays + 1] = ms
 end
-for i = 7, #argv, 2 do
-  if maxsize >= 0 and #argv[i] > maxsize then
-    reply[#reply + 1] = (i - 7) / 2
-  end
-  stored = stored or not first and redis.call('HEXISTS', KEYS[2], argv[i - 1]) == 1
-  stored = stored or dead and redis.pcall('HEXISTS', KEYS[3], argv[i - 1]) == 1
-end
-if stored or (ARGV[2] == 'all' and #reply > 4) then
-  return reply -- if stored, then all in one step: what is missing has been received and deleted since
-end
-if #reply > 4 then
-  local fitting, theirs = {}, {}
+if next(skipped) then
+  local left, theirs = {}, {}
   for i = 7, #argv, 2 do
-    if #argv[i] <= maxsize then
-      fitting[#fitting + 1] = argv[i - 1]
-      fitting[#fitting + 1] = argv[i]
-      theirs[#fitting / 2] = delays[(i - 5) / 2]
+    if not skipped[i] then
+      left[#left + 1] = argv[i - 1]
+      left[#left + 1] = argv[i]
+      theirs[#left / 2] = delays[(i - 5) / 2]
     end
   end
-  argv, from, delays = fitting, 1, theirs
+  argv, from, delays = left, 1, theirs
 end
-local places, usual, n = {}, text(now + delay_of(given) * 1000), 0
+local places, usual, n, added = {}, text(now + delay_of(given) * 1000), 0, 0
 for i = from, #argv, 2 do
   local ms = delays[n / 2 + 1]
   places[n + 1] = ms and ms ~= '-' and text(now + ms) or usual
@@ -56,11 +71,12 @@ for i = from, #argv, 2 do
 end
 for i = 1, n, 1000 do -- unpack has a limit
   local last = math.min(i + 999, n)
-  redis.call('ZADD', KEYS[1], unpack(places, i, last))
+  -- NX: a first attempt may come after its repetition, and what is there may be somebody's by then
+  added = added + redis.call('ZADD', KEYS[1], 'NX', unpack(places, i, last))
   redis.pcall('HSET', KEYS[2], unpack(argv, from + i - 1, from + last - 1))
 end
-if n > 0 then
-  redis.pcall('HINCRBY', KEYS[2], 'totalsent', n / 2)
+if added > 0 then
+  redis.pcall('HINCRBY', KEYS[2], 'totalsent', added)
   if ARGV[4] ~= '' then
     redis.pcall('PUBLISH', ARGV[4], redis.call('ZCARD', KEYS[1]))
   end
