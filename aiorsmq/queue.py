@@ -130,8 +130,11 @@ class Queue(Generic[T]):
         Cancelling loses nothing: a message claimed for this call goes to another waiting consumer, or back to its old
         place in the queue. A message that the codec cannot decode, or that has been received more often than the
         queue's `max_receives`, is not handed out: it moves to the dead-letter queue, and the log says so. What the
-        codec cannot decode stays in a queue without one, hidden for its lease, with a warning in the log. If the server
-        is unreachable for the whole wait, that error is raised.
+        codec cannot decode stays in a queue without one, hidden for its lease (a second at the least), with a warning
+        in the log.
+
+        None is only returned if the server has said so. An answer that is on its way when the wait ends is waited for,
+        up to 5 seconds; if it does not come, redis-py's error is raised.
         """
         claims = self._shared.receiving(vt)
         if not check_seconds("wait", wait):

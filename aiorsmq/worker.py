@@ -127,7 +127,10 @@ class Worker(Generic[T]):
 
     @property
     def healthy(self) -> bool:
-        """Whether it can claim: it is running, and the server answers."""
+        """Whether it can claim: it is running, and the server answers.
+
+        A connection that ends is noticed at once, one that falls silent within about 20 seconds.
+        """
         ready = self._is_working and not self._stopping.is_set()
         return ready and all(source.claims.outage is None for source in self._sources)
 
