@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Answered = Callable[[Sequence[Result | Exception] | Exception], None]
 _Waiting = tuple[Item, "asyncio.Future[Result]", int, float]
-"""Its size in bytes and its deadline come last."""
+"""Its size in bytes, and when it was submitted, come last."""
 
 # What one script call may hold, so that it occupies the server for less than about a millisecond.
 MAX_ITEMS: Final = 64
@@ -69,7 +69,8 @@ class Server(Protocol):
 
     def is_busy(self) -> bool: ...
     def concerns_all(self, error: Exception, /) -> bool: ...
-    def until(self) -> float: ...
+    @property
+    def deadline(self) -> float: ...
     def late(self, reason: str, /) -> Exception: ...
 
 
@@ -104,8 +105,9 @@ class Batch(Generic[Item, Result]):
 
     def submit(self, item: Item, size: int = 0) -> "asyncio.Future[Result]":
         """Have the item, of so many bytes, committed; it will be, even if the future is cancelled."""
-        future: asyncio.Future[Result] = asyncio.Future(loop=self._tasks.admit())
-        self._waiting.append((item, future, size, self._server.until()))
+        loop = self._tasks.admit()
+        future: asyncio.Future[Result] = asyncio.Future(loop=loop)
+        self._waiting.append((item, future, size, loop.time()))
         self._bytes += size
         if not self._call_is_due:
             self._plan_call()
@@ -125,15 +127,16 @@ class Batch(Generic[Item, Result]):
             call, self._waiting = self._waiting, deque()
         else:
             call = [self._waiting.popleft() for _ in range(number)]
-        items, futures, sizes, deadlines = zip(*call, strict=True)
+        items, futures, sizes, _ = zip(*call, strict=True)
         self._bytes -= sum(sizes)
         self._in_flight.begin(number)
-        under_way = deadlines[0], futures
+        deadline = call[0][3] + self._server.deadline
+        under_way = deadline, futures
         self._calls.append(under_way)
         if self._expiry is None:
-            self._expire_at(deadlines[0])
+            self._expire_at(deadline)
         try:
-            self._commit(items, partial(self._answer, under_way), deadlines[0])
+            self._commit(items, partial(self._answer, under_way), deadline)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers' to handle
             self._answer(under_way, error)
         self._plan_call()
@@ -176,7 +179,7 @@ class Batch(Generic[Item, Result]):
     def _expire(self) -> None:
         """Fail the calls whose time is up, and look again when that of the next is."""
         now = self._tasks.loop().time() - SLACK
-        while self._waiting and self._waiting[0][3] <= now:
+        while self._waiting and self._waiting[0][3] + self._server.deadline <= now:
             _, future, size, _ = self._waiting.popleft()
             self._bytes -= size
             resolve(future, self._server.late(NOT_SENT))
@@ -185,7 +188,7 @@ class Batch(Generic[Item, Result]):
                 for future in futures:
                     resolve(future, self._server.late(NO_REPLY))
         left = [deadline for deadline, futures in self._calls if not futures[-1].done()]
-        left += [self._waiting[0][3]] if self._waiting else []
+        left += [self._waiting[0][3] + self._server.deadline] if self._waiting else []
         self._expiry = None
         if left:
             self._expire_at(min(left))

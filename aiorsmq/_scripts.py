@@ -107,7 +107,8 @@ class Scripts:
     def __init__(self, connections: Connections, tasks: Tasks, deadline: float) -> None:
         self._connections = connections
         self._tasks = tasks
-        self._deadline = deadline
+        self.deadline: float = deadline
+        """Seconds that a call has."""
         self._under_way = 0
         self._trouble: dict[str, Exception] = {}
         self._quiet = asyncio.Event()
@@ -115,7 +116,7 @@ class Scripts:
 
     def until(self) -> float:
         """The deadline of a call that is made now, by the event loop's clock."""
-        return self._tasks.loop().time() + self._deadline
+        return self._tasks.loop().time() + self.deadline
 
     def late(self, reason: str) -> Exception:
         return TimeoutError(reason)
@@ -132,7 +133,7 @@ class Scripts:
         """
         started = self._tasks.loop().time()
         if until is None:
-            until = started + self._deadline
+            until = started + self.deadline
         pipeline = self._connections.current()
 
         def first_reply(reply: Any) -> None:
@@ -221,7 +222,7 @@ class Scripts:
             async with asyncio.timeout_at(until):
                 outcome = await self._retry(call, errors, pipeline)
         except asyncio.TimeoutError:
-            late = f"{call.script} of queue {call.qname!r} did not succeed within {self._deadline:g} seconds"
+            late = f"{call.script} of queue {call.qname!r} did not succeed within {self.deadline:g} seconds"
             known = [error for error in errors if not isinstance(error, NoScriptError)]
             outcome = known[-1] if known else TimeoutError(late)
         except Exception as refused:  # noqa: BLE001 - whatever it is, it is the caller's to handle

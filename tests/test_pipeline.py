@@ -137,7 +137,7 @@ async def test_slow_line(server, queue, proxy, monkeypatch):
     async with AsyncRSMQ.from_url(proxy.url) as other:
         await other.list_queues()
         proxy.delay = 0.02
-        other._scripts._deadline = 10
+        other._scripts.deadline = 10
         await other.queue("jobs").send(b"x" * 5_000_000)
     await queue.delete()
 

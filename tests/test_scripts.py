@@ -118,7 +118,7 @@ async def test_hung_server(own_server, monkeypatch):
     async with AsyncRSMQ.from_url(server.url, poll_interval=60) as rsmq:
         queue = rsmq.queue("jobs")
         await queue.create()
-        rsmq._scripts._deadline = 0.5
+        rsmq._scripts.deadline = 0.5
         server.process.send_signal(signal.SIGSTOP)
         try:
             started = time.monotonic()
@@ -127,7 +127,7 @@ async def test_hung_server(own_server, monkeypatch):
             assert time.monotonic() - started < 5
         finally:
             server.process.send_signal(signal.SIGCONT)
-        rsmq._scripts._deadline = 30
+        rsmq._scripts.deadline = 30
         await queue.send("y")
 
 
@@ -147,7 +147,7 @@ async def test_no_call_outlasts_the_deadline(own_server):
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         queue = rsmq.queue("jobs")
         await queue.create()
-        rsmq._scripts._deadline = 0.5
+        rsmq._scripts.deadline = 0.5
         server.kill()
         started = time.monotonic()
         calls = [queue.send(str(n)) for n in range(500)] + [queue.delete_message("0" * 32) for _ in range(500)]
@@ -166,7 +166,7 @@ async def test_gone_for_good(own_server):
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         queue = rsmq.queue("jobs")
         await queue.create()
-        rsmq._scripts._deadline = 0.3
+        rsmq._scripts.deadline = 0.3
         polling = asyncio.ensure_future(queue.receive(wait=1))
         await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
         server.kill()
@@ -183,7 +183,7 @@ async def test_a_connection_that_nobody_waits_for(own_server):
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         queue = rsmq.queue("jobs")
         await queue.create()
-        rsmq._scripts._deadline = 0.3
+        rsmq._scripts.deadline = 0.3
         server.redis.client_kill_filter(_type="normal")
         server.process.send_signal(signal.SIGSTOP)
         with pytest.raises((redis.ConnectionError, redis.TimeoutError)):

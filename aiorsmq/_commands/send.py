@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from functools import partial
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from .._batch import Answered, Batch
 from .._protocol import Keys
@@ -58,40 +58,50 @@ class Sender:
         until: float,
         first: Argument = "first",
     ) -> None:
-        clock, keys = self._scripts.clock, self._keys
-        us, ids = clock.mint(len(messages))
+        us, ids = self._scripts.clock.mint(len(messages))
         bodies, delays = zip(*messages, strict=True)
         args: list[Argument] = [first, which, us, self._channel, _delays(delays)]
         args += chain.from_iterable(zip(ids, bodies, strict=True))
+        self._store(_Sending(which, messages, answered, until, ids, args), self._keys.both)
 
-        def replied(reply: Reply | Exception) -> None:
-            if isinstance(reply, Exception):
-                answered(reply)
-            elif reply == [b"clock"]:
-                # nothing is stored, and by now the server's time is known: new ids, of which none is refused
-                clock.restart()
-                self._submit(which, messages, answered, until, RETRY)
-            elif reply[0] == b"dead-letter queue":
-                dead = keys.of(reply[1].decode())
-                args[0] = RETRY + reply[1]
-                submit(*keys.both, dead.queue)
-            else:
-                answered(self._results(ids, bodies, reply))
+    def _store(self, sending: "_Sending", all_keys: Sequence[str]) -> None:
+        args = sending.args
+        call = Call("send", self._keys.qname, all_keys, args, again=lambda: (RETRY, *args[1:]))
+        self._scripts.submit(call, partial(self._replied, sending), sending.until)
 
-        def submit(*all_keys: str) -> None:
-            call = Call("send", keys.qname, all_keys, args, again=lambda: (RETRY, *args[1:]))
-            self._scripts.submit(call, replied, until)
+    def _replied(self, sending: "_Sending", reply: Reply | Exception) -> None:
+        if isinstance(reply, Exception):
+            sending.answered(reply)
+        elif reply == [b"clock"]:
+            # nothing is stored, and by now the server's time is known: new ids, of which none is refused
+            self._scripts.clock.restart()
+            self._submit(sending.which, sending.messages, sending.answered, sending.until, RETRY)
+        elif reply[0] == b"dead-letter queue":
+            dead = self._keys.of(reply[1].decode())
+            sending.args[0] = RETRY + reply[1]
+            self._store(sending, (*self._keys.both, dead.queue))
+        else:
+            sending.answered(self._results(sending, reply))
 
-        submit(*keys.both)
-
-    def _results(self, ids: list[str], bodies: Sequence[bytes], reply: Reply) -> list[str | Exception]:
+    def _results(self, sending: "_Sending", reply: Reply) -> list[str | Exception]:
         stored, maxsize, *too_long = reply
         if stored != b"stored":
             raise ValueError("neither stored nor not")
-        results: list[str | Exception] = list(ids)
+        results: list[str | Exception] = list(sending.ids)
         for position in map(int, too_long):
-            results[position] = MessageTooLong(self._keys.qname, len(bodies[position]), int(maxsize))
+            results[position] = MessageTooLong(self._keys.qname, len(sending.messages[position][0]), int(maxsize))
         return results
+
+
+class _Sending(NamedTuple):
+    """A script call for some messages, as long as it is under way."""
+
+    which: str
+    messages: Sequence[NewMessage]
+    answered: Answered[str]
+    until: float
+    ids: list[str]
+    args: list[Argument]
 
 
 def _delays(delays: Sequence[int | None]) -> str:

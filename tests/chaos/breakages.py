@@ -98,10 +98,10 @@ BREAKAGES = {
             Change("_commands/send.py", "again=lambda: (RETRY, *args[1:]))", "retry_unknown=False)"),
             Change(
                 "_commands/send.py",
-                "if isinstance(reply, Exception):\n                answered(reply)",
+                "if isinstance(reply, Exception):\n            sending",
                 'if type(reply).__name__ in ("ConnectionError", "TimeoutError"):\n'
-                "                self._submit(which, messages, answered, until, RETRY)\n"
-                "            elif isinstance(reply, Exception):\n                answered(reply)",
+                "            self._submit(sending.which, sending.messages, sending.answered, sending.until, RETRY)\n"
+                "        elif isinstance(reply, Exception):\n            sending",
             ),
         ),
         ("test_scripts.py::test_lost_reply_to_a_send", "chaos/test_network.py::test_cut_replies_to_sends"),

@@ -24,7 +24,7 @@ class Client:
         self.options = options
         self.chance = random.Random(options["seed"])
         self.rsmq = AsyncRSMQ.from_url(options["url"], poll_interval=options["poll_interval"])
-        self.rsmq._scripts._deadline = options["deadline"]
+        self.rsmq._scripts.deadline = options["deadline"]
         self.queue = self.rsmq.queue(options["qname"])
         self.stopping = asyncio.Event()
 

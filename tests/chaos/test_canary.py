@@ -113,7 +113,7 @@ async def hung_server(said, server, rsmq):
     queue = rsmq.queue("jobs")
     await queue.send(CANARY)
     message = await queue.receive()
-    rsmq._scripts._deadline = 0.3
+    rsmq._scripts.deadline = 0.3
     server.process.send_signal(signal.SIGSTOP)
     try:
         await meet(said, queue.send(CANARY), redis.TimeoutError)
@@ -122,7 +122,7 @@ async def hung_server(said, server, rsmq):
                 raise KeyError
     finally:
         server.process.send_signal(signal.SIGCONT)
-    rsmq._scripts._deadline = 30
+    rsmq._scripts.deadline = 30
     await queue.purge()
 
 
