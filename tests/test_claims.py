@@ -284,7 +284,8 @@ class TestHealth:
             queue = rsmq.queue("jobs")
             await queue.create()
             async with queue.worker(lambda _: None) as worker:
-                await wait_until(lambda: worker.healthy)
+                await wait_until(lambda: rsmq._listener._confirmed and worker._sources[0].claims._timer)
+                await wait_until(lambda: not rsmq._scripts._under_way)
                 server.kill()
                 await wait_until(lambda: not worker.healthy)
                 server.start()
