@@ -18,6 +18,7 @@ from redis.exceptions import (
     ConnectionError,
     InvalidResponse,
     MasterDownError,
+    NoPermissionError,
     NoScriptError,
     ReadOnlyError,
     RedisError,
@@ -30,7 +31,7 @@ from ._pipeline import Answered, Pipeline
 from ._protocol import Clock
 from ._tasks import NO_REPLY, SLACK, Tasks, resolve
 from ._wire import Argument
-from .errors import ClientClosed, QueueDoesNotExist
+from .errors import ClientClosed, NotPermitted, QueueDoesNotExist
 
 Reply = list[Any]
 T = TypeVar("T")
@@ -41,8 +42,11 @@ DEADLINE: Final = 30.0
 # Inside a script an error loses its class: all on Redis 6.2, ACL errors everywhere. Hence the words.
 _NOT_YET = (BusyLoadingError, MasterDownError, ReadOnlyError, TryAgainError)
 _NOT_YET_WORDS = re.compile(r"\b(LOADING|BUSY|MASTERDOWN|READONLY|TRYAGAIN)\b")
-_NOT_PERMITTED_WORDS = re.compile(r"NOPERM|ACL failure|permission")
+_NOT_PERMITTED_WORDS = re.compile(r"NOPERM|ACL failure|permission|[Tt]he user executing the script can't")
 _REFUSED = (AuthenticationError, AuthorizationError)
+_NAMED_COMMAND = re.compile(r"run the '([\w-]+)")
+_LINE = re.compile(r"@user_script: ?(\d+)")  # 6.2 and 7.0 name no command, but where in the script it stands
+_COMMAND = re.compile(r"redis\.p?call\('(\w+)'")
 
 _logger = logging.getLogger(__name__)
 
@@ -271,6 +275,8 @@ class Scripts:
         """Raise the error if it is not to be retried; else return the arguments to try again with."""
         if "QUEUE_DOES_NOT_EXIST" in str(error):
             raise QueueDoesNotExist(call.qname) from None
+        if (refusal := _not_permitted(error, call)) is not None:
+            raise refusal from error
         if not (call.repeat or isinstance(error, NoScriptError)):
             raise error
         if _is_unknown(error):
@@ -298,6 +304,21 @@ class Scripts:
         )
 
 
+def _not_permitted(error: Exception, call: Call) -> NotPermitted | None:
+    """What an error of the server's ACL is about, in a script or before it; None if it is another's, or not known."""
+    text = str(error)
+    if not (isinstance(error, NoPermissionError) or _NOT_PERMITTED_WORDS.search(text)):
+        return None
+    command = _NAMED_COMMAND.search(text)
+    if command is None and (lines := _LINE.findall(text)):
+        command = _COMMAND.search(_load(call.script).source.splitlines()[int(lines[-1]) - 1])
+    if command is not None:
+        return NotPermitted(call.qname, call.script, command[1].upper(), f"+{command[1].lower()}")
+    if re.search(r"\bkeys?\b", text):
+        return NotPermitted(call.qname, call.script, None, " ".join(f"~{key}" for key in call.keys))
+    return None
+
+
 def _is_unknown(error: Exception) -> bool:
     return isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, _REFUSED + _NOT_YET)
 
@@ -305,8 +326,10 @@ def _is_unknown(error: Exception) -> bool:
 def _is_not_yet(error: Exception) -> bool:
     if isinstance(error, _NOT_YET):
         return True
-    text = str(error)  # which may name a user, who may have any name
-    return _NOT_YET_WORDS.search(text) is not None and not _NOT_PERMITTED_WORDS.search(text)
+    text = str(error)  # which may name a user, a queue or a key, who may have any name
+    return _NOT_YET_WORDS.search(text) is not None and not (
+        isinstance(error, NoPermissionError) or _NOT_PERMITTED_WORDS.search(text)
+    )
 
 
 def _is_replica(error: Exception) -> bool:

@@ -6,6 +6,7 @@ RedisSMQException
 ├── QueueDoesNotExist
 ├── NoMessageInQueue
 ├── NoDeadLetterQueue
+├── NotPermitted                (also a NoPermissionError, redis-py's)
 ├── MessageTooLong              (also a ValueError)
 ├── ClientClosed                (also a RuntimeError)
 ├── WrongEventLoop              (also a RuntimeError)
@@ -17,6 +18,8 @@ The names that PyRSMQ has keep PyRSMQ's spelling. Every fact in a message is an 
 
 import reprlib
 
+import redis.exceptions
+
 __all__ = [
     "ClientClosed",
     "EmbeddedServerError",
@@ -25,6 +28,7 @@ __all__ = [
     "MessageTooLong",
     "NoDeadLetterQueue",
     "NoMessageInQueue",
+    "NotPermitted",
     "QueueAlreadyExists",
     "QueueDoesNotExist",
     "RedisSMQException",
@@ -93,6 +97,32 @@ class NoDeadLetterQueue(_AboutQueue):
     """A message cannot be moved to the queue's dead-letter queue: none is set (attribute: qname)."""
 
     says = "queue {qname!r} has no dead-letter queue"
+
+
+class NotPermitted(_AboutQueue, redis.exceptions.NoPermissionError):
+    """The server's ACL refuses this user a command or a key that a call needs. The call has changed nothing but totals.
+
+    Attributes:
+        qname: the queue; "*" for a list of all.
+        script: the part of the call that was refused: a file in `aiorsmq/_lua`.
+        command: what was refused, in upper case; None if it was a key.
+        grant: what the user needs, as ACL SETUSER takes it: "+hset", or all keys of the call, for the server does not
+            say which of them it refuses: "~rsmq:jobs ~rsmq:jobs:Q".
+    """
+
+    def __init__(self, qname: str, script: str, command: str | None, grant: str) -> None:
+        super().__init__(qname)
+        self.args = qname, script, command, grant
+        self.script = script
+        self.command = command
+        self.grant = grant
+
+    __repr__ = Exception.__repr__  # redis-py's has none of the facts
+
+    def __str__(self) -> str:
+        what = f"the command {self.command}" if self.command else "one of its keys"
+        where = f"script {self.script} for queue {self.qname!r}"
+        return f"this user may not run {where}: the server refuses {what}; grant {self.grant}"
 
 
 class MessageTooLong(RedisSMQException, ValueError):
