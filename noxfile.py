@@ -58,7 +58,7 @@ def servers(session: nox.Session) -> None:
         name, binary = line.split("\t")
         session.log(f"{name}: {binary}")
         wire = ["conformance", "foreign_data", "stream", "dead_letters", "worker"]
-        faults = ["scripts", "listener", "connection", "startup"]
+        faults = ["scripts", "listener", "connection", "startup", "permissions"]
         what = [f"tests/test_{module}.py" for module in wire + faults]
         session.run("pytest", "-q", "-k", "not uvloop", *what, *session.posargs, env={"AIORSMQ_TEST_SERVER": binary})
 

@@ -11,7 +11,7 @@ from .._protocol import Keys
 from .._scripts import Call, Reply, Scripts
 from .._tasks import Tasks, resolve
 from .._wire import Argument
-from ..errors import MessageTooLong
+from ..errors import MessageTooLong, NotPermitted
 
 NewMessage = tuple[bytes, int | None]
 """A body and its delay in ms; None for the queue's."""
@@ -67,10 +67,12 @@ class Sender:
     def _store(self, sending: "_Sending", all_keys: Sequence[str]) -> None:
         args = sending.args
         call = Call("send", self._keys.qname, all_keys, args, again=lambda: (RETRY, *args[1:]))
-        self._scripts.submit(call, partial(self._replied, sending), sending.until)
+        self._scripts.submit(call, partial(self._replied, sending, all_keys), sending.until)
 
-    def _replied(self, sending: "_Sending", reply: Reply | Exception) -> None:
-        if isinstance(reply, Exception):
+    def _replied(self, sending: "_Sending", all_keys: Sequence[str], reply: Reply | Exception) -> None:
+        if isinstance(reply, NotPermitted) and reply.command is None and len(all_keys) > 2:
+            self._store(sending, self._keys.both)  # who may only send cannot look into the dead-letter queue
+        elif isinstance(reply, Exception):
             sending.answered(reply)
         elif reply == [b"clock"]:
             # nothing is stored, and by now the server's time is known: new ids, of which none is refused

@@ -1,4 +1,9 @@
 -- What stands in front of every script.
+--
+-- The server checks each command of a script by itself, and may refuse this user any. So that a refusal leaves nothing
+-- done by half: what must be written is written by `call`, a body before its place, all reads come before, and so do
+-- calls that change nothing but are refused as the later writes would be: `ZREM key ''`, `HDEL key :rc`,
+-- `ZADD key XX 0 ''`. A line has one command: some servers name only the line.
 
 -- The integer that others may have written as they liked; nil for what is none, negative, or absurdly large.
 local function whole(text)
@@ -27,11 +32,25 @@ local function maxsize_of(given)
   return maxsize and maxsize < 0 and -1 or whole(maxsize) or 65536
 end
 
+-- A total with more added; as for HINCRBY, what is no number stays.
+local function plus(total, more)
+  local n = tonumber(total or 0)
+  return n and n < 1e15 and (not total or text(n) == total) and text(n + more) or total
+end
+
 -- What tells one receipt of a message from every other: how often, and when first. A move to another queue and back
 -- resets the count, and then the first receipt is a later one.
 local function fence_of(count, first_received)
   local since = whole(first_received)
   return text(whole(count) or 0) .. ' ' .. (since and text(since) or '')
+end
+
+-- Last of all, and by pcall: what is done is done, and who hears nothing of it looks now and then.
+local function announce(channel, messages)
+  if channel ~= '' then
+    local number = redis.pcall('ZCARD', messages)
+    redis.pcall('PUBLISH', channel, tonumber(number) or 1)
+  end
 end
 
 local time = redis.call('TIME')

@@ -25,12 +25,19 @@ local function exists(queue)
   return given[1] or given[2] or given[3]
 end
 
--- Makes a queue; without attributes, one with RSMQ's defaults.
-local function create(queue, queues, qname, vt, delay, maxsize)
-  redis.call('HSETNX', queue, 'vt', vt or vt_of({}))
-  redis.pcall('HSETNX', queue, 'delay', delay or delay_of({}))
-  redis.pcall('HSETNX', queue, 'maxsize', maxsize or maxsize_of({}))
-  redis.pcall('HSETNX', queue, 'created', time[1])
-  redis.pcall('HSETNX', queue, 'modified', time[1])
-  redis.pcall('SADD', queues, qname)
+-- Makes a queue; without attributes, one with RSMQ's defaults. As for Node, what is there of it stays.
+local function create(queue, queues, qname, vt, delay, maxsize, ...)
+  local fields = {'vt', vt or vt_of({}), ...}
+  local values = {delay or delay_of({}), maxsize or maxsize_of({}), time[1], time[1]}
+  for i, name in ipairs({'delay', 'maxsize', 'created', 'modified'}) do
+    if not redis.call('HMGET', queue, name)[1] then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = values[i]
+    end
+  end
+  local new = redis.call('SADD', queues, qname)
+  if type(redis.pcall('HSET', queue, unpack(fields))) == 'table' then -- refused
+    local _ = new == 1 and redis.pcall('SREM', queues, qname)
+    redis.call('HSET', queue, unpack(fields)) -- raises it
+  end
 end

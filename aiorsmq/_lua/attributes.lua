@@ -12,6 +12,7 @@
 -- Errors   QUEUE_DOES_NOT_EXIST
 attributes(KEYS[2])
 local msgs, names = redis.call('ZCARD', KEYS[1]), math.max(#KEYS - 4, 0)
+local hidden = redis.call('ZCOUNT', KEYS[1], '(' .. text(now_ms()), '+inf')
 if ARGV[2] == 'needed' and not policy(KEYS[2], ARGV[1]) then
   return {time[1], time[2], -1}
 end
@@ -24,11 +25,16 @@ if names > 0 then
   end
 end
 if #ARGV - names > 2 then
-  redis.call('HSET', KEYS[2], 'modified', time[1], unpack(ARGV, 3, #ARGV - names))
-  if redis.call('HGET', KEYS[2], 'dead_letter_queue') == '' then
-    redis.pcall('HDEL', KEYS[2], 'max_receives', 'dead_letter_queue')
-  elseif names > 0 and not exists(KEYS[5]) then
+  if names > 0 and not exists(KEYS[5]) then
     create(KEYS[5], KEYS[3], ARGV[#ARGV - names + 1])
+  end
+  local none = ARGV[#ARGV - names] == '' -- no dead_letter_queue
+  if none then
+    redis.call('HDEL', KEYS[2], ':rc') -- see _common
+  end
+  redis.call('HSET', KEYS[2], 'modified', time[1], unpack(ARGV, 3, #ARGV - names))
+  if none then
+    redis.call('HDEL', KEYS[2], 'max_receives', 'dead_letter_queue')
   end
 end
 local given = attributes(KEYS[2])
@@ -37,7 +43,7 @@ for _, value in ipairs(redis.call('HMGET', KEYS[2], 'totalrecv', 'totalsent', 'c
   reply[#reply + 1] = text(whole(value) or 0)
 end
 reply[#reply + 1] = text(msgs)
-reply[#reply + 1] = text(redis.call('ZCOUNT', KEYS[1], '(' .. text(now_ms()), '+inf'))
+reply[#reply + 1] = text(hidden)
 local name, most = policy(KEYS[2], ARGV[1])
 reply[#reply + 1], reply[#reply + 2] = most and text(most) or '', name or ''
 return reply

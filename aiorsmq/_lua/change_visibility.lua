@@ -29,7 +29,7 @@ end
 if #changes > 0 then
   redis.call('ZADD', KEYS[1], unpack(changes))
 end
-if earlier and ARGV[1] ~= '' then
-  redis.pcall('PUBLISH', ARGV[1], redis.call('ZCARD', KEYS[1]))
+if earlier then
+  announce(ARGV[1], KEYS[1])
 end
 return reply

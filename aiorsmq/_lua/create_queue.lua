@@ -8,8 +8,8 @@
 --          {s, us, -1, how many of the names are right, the name that follows these or ''}; nothing is done then
 redis.call('ZCARD', KEYS[1]) -- an error up to the first write leaves nothing half done
 redis.call('SCARD', KEYS[3])
-if redis.call('HEXISTS', KEYS[2], 'vt') == 1 then
-  local there = redis.call('HMGET', KEYS[2], 'created', 'vt', 'delay', 'maxsize', 'max_receives', 'dead_letter_queue')
+local there = redis.call('HMGET', KEYS[2], 'created', 'vt', 'delay', 'maxsize', 'max_receives', 'dead_letter_queue')
+if there[2] then
   local alike = there[5] == (ARGV[6] ~= '' and ARGV[6]) and there[6] == (ARGV[7] or false)
   for i = 2, 4 do
     alike = alike and there[i] == ARGV[i + 1]
@@ -26,11 +26,9 @@ if name then
     return {time[1], time[2], -1, right, following}
   end
 end
-create(KEYS[2], KEYS[3], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
-if name then
-  redis.pcall('HSET', KEYS[2], 'dead_letter_queue', name, unpack(ARGV[6] ~= '' and {'max_receives', ARGV[6]} or {}))
-  if not exists(KEYS[5]) then
-    create(KEYS[5], KEYS[3], name)
-  end
+local policy_fields = name and {'dead_letter_queue', name, unpack(ARGV[6] ~= '' and {'max_receives', ARGV[6]} or {})}
+create(KEYS[2], KEYS[3], ARGV[2], ARGV[3], ARGV[4], ARGV[5], unpack(policy_fields or {}))
+if name and not exists(KEYS[5]) then
+  create(KEYS[5], KEYS[3], name)
 end
 return {time[1], time[2], 1}

@@ -34,7 +34,7 @@ for i = 1, n do
   end
 end
 if k > 0 then
+  redis.call('HDEL', KEYS[2], unpack(fields))
   redis.call('ZREM', KEYS[1], unpack(ids))
-  redis.pcall('HDEL', KEYS[2], unpack(fields))
 end
 return reply

@@ -10,18 +10,24 @@ end
 redis.call('ZCARD', KEYS[1]) -- another program's key is not ours to delete
 local again, listed = ARGV[1] == 'retry', redis.call('SISMEMBER', KEYS[3], ARGV[2])
 local there = listed + redis.call('EXISTS', KEYS[1], KEYS[2]) > 0
-local done = again and redis.call('HEXISTS', KEYS[6], ARGV[3]) == 1
+local done = redis.call('HEXISTS', KEYS[6], ARGV[3]) == 1
 if there and not done then
-  redis.call('HLEN', KEYS[2])
-  redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
-  redis.call('HSET', KEYS[6], ARGV[3], time[1])
-  redis.pcall('EXPIRE', KEYS[6], ARGV[4])
-  redis.call('SREM', KEYS[3], ARGV[2])
-  redis.call('UNLINK', KEYS[1], KEYS[2])
+  redis.call('HMGET', KEYS[2], 'vt') -- nor is that
+  local keys = {KEYS[1], KEYS[2]}
   for i, kind in ipairs({'hash', 'zset'}) do
     if redis.call('TYPE', KEYS[3 + i]).ok == kind then
-      redis.call('UNLINK', KEYS[3 + i])
+      keys[#keys + 1] = KEYS[3 + i]
     end
   end
+  redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
+  redis.call('SREM', KEYS[3], '') -- see _common
+  redis.call('EXPIRE', KEYS[6], ARGV[4])
+  redis.call('HSET', KEYS[6], ARGV[3], time[1])
+  redis.call('EXPIRE', KEYS[6], ARGV[4])
+  if type(redis.pcall('UNLINK', unpack(keys))) == 'table' then -- refused
+    redis.pcall('HDEL', KEYS[6], ARGV[3])
+    redis.call('UNLINK', unpack(keys)) -- raises it
+  end
+  redis.call('SREM', KEYS[3], ARGV[2])
 end
 return {time[1], time[2], (there or again) and 1 or 0}

@@ -19,13 +19,17 @@ elseif not (dies or there) then
 end
 redis.call('ZCARD', KEYS[3]) -- an error up to the first write leaves nothing half done
 redis.call('SCARD', KEYS[5])
+local keeps = dies and not redis.pcall('HMGET', KEYS[6], '').err -- else the reasons are another program's key
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
-if not there then
-  create(KEYS[4], KEYS[5], argv[3])
+redis.call('ZADD', KEYS[3], 'XX', 0, '') -- see _common
+redis.call('HDEL', KEYS[2], ':rc')
+if keeps then
+  redis.call('EXPIRE', KEYS[6], argv[6])
 end
 local reply, ids, fields, places, bodies, whys, n = {time[1], time[2], 1}, {}, {}, {}, {}, {}, 0
 for i = 7, #argv, 2 do
-  local id, fence, score = argv[i], argv[i + 1], redis.call('ZSCORE', KEYS[1], argv[i])
+  local id, fence = argv[i], argv[i + 1]
+  local score = redis.call('ZSCORE', KEYS[1], id)
   local values = redis.call('HMGET', KEYS[2], id, id .. ':rc', id .. ':fr')
   local count, visible = whole(values[2]) or 0, score and tonumber(score) <= now
   local over = fence == '' and most and count > most
@@ -42,22 +46,25 @@ for i = 7, #argv, 2 do
   local done = ids[n] == id or not score and argv[1] == 'retry' and redis.call('ZSCORE', KEYS[3], id)
   reply[#reply + 1] = done and 1 or 0
 end
+if not there then
+  create(KEYS[4], KEYS[5], argv[3])
+end
 if n > 0 then
   redis.call('HSET', KEYS[4], unpack(bodies)) -- first there, then no longer here: an error must not lose any
   redis.call('ZADD', KEYS[3], unpack(places))
   redis.call('ZREM', KEYS[1], unpack(ids))
-  redis.pcall('HDEL', KEYS[2], unpack(fields))
+  redis.call('HDEL', KEYS[2], unpack(fields))
   redis.pcall('HINCRBY', KEYS[4], 'totalsent', n)
   redis.pcall('HDEL', KEYS[6], unpack(ids))
-  if dies and tonumber(redis.pcall('HSET', KEYS[6], unpack(whys))) and redis.pcall('EXPIRE', KEYS[6], argv[6]) then
+  if keeps then
+    redis.call('HSET', KEYS[6], unpack(whys))
+    redis.call('EXPIRE', KEYS[6], argv[6])
     local some = redis.pcall('HRANDFIELD', KEYS[6], 2 * n + 8)
-    local scores = #some > 0 and redis.call('ZMSCORE', KEYS[3], unpack(some))
+    local scores = #some > 0 and redis.pcall('ZMSCORE', KEYS[3], unpack(some))
     for i, id in ipairs(some) do -- those of messages that are gone
-      local _ = scores[i] or redis.pcall('HDEL', KEYS[6], id)
+      local _ = scores[i] ~= false or redis.pcall('HDEL', KEYS[6], id)
     end
   end
-  if argv[4] ~= '' then
-    redis.pcall('PUBLISH', argv[4], redis.call('ZCARD', KEYS[3]))
-  end
+  announce(argv[4], KEYS[3])
 end
 return reply

@@ -8,7 +8,8 @@
 -- Errors   QUEUE_DOES_NOT_EXIST
 attributes(KEYS[2])
 local wanted, left, highest = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == 'now' and text(now_ms()) or ARGV[3]
-local at, score = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. ARGV[4]), redis.call('ZSCORE', KEYS[1], ARGV[5])
+local at = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. ARGV[4])
+local score = redis.call('ZSCORE', KEYS[1], ARGV[5])
 if score and tonumber(score) == tonumber(ARGV[4]) then -- else it has left its place, and its equals are seen again
   at = redis.call('ZRANK', KEYS[1], ARGV[5]) + 1
 end
@@ -21,7 +22,7 @@ while at < stop and at < far and wanted > 0 and left > 0 do
       local values = redis.call('HMGET', KEYS[2], id, id .. ':rc', id .. ':fr')
       at, reply[4], reply[5] = at + 1, id, some[i + 1]
       if values[1] then
-        local since, why = whole(values[3]), KEYS[3] and redis.pcall('HGET', KEYS[3], id)
+        local since, why = whole(values[3]), KEYS[3] and redis.pcall('HMGET', KEYS[3], id)[1]
         reply[r + 1], reply[r + 2], reply[r + 3] = id, values[1], text(whole(values[2]) or 0)
         reply[r + 4], reply[r + 5] = since and text(since) or '', some[i + 1]
         reply[r + 6] = type(why) == 'string' and why or '' -- another program's key has none

@@ -6,23 +6,22 @@
 -- Errors   QUEUE_DOES_NOT_EXIST
 local hidden_until = now_ms() + math.max(vt_of(attributes(KEYS[2])) * 1000, tonumber(ARGV[2]))
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
+redis.call('ZADD', KEYS[1], 'XX', 0, '') -- see _common
 local back = 0
 for i = 3, #ARGV, 5 do
   local id, body, received, since, score = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4]
-  if not redis.call('ZSCORE', KEYS[1], id) then
+  if not redis.call('HMGET', KEYS[2], id)[1] then
+    received = score == '' and received or received - 1
+    local receipt = received > 0 and {id .. ':rc', text(received), id .. ':fr', since} or {}
+    redis.call('HSET', KEYS[2], id, body, unpack(receipt))
     redis.call('ZADD', KEYS[1], score == '' and text(hidden_until) or score, id)
-    redis.pcall('HSET', KEYS[2], id, body)
     if score ~= '' then
-      received = received - 1
       redis.pcall('HINCRBY', KEYS[2], 'totalrecv', -1)
-    end
-    if received > 0 then
-      redis.pcall('HSET', KEYS[2], id .. ':rc', text(received), id .. ':fr', since)
     end
     back = back + 1
   end
 end
-if back > 0 and ARGV[1] ~= '' then
-  redis.pcall('PUBLISH', ARGV[1], redis.call('ZCARD', KEYS[1]))
+if back > 0 then
+  announce(ARGV[1], KEYS[1])
 end
 return {time[1], time[2], back}

@@ -1,6 +1,7 @@
 -- Stores messages in one step and announces them once.
 -- With     _dead_letters
 -- KEYS     messages (ZSET), queue (HASH); to a retry, that of the dead-letter queue (HASH) if it is known
+--          and permitted
 -- ARGV     'first'; or if an earlier attempt may have stored them, 'retry ' and the name of the dead-letter queue, if
 --          it is known;
 --          'all' to store all or none, 'each' to leave out those that are too long;
@@ -11,7 +12,7 @@
 --          {s, us, 'clock'} if the ids are not of this server's time; nothing is stored then
 --          {s, us, 'dead-letter queue', its name} if the messages may lie there by now; nothing is stored then
 -- Errors   QUEUE_DOES_NOT_EXIST
-local given, again = attributes(KEYS[2]), ARGV[1] ~= 'first'
+local given, again = attributes(KEYS[2], 'totalsent'), ARGV[1] ~= 'first'
 local maxsize, us = maxsize_of(given), time[1] * 1000000 + time[2]
 local now, age = math.floor(us / 1000), us - ARGV[3]
 if not again and (age < -100000 or age > 1000000) then
@@ -24,12 +25,12 @@ end
 
 local argv, from, there, stored = ARGV, 6, {}, false
 for i = 7, again and #argv or 0, 2 do
-  there[i] = redis.call('HEXISTS', KEYS[2], argv[i - 1]) == 1
-    or dead and redis.pcall('HEXISTS', KEYS[3], argv[i - 1]) == 1
+  there[i] = redis.call('HMGET', KEYS[2], argv[i - 1])[1]
+    or dead and KEYS[3] and redis.pcall('HMGET', KEYS[3], argv[i - 1])[1]
   stored = stored or there[i]
 end
 -- If some are there, the others have been received and deleted since; unless they were too long then, and are not now.
-local changed = stored and (whole(redis.call('HGET', KEYS[2], 'modified')) or 0) >= math.floor(ARGV[3] / 1000000)
+local changed = stored and (whole(redis.call('HMGET', KEYS[2], 'modified')[1]) or 0) >= math.floor(ARGV[3] / 1000000)
 local all, skipped, reply = ARGV[2] == 'all', {}, {time[1], time[2], 'stored', maxsize}
 if stored and all then
   return reply
@@ -69,16 +70,20 @@ for i = from, #argv, 2 do
   places[n + 2] = argv[i]
   n = n + 2
 end
+if n > 0 then
+  redis.call('ZADD', KEYS[1], 'XX', 0, '') -- see _common
+end
+local total = plus(given[4], n / 2)
 for i = 1, n, 1000 do -- unpack has a limit
   local last = math.min(i + 999, n)
+  redis.call('HSET', KEYS[2], 'totalsent', total, unpack(argv, from + i - 1, from + last - 1))
   -- NX: a first attempt may come after its repetition, and what is there may be somebody's by then
   added = added + redis.call('ZADD', KEYS[1], 'NX', unpack(places, i, last))
-  redis.pcall('HSET', KEYS[2], unpack(argv, from + i - 1, from + last - 1))
+end
+if added < n / 2 then
+  redis.call('HSET', KEYS[2], 'totalsent', plus(given[4], added))
 end
 if added > 0 then
-  redis.pcall('HINCRBY', KEYS[2], 'totalsent', added)
-  if ARGV[4] ~= '' then
-    redis.pcall('PUBLISH', ARGV[4], redis.call('ZCARD', KEYS[1]))
-  end
+  announce(ARGV[4], KEYS[1])
 end
 return reply

@@ -66,8 +66,8 @@ BREAKAGES = {
         (
             Change(
                 "_lua/receive.lua",
-                "redis.pcall('HDEL', KEYS[2], id, names[i + 1], fr)",
-                "redis.pcall('HDEL', KEYS[2], id, names[i + 1])",
+                "fields[3 * k + 3] = fr",
+                "fields[3 * k + 3] = names[i + 1]",
             ),
         ),
         (MODEL,),
@@ -89,7 +89,7 @@ BREAKAGES = {
     ),
     "phantom-leaves-a-count": Breakage(
         "an entry without a body is removed, its receive count stays",
-        (Change("_lua/receive.lua", "      redis.pcall('HDEL', KEYS[2], names[i + 1], fr)\n", ""),),
+        (Change("_lua/receive.lua", "      redis.call('HDEL', KEYS[2], names[i + 1], fr)\n", ""),),
         (MODEL, "test_foreign_data.py::TestPhantoms::test_received_before"),
     ),
     "a-new-id-per-retry": Breakage(
@@ -108,7 +108,7 @@ BREAKAGES = {
     ),
     "no-lookup-on-retry": Breakage(
         "a send that is repeated does not look whether it has been stored",
-        (Change("_lua/send.lua", "redis.call('HEXISTS', KEYS[2], argv[i - 1]) == 1", "false"),),
+        (Change("_lua/send.lua", "redis.call('HMGET', KEYS[2], argv[i - 1])[1]", "false"),),
         ("test_scripts.py::test_lost_reply_to_a_send", "chaos/test_network.py::test_cut_replies_to_sends"),
     ),
     "a-retried-delete-is-refused": Breakage(
@@ -207,18 +207,18 @@ BREAKAGES = {
     "plain-publish": Breakage(
         "the announcement comes before the writes, and may fail",
         (
-            Change("_lua/send.lua", "    redis.pcall('PUBLISH', ARGV[4], redis.call('ZCARD', KEYS[1]))\n", ""),
+            Change("_lua/send.lua", "  announce(ARGV[4], KEYS[1])\n", ""),
             Change(
                 "_lua/send.lua",
                 "for i = 1, n, 1000 do",
                 "if ARGV[4] ~= '' then redis.call('PUBLISH', ARGV[4], 0) end\nfor i = 1, n, 1000 do",
             ),
         ),
-        ("test_listener.py::test_sends_without_the_right_to_announce",),
+        ("test_listener.py::test_sends_without_the_right_to_announce", "test_permissions.py::test_channel[producer]"),
     ),
     "release-is-not-announced": Breakage(
         "a message that is made visible is not announced",
-        (Change("_lua/change_visibility.lua", "redis.pcall('PUBLISH', ARGV[1], redis.call('ZCARD', KEYS[1]))", ""),),
+        (Change("_lua/change_visibility.lua", "announce(ARGV[1], KEYS[1])", ""),),
         ("chaos/test_wake_up.py::test_visibility_of_0",),
     ),
     "zadd-first": Breakage(
@@ -231,6 +231,55 @@ BREAKAGES = {
             ),
         ),
         ("test_foreign_data.py::TestFullServer::test_drained", "chaos/test_full_server.py::test_refused_and_drained"),
+    ),
+    "a-place-before-its-body": Breakage(
+        "a send for which the body is refused has stored the place, and is acknowledged",
+        (
+            Change(
+                "_lua/send.lua",
+                "  redis.call('HSET', KEYS[2], 'totalsent', total, unpack(argv, from + i - 1, from + last - 1))\n",
+                "",
+            ),
+            Change(
+                "_lua/send.lua",
+                "'NX', unpack(places, i, last))\n",
+                "'NX', unpack(places, i, last))\n"
+                "  redis.pcall('HSET', KEYS[2], 'totalsent', total, unpack(argv, from + i - 1, from + last - 1))\n",
+            ),
+        ),
+        ("test_permissions.py::test_needed_command[producer-hset]",),
+    ),
+    "a-body-without-a-place": Breakage(
+        "a send for which the place is refused leaves the body",
+        (Change("_lua/send.lua", "  redis.call('ZADD', KEYS[1], 'XX', 0, '') -- see _common\n", ""),),
+        ("test_permissions.py::test_needed_command[producer-zadd]",),
+    ),
+    "a-refused-count-is-ignored": Breakage(
+        "a receive for which the receive count is refused hides the message all the same",
+        (
+            Change(
+                "_lua/receive.lua",
+                "redis.call('HSET', KEYS[2], 'totalrecv', total",
+                "redis.pcall('HSET', KEYS[2], 'totalrecv', total",
+            ),
+        ),
+        ("test_permissions.py::test_needed_command[consumer-hset]",),
+    ),
+    "a-refused-delete-is-ignored": Breakage(
+        "a delete that may not delete the body says that it is done",
+        (
+            Change(
+                "_lua/delete.lua",
+                "redis.call('HDEL', KEYS[2], unpack(fields))",
+                "redis.pcall('HDEL', KEYS[2], unpack(fields))",
+            ),
+        ),
+        ("test_permissions.py::test_needed_command[consumer-hdel]",),
+    ),
+    "a-pop-that-cannot-be-undone": Breakage(
+        "a pop does not ask for the right to put back what reaches nobody",
+        (Change("_lua/receive.lua", "  redis.call('ZADD', KEYS[1], 'XX', 0, '') -- see _common; ", "  -- "),),
+        ("test_permissions.py::test_needed_command[consumer-zadd]",),
     ),
     "claim-is-not-passed-on": Breakage(
         "what was claimed for a consumer that goes is dropped",
@@ -347,7 +396,7 @@ BREAKAGES = {
     ),
     "a-death-is-not-announced": Breakage(
         "a consumer of the dead-letter queue hears of nothing",
-        (Change("_lua/move.lua", "    redis.pcall('PUBLISH', argv[4], redis.call('ZCARD', KEYS[3]))\n", ""),),
+        (Change("_lua/move.lua", "  announce(argv[4], KEYS[3])\n", ""),),
         ("test_dead_letters.py::TestReceivedTooOften::test_wakes_a_consumer",),
     ),
     "leases-are-not-renewed": Breakage(
