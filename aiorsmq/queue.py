@@ -37,8 +37,8 @@ class Queue(Generic[T]):
     and one round trip, unless it says otherwise; calls made at the same time share script calls.
 
     Every verb raises QueueDoesNotExist if the queue is not there, InvalidParameterValue before anything is sent,
-    ClientClosed after `aclose()`, and redis-py's errors for a server that is unreachable for longer than the client's
-    deadline or refuses the call.
+    ClientClosed after `aclose()`, NotPermitted if the server's ACL refuses a part of it, and redis-py's errors for a
+    server that is unreachable for longer than the client's deadline or refuses the call.
     """
 
     def __init__(self, shared: Shared, codec: Codec[T]) -> None:

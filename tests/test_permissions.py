@@ -16,6 +16,7 @@ import aiorsmq
 import anyio
 import pytest
 from aiorsmq import JSON, AsyncRSMQ, NotPermitted
+from aiorsmq.pyrsmq import RedisSMQ
 from redis.exceptions import NoPermissionError
 
 from support import check_keys, wait_until
@@ -587,6 +588,16 @@ async def test_what_it_says(server, rsmq, queue):
         acl(server, "-evalsha")
         with pytest.raises(NotPermitted, match=r"refuses the command EVALSHA; grant \+evalsha$"):
             await other.queue("jobs").receive()
+    server.redis.acl_deluser("someone")
+
+
+async def test_pyrsmq(server, queue):
+    """PyRSMQ's API raises it too, also without exceptions: it is the server's error, not an answer."""
+    acl(server, "reset", "on", ">pw", "+@all", "-hset", "allkeys")
+    options = {"unix_socket_path": server.socket, "username": "someone", "password": "pw"}
+    async with RedisSMQ(options=options, exceptions=False) as controller:
+        with pytest.raises(NotPermitted):
+            await controller.sendMessage(qname="jobs", message="x")
     server.redis.acl_deluser("someone")
 
 

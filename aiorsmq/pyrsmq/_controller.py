@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from .._protocol import Seconds
 from ..client import DEFAULT_NS, DEFAULT_POLL_INTERVAL, AsyncRSMQ
-from ..errors import ClientClosed, InvalidParameterValue, RedisSMQException, WrongEventLoop
+from ..errors import ClientClosed, InvalidParameterValue, NotPermitted, RedisSMQException, WrongEventLoop
 from ._commands import COMMANDS, Attributes, Command, Parameters, ReceivedMessage
 
 _logger = logging.getLogger("aiorsmq.pyrsmq")
@@ -164,7 +164,7 @@ class RedisSMQ:
             await self._close_retired()
             what = {parameter: value for parameter, value in params.items() if parameter != "quiet"}
             return await spec.run(self.native, **{**spec.defaults, **what})
-        except (ClientClosed, WrongEventLoop):
+        except (ClientClosed, NotPermitted, WrongEventLoop):
             raise
         except RedisSMQException as error:
             if self._raises if raises is None else raises:
