@@ -136,6 +136,16 @@ async def test_send_of_what_has_died(far, rsmq, cut_reply):
     assert (await jobs.attributes()).msgs == 0
 
 
+async def test_send_of_which_some_are_gone(far, queue, cut_reply):
+    """Of messages sent together, those are not sent again that were received and deleted, while others are there."""
+    there = far.queue("jobs")
+    await there.send_many(["warm-up"])
+    assert await queue.pop()
+    cut_reply(queue.pop)
+    ids = await there.send_many(["gone", "there"])
+    assert [message.id for message in await queue.peek()] == ids[1:]
+
+
 async def test_first_attempt_after_its_repetition(server, queue):
     """A first attempt of a send that arrives after its repetition, late, leaves a message alone that a consumer holds,
     and is not counted again."""
