@@ -23,9 +23,10 @@ from .errors import (
     QueueAlreadyExists,
     QueueDoesNotExist,
     RedisSMQException,
+    UnsupportedServer,
     WrongEventLoop,
 )
-from .models import DeadLetter, Message, QueueAttributes, WorkerEvent, WorkerStats
+from .models import DeadLetter, Message, QueueAttributes, Receipt, WorkerEvent, WorkerStats
 from .queue import Queue
 from .worker import Worker
 
@@ -54,10 +55,12 @@ __all__ = [
     "QueueAlreadyExists",
     "QueueAttributes",
     "QueueDoesNotExist",
+    "Receipt",
     "RedisSMQException",
     "Reject",
     "Retry",
     "TextCodec",
+    "UnsupportedServer",
     "Worker",
     "WorkerEvent",
     "WorkerStats",
