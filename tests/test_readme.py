@@ -50,3 +50,15 @@ def test_program(host, program, output):
 def test_distribution():
     """The README never tells anybody to install somebody else's package."""
     assert not re.search(r"pip install ['\"]?aiorsmq(?!-realtime)", README)
+
+
+def test_commands():
+    """The table of the commands that an ACL user needs names all that the scripts call, and no others."""
+    scripts = "".join(path.read_text() for path in (PROJECT / "aiorsmq" / "_lua").glob("*.lua"))
+    called = set(re.findall(r"redis\.p?call\('(\w+)'", scripts))
+    rows = re.findall(
+        r"^\| (all|producers|consumers|dead letters|administrators) \|.*?`([A-Z ]+)` \|$", README, re.MULTILINE
+    )
+    named = {role: set(commands.split()) for role, commands in rows}
+    assert named.pop("all") == {"EVALSHA", "EVAL", "SUBSCRIBE", "UNSUBSCRIBE", "PING"}
+    assert set().union(*named.values()) == called
