@@ -24,9 +24,10 @@ from .errors import (
     QueueAlreadyExists,
     QueueDoesNotExist,
     RedisSMQException,
+    UnsupportedServer,
     WrongEventLoop,
 )
-from .models import DeadLetter, Message, QueueAttributes, WorkerEvent, WorkerStats
+from .models import DeadLetter, Message, QueueAttributes, Receipt, WorkerEvent, WorkerStats
 from .queue import Queue
 from .worker import Worker
 
@@ -56,10 +57,12 @@ __all__ = [
     "QueueAlreadyExists",
     "QueueAttributes",
     "QueueDoesNotExist",
+    "Receipt",
     "RedisSMQException",
     "Reject",
     "Retry",
     "TextCodec",
+    "UnsupportedServer",
     "Worker",
     "WorkerEvent",
     "WorkerStats",

@@ -69,8 +69,7 @@ class Server(Protocol):
 
     def is_busy(self) -> bool: ...
     def concerns_all(self, error: Exception, /) -> bool: ...
-    @property
-    def deadline(self) -> float: ...
+    def deadline_of(self, asked: float, /) -> float: ...
     def late(self, reason: str, /) -> Exception: ...
 
 
@@ -130,7 +129,7 @@ class Batch(Generic[Item, Result]):
         items, futures, sizes, _ = zip(*call, strict=True)
         self._bytes -= sum(sizes)
         self._in_flight.begin(number)
-        deadline = call[0][3] + self._server.deadline
+        deadline = self._server.deadline_of(call[0][3])
         under_way = deadline, futures
         self._calls.append(under_way)
         if self._expiry is None:
@@ -179,7 +178,7 @@ class Batch(Generic[Item, Result]):
     def _expire(self) -> None:
         """Fail the calls whose time is up, and look again when that of the next is."""
         now = self._tasks.loop().time() - SLACK
-        while self._waiting and self._waiting[0][3] + self._server.deadline <= now:
+        while self._waiting and self._server.deadline_of(self._waiting[0][3]) <= now:
             _, future, size, _ = self._waiting.popleft()
             self._bytes -= size
             resolve(future, self._server.late(NOT_SENT))
@@ -188,7 +187,7 @@ class Batch(Generic[Item, Result]):
                 for future in futures:
                     resolve(future, self._server.late(NO_REPLY))
         left = [deadline for deadline, futures in self._calls if not futures[-1].done()]
-        left += [self._waiting[0][3] + self._server.deadline] if self._waiting else []
+        left += [self._server.deadline_of(self._waiting[0][3])] if self._waiting else []
         self._expiry = None
         if left:
             self._expire_at(min(left))

@@ -5,62 +5,18 @@ busy pool cannot hold them up; they are made by that pool, with its settings.
 """
 
 import asyncio
-import re
+import math
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import anyio
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, TimeoutError
+from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, ResponseError, TimeoutError
 
 from ._pipeline import Pipeline
+from ._settings import CONNECT_TIMEOUT, no_retry
 from ._tasks import Tasks
 from ._wire import Wire, seize
-from .errors import ClientClosed, InvalidParameterValue
-
-CONNECT_TIMEOUT: Final = 5.0
-
-# RESP2: with RESP3, redis-py 8.1 does not notice an unread reply. Retries: there is one loop, in `_scripts`.
-_OWN_SETTINGS: dict[str, Any] = {"protocol": 2, "socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": None}
-
-_SCHEMES = "must begin with redis://, rediss:// or unix://, or be embedded:// or embedded:///folder"
-_ENCODED = "special characters in a password must be percent-encoded"
-
-
-def check_url(url: object) -> str | None:
-    """Refuse a URL that cannot be used. Returns the folder of an `embedded://` one, '' for none; None for others.
-
-    The error quotes nothing: with a special character in it, a password looks like a host, a port or a path.
-    """
-    scheme, wrong = "", f"has a host that is none; {_ENCODED}"
-    try:
-        parts = urlsplit(url if isinstance(url, str) else "")
-        scheme, wrong = parts.scheme, _SCHEMES
-        if scheme == "embedded" and not (parts.netloc or parts.query):
-            return unquote(parts.path)
-        if scheme in ("redis", "rediss", "unix"):
-            wrong = f"has a port that is no number from 0 to 65535; {_ENCODED}"
-            _ = parts.port
-            wrong = "has an option that redis-py refuses"
-            own_client(str(url))
-            return None
-    except ValueError as error:
-        if option := re.match(r"""(?:Invalid value for )?["'`](\w+)["'`] """, str(error)):  # redis-py names it
-            wrong = f"has a value for {option[1]!r} that redis-py refuses"
-    raise InvalidParameterValue("url", f"{scheme}://...", wrong)
-
-
-def own_client(url: str | None = None, **options: Any) -> Redis:
-    """A client of our own, from a URL or from redis-py's options; no I/O."""
-    settings: dict[str, Any] = _OWN_SETTINGS | {"retry": _no_retry()} | options
-    return Redis(**settings) if url is None else Redis.from_url(url, **settings)  # pyright: ignore[reportUnknownMemberType]
-
-
-def _no_retry() -> Retry:
-    return Retry(NoBackoff(), 0)
+from .errors import ClientClosed
 
 
 def _is_known(opening: "asyncio.Task[Pipeline]") -> None:
@@ -72,14 +28,18 @@ def _is_known(opening: "asyncio.Task[Pipeline]") -> None:
 class Connections:
     """Opens what one AsyncRSMQ needs."""
 
-    def __init__(self, client: Redis, tasks: Tasks) -> None:
+    def __init__(self, client: Redis, tasks: Tasks, connect_timeout: float = 0) -> None:
         self._pool = client.connection_pool
         self._tasks = tasks
+        self._connect_timeout = connect_timeout
+        self._given_up_at: float | None = None
         self._pipeline: Pipeline | None = None
         self._opening: asyncio.Task[Pipeline] | None = None
         self._closed = False
         self.ever_open: bool = False
         """Whether the server was ever reached: an address that never answered is probably wrong."""
+        self.reached_at: float = math.inf
+        """When that was, by the event loop's clock."""
         self.failure: Exception | None = None
         """Why the latest attempt to open the pipeline failed; None if it did not."""
         self.before_opening: Callable[[], Awaitable[None]] | None = None
@@ -93,8 +53,18 @@ class Connections:
     def address(self) -> str:
         """Where the server is, without what is secret."""
         settings = self._pool.connection_kwargs
-        host, port = settings.get("host"), settings.get("port")
+        host, port = settings.get("host"), settings.get("port", 6379)
         return str(settings.get("path") or (f"{host}:{port}" if host else type(self._pool).__name__))
+
+    def given_up_at(self) -> float:
+        """When a server that was never reached is given up: `connect_timeout` after this was first asked."""
+        if self._given_up_at is None:
+            self._given_up_at = self._tasks.loop().time() + self._connect_timeout
+        return self._given_up_at
+
+    def is_expected(self) -> bool:
+        """Whether trying again may help: the server was reached once, or may not be up yet."""
+        return self.ever_open or self._tasks.loop().time() < self.given_up_at()
 
     def current(self) -> Pipeline | None:
         """The pipeline, if it is open."""
@@ -119,9 +89,11 @@ class Connections:
             self.failure = error
             raise
         else:
-            if self.when_reached is not None and not self.ever_open:
-                self.when_reached(self._pipeline)
-            self.ever_open, self.failure = True, None
+            if not self.ever_open:
+                self.ever_open, self.reached_at = True, self._tasks.loop().time()
+                if self.when_reached is not None:
+                    self.when_reached(self._pipeline)
+            self.failure = None
             return self._pipeline
         finally:
             self._opening = None
@@ -131,7 +103,7 @@ class Connections:
         if self.before_opening is not None:
             await self.before_opening()
         connection = self._pool.make_connection()
-        connection.retry = _no_retry()
+        connection.retry = no_retry()
         try:
             with anyio.fail_after(CONNECT_TIMEOUT):
                 await connection.connect()
@@ -139,6 +111,8 @@ class Connections:
             await connection.disconnect(nowait=True)
             if type(error) is asyncio.TimeoutError:
                 raise TimeoutError("Timeout connecting to server") from None
+            if ", with args beginning with" in str(error):  # of AUTH, which a proxy may not know
+                raise ResponseError(str(error).partition(", with args")[0]) from None
             if isinstance(error.__cause__, AuthenticationError | AuthorizationError):
                 raise error.__cause__ from None  # redis-py 8.1 wraps a wrong password, which waiting does not mend
             raise

@@ -11,7 +11,6 @@ from redis.exceptions import RedisError
 
 from ._commands.settle import Settler
 from ._scripts import Scripts, backoff
-from .errors import QueueDoesNotExist
 from .models import Record
 
 TICK: Final = 1.0
@@ -165,10 +164,7 @@ class Leases:
             records = [lease.record for lease in some]
             vts = [round(min(self._vt, lease.until - now) * 1000) for lease in some]
             ends = [self.settler.lease_end(vt_ms) for vt_ms in vts]
-            try:
-                renewed = await self.settler.renew(list(zip(records, vts, strict=True)))
-            except QueueDoesNotExist:
-                renewed = [False] * len(some)
+            renewed = await self.settler.renew(list(zip(records, vts, strict=True)))
             for lease, record, lease_end, is_ours in zip(some, records, ends, renewed, strict=True):
                 if is_ours:
                     lease.visible_until = lease_end

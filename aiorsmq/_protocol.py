@@ -64,9 +64,9 @@ class Keys:
 
 
 def check_ns(ns: object) -> str:
-    if isinstance(ns, str) and ns and ns.isprintable():
+    if isinstance(ns, str) and ns and ns.isprintable() and "://" not in ns:
         return ns
-    raise InvalidParameterValue("ns", ns, "must be a non-empty str that can be printed")
+    raise InvalidParameterValue("ns", ns, "must be a non-empty str that can be printed, and no URL")
 
 
 def check_qname(qname: object, parameter: str = "qname") -> str:
@@ -77,11 +77,11 @@ def check_qname(qname: object, parameter: str = "qname") -> str:
     return qname
 
 
-def check_id(id: object) -> str:
+def check_id(id: object, parameter: str = "id") -> str:
     """Looser than Node's 32 characters: other ports have written ids of 30, and those must be deletable."""
     if isinstance(id, str) and _ID.fullmatch(id):
         return id
-    raise InvalidParameterValue("id", id, "must be a str of 1 to 128 characters of A-Z a-z 0-9 : _ -")
+    raise InvalidParameterValue(parameter, id, "must be a str of 1 to 128 characters of A-Z a-z 0-9 : _ -")
 
 
 def check_maxsize(maxsize: object) -> int:

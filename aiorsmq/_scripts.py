@@ -12,12 +12,15 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import anyio.lowlevel
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
+    ClusterCrossSlotError,
     ConnectionError,
     InvalidResponse,
     MasterDownError,
+    MovedError,
     NoPermissionError,
     NoScriptError,
     ReadOnlyError,
@@ -31,7 +34,7 @@ from ._pipeline import Answered, Pipeline
 from ._protocol import Clock
 from ._tasks import NO_REPLY, SLACK, Tasks, resolve
 from ._wire import Argument
-from .errors import ClientClosed, NotPermitted, QueueDoesNotExist
+from .errors import ONE_SHARD, ClientClosed, NotPermitted, QueueDoesNotExist, UnsupportedServer
 
 Reply = list[Any]
 T = TypeVar("T")
@@ -47,6 +50,10 @@ _REFUSED = (AuthenticationError, AuthorizationError)
 _NAMED_COMMAND = re.compile(r"run the '([\w-]+)")
 _LINE = re.compile(r"@user_script: ?(\d+)")  # 6.2 and 7.0 name no command, but where in the script it stands
 _COMMAND = re.compile(r"redis\.p?call\('(\w+)'")
+_NO_SCRIPTS = re.compile(r"(unknown|unsupported) command\W+eval", re.IGNORECASE)
+_NO_COMMAND = re.compile("unknown (redis |valkey )?command called from", re.IGNORECASE)
+_MOVED = re.compile(r"(?:(?:MOVED|ASK) )?\d+ (\S+:\d+)$")  # redis-py 5 has no classes for them but in a cluster
+_ELSEWHERE = (ClusterCrossSlotError, MovedError, AskError)
 
 _logger = logging.getLogger(__name__)
 
@@ -96,6 +103,9 @@ class Call(NamedTuple):
     repeat: bool = True
     """False if it would be out of date by the time of a second attempt: then every failure is raised at once."""
 
+    def __repr__(self) -> str:  # no body
+        return f"<Call of {self.script} of queue {self.qname!r}>"
+
 
 def _as_it_is(reply: Reply) -> Reply:
     return reply
@@ -120,7 +130,12 @@ class Scripts:
 
     def until(self) -> float:
         """The deadline of a call that is made now, by the event loop's clock."""
-        return self._tasks.loop().time() + self.deadline
+        return self.deadline_of(self._tasks.loop().time())
+
+    def deadline_of(self, asked: float) -> float:
+        """The deadline of a call that was made then: later if the server had not been reached yet."""
+        until = asked + self.deadline
+        return until if asked >= self._connections.reached_at else max(until, self._connections.given_up_at())
 
     def late(self, reason: str) -> Exception:
         return TimeoutError(reason)
@@ -129,15 +144,16 @@ class Scripts:
         """Run a script. `answered` gets its reply, without the server's time that begins it, or an exception.
 
         That is one of redis-py's: at once what the server refuses; at the deadline what it did not get over by then;
-        and at once, too, that a server cannot be reached that never was reached before. It reads the whole reply before
-        it acts on it: if that raises, the reply is none of this script's, and it gets an InvalidResponse instead.
+        and at once, too, or after `connect_timeout`, that a server cannot be reached that never was before. It reads
+        the whole reply before it acts on it: if that raises, the reply is none of this script's, and it gets an
+        InvalidResponse instead.
 
         Args:
             until: the deadline of the caller's call. A reply that is on its way then still comes, however late.
         """
         started = self._tasks.loop().time()
         if until is None:
-            until = started + self.deadline
+            until = self.until()
         pipeline = self._connections.current()
 
         def first_reply(reply: Any) -> None:
@@ -248,7 +264,7 @@ class Scripts:
             try:
                 pipeline = await self._connections.pipeline()
             except (ConnectionError, TimeoutError, OSError) as not_sent:
-                if isinstance(not_sent, _REFUSED) or not (self._connections.ever_open and call.repeat):
+                if isinstance(not_sent, _REFUSED) or not (self._connections.is_expected() and call.repeat):
                     raise
                 errors.append(not_sent)
                 self._trouble[call.script] = not_sent
@@ -277,6 +293,8 @@ class Scripts:
             raise QueueDoesNotExist(call.qname) from None
         if (refusal := _not_permitted(error, call)) is not None:
             raise refusal from error
+        if reason := _unsupported(error):
+            raise UnsupportedServer(reason) from None  # the server's text quotes the script, or bodies
         if not (call.repeat or isinstance(error, NoScriptError)):
             raise error
         if _is_unknown(error):
@@ -294,13 +312,15 @@ class Scripts:
         return self._connections.failure
 
     def concerns_all(self, error: Exception) -> bool:
-        """Whether a call that ended so was not the reason: the server is away, or the client is closed."""
-        return isinstance(error, ClientClosed) or self.is_outage(error)
+        """Whether a call that ended so was not the reason: the server is away or no server for us, or we are closed."""
+        return isinstance(error, ClientClosed | UnsupportedServer) or self.is_outage(error)
 
     def is_outage(self, error: Exception) -> bool:
-        """Whether trying again later may help: the server was reached once, and is away or not ready now."""
+        """Whether trying again later may help: the server is expected, and is away or not ready now."""
         return (
-            self._connections.ever_open and isinstance(error, RedisError) and (_is_unknown(error) or _is_not_yet(error))
+            self._connections.is_expected()
+            and isinstance(error, RedisError)
+            and (_is_unknown(error) or _is_not_yet(error))
         )
 
 
@@ -334,3 +354,16 @@ def _is_not_yet(error: Exception) -> bool:
 
 def _is_replica(error: Exception) -> bool:
     return isinstance(error, ReadOnlyError) or "READONLY" in str(error)
+
+
+def _unsupported(error: Exception) -> str | None:
+    """Why no call can succeed on this server, if the error says so."""
+    moved = _MOVED.match(str(error))
+    if moved or isinstance(error, _ELSEWHERE) or str(error).startswith("CROSSSLOT "):
+        where = f"; this slot is at {moved[1]}" if moved else ""
+        return f"the server is part of a cluster, which is not supported yet: {ONE_SHARD}{where}"
+    if _NO_SCRIPTS.search(str(error)):
+        return "the server does not know EVALSHA or EVAL, and this library needs Lua scripts"
+    if _NO_COMMAND.search(str(error)):
+        return "the server lacks or has renamed a command that the scripts call: use Redis 6.2, Valkey 8, or newer"
+    return None

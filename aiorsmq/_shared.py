@@ -67,8 +67,7 @@ class Shared:
     async def bury(self, records: Sequence[Record], reason: str) -> list[bool]:
         """Move messages to the dead-letter queue, each if it has not been received since.
 
-        In script calls of 64 messages; cancelling stops the waiting, not the call. Raises NoDeadLetterQueue and
-        QueueDoesNotExist.
+        In script calls of 64 messages; cancelling stops the waiting, not the call. Raises NoDeadLetterQueue.
         """
         return await self.dead.bury(records, reason)
 

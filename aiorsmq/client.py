@@ -12,7 +12,7 @@ import anyio
 from redis.asyncio import Redis
 
 from ._commands.admin import list_queues
-from ._connection import Connections, check_url, own_client
+from ._connection import Connections
 from ._listener import Listener
 from ._protocol import (
     DEFAULT_DELAY,
@@ -26,6 +26,7 @@ from ._protocol import (
     check_seconds,
 )
 from ._scripts import DEADLINE, Scripts
+from ._settings import check_client, check_url, own_client
 from ._shared import Shared
 from ._startup import warn
 from ._stream import Messages
@@ -33,7 +34,7 @@ from ._tasks import Tasks
 from .codecs import TEXT, Codec
 from .embedded import EmbeddedServer, is_volatile
 from .errors import InvalidParameterValue
-from .models import Message, QueueAttributes
+from .models import Message, QueueAttributes, Receipt
 from .queue import Queue
 from .worker import Worker, WorkerOptions
 
@@ -65,8 +66,11 @@ class AsyncRSMQ:
         deadline: seconds after which a call gives up, 0.1 at least, counted from the call; a long poll has its `wait`
             beside them. Then it raises redis-py's TimeoutError, or the last error that it met. A call that works
             through a whole queue (`purge`, `redrive`) has them for each of its steps.
+        connect_timeout: seconds, from the first call on, for which a server is waited for that was never reached: one
+            that refuses connections, loads its data, or has a name that is not known yet. A refused login is no such.
 
-    Calls raise redis-py's errors for a server that cannot be reached: at once if it never was, else at the deadline.
+    Calls raise redis-py's errors for a server that cannot be reached: after `connect_timeout` if it never was, else
+    at the deadline. An attempt that is under way then is finished: 5 seconds at the most.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class AsyncRSMQ:
         qname: str | None = None,
         poll_interval: Seconds = DEFAULT_POLL_INTERVAL,
         deadline: Seconds = DEADLINE,
+        connect_timeout: Seconds = 0,
         **redis_options: Any,
     ) -> None:
         self._ns = check_ns(ns)
@@ -97,11 +102,10 @@ class AsyncRSMQ:
             raise InvalidParameterValue(
                 "redis_options", sorted(redis_options), "cannot be given together with a client"
             )
-        elif not isinstance(client, Redis):  # pyright: ignore[reportUnnecessaryIsInstance]
-            reason = "must be a redis.asyncio.Redis, which takes the same options as a redis.Redis"
-            raise InvalidParameterValue("client", client, reason)
+        else:
+            client = check_client(client)
         self._work, self._upkeep = Tasks(), Tasks()
-        self._connections = Connections(client, self._upkeep)
+        self._connections = Connections(client, self._upkeep, check_seconds("connect_timeout", connect_timeout))
         if not is_volatile(self._connections.address):
             self._connections.when_reached = warn
         self._scripts = Scripts(self._connections, self._work, at_least(SHORTEST_DEADLINE, "deadline", deadline))
@@ -120,9 +124,13 @@ class AsyncRSMQ:
         qname: str | None = None,
         poll_interval: Seconds = DEFAULT_POLL_INTERVAL,
         deadline: Seconds = DEADLINE,
+        connect_timeout: Seconds = 0,
         **redis_options: Any,
     ) -> "AsyncRSMQ":
         """Make one from a URL: redis://, rediss:// and unix:// as redis-py reads them, or embedded://.
+
+        valkey:// is redis://, and valkeys:// rediss://. What is special in a password must be percent-encoded; a URL in
+        which it may not be is refused, with InvalidParameterValue, as is an option that redis-py does not know.
 
         `embedded://` starts a real Valkey server with the first call and stops it with `aclose()`, or with the program;
         `embedded:///folder` keeps its data there. See `EmbeddedServer`.
@@ -132,7 +140,15 @@ class AsyncRSMQ:
             server = EmbeddedServer(embedded or None)
             url = server.url
         client = own_client(url, **redis_options)
-        rsmq = cls(client, ns=ns, realtime=realtime, qname=qname, poll_interval=poll_interval, deadline=deadline)
+        rsmq = cls(
+            client,
+            ns=ns,
+            realtime=realtime,
+            qname=qname,
+            poll_interval=poll_interval,
+            deadline=deadline,
+            connect_timeout=connect_timeout,
+        )
         rsmq._own_client = client
         if server is not None:
             rsmq._server = server
@@ -150,7 +166,10 @@ class AsyncRSMQ:
             codec: what its bodies are: TEXT, BYTES, JSON, MsgspecCodec(type), PydanticCodec(type), or any object with
                 `encode` and `decode`.
         """
-        shared = self._queues.get(check_qname(name))
+        return self._queue(check_qname(name, "name"), codec)
+
+    def _queue(self, name: str, codec: Codec[T]) -> Queue[T]:
+        shared = self._queues.get(name)
         if shared is None:
             keys = Keys(self._ns, name)
             shared = Shared(self._scripts, keys, self._work, self._listener, self._poll_interval)
@@ -209,7 +228,7 @@ class AsyncRSMQ:
         self, *, message: str | bytes, qname: str | None = None, delay: Seconds | None = None
     ) -> str:
         """See `Queue.send`."""
-        return await self._named(qname).send(message, delay=delay)
+        return await self._named(qname).send_as("message", message, delay)
 
     async def receive_message(
         self, *, qname: str | None = None, vt: Seconds | None = None, wait: Seconds = 0
@@ -221,11 +240,11 @@ class AsyncRSMQ:
         """See `Queue.pop`."""
         return await self._named(qname).pop(wait=wait)
 
-    async def change_message_visibility(self, *, id: str, vt: Seconds, qname: str | None = None) -> bool:
+    async def change_message_visibility(self, *, id: str | Receipt, vt: Seconds, qname: str | None = None) -> bool:
         """See `Queue.change_visibility`."""
         return await self._named(qname).change_visibility(id, vt)
 
-    async def delete_message(self, *, id: str, qname: str | None = None) -> bool:
+    async def delete_message(self, *, id: str | Receipt, qname: str | None = None) -> bool:
         """See `Queue.delete_message`."""
         return await self._named(qname).delete_message(id)
 
@@ -254,7 +273,9 @@ class AsyncRSMQ:
         weights = list(cast("Mapping[Any, float]", queues).values()) if isinstance(queues, Mapping) else None
         if weights and not all(isinstance(weight, int | float) and weight > 0 for weight in weights):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidParameterValue("queues", weights, "must have weights over 0")
-        handles = [queue if isinstance(queue, Queue) else self.queue(queue) for queue in names]
+        handles = [
+            queue if isinstance(queue, Queue) else self._queue(check_qname(queue, "queues"), TEXT) for queue in names
+        ]
         return Worker([queue.source(vt) for queue in handles], weights, handler, **options)
 
     async def aclose(self) -> None:
@@ -309,7 +330,7 @@ class AsyncRSMQ:
         name = self._qname if qname is None else qname
         if name is None:
             raise InvalidParameterValue("qname", None, "must be given here or to AsyncRSMQ")
-        return self.queue(name)
+        return self._queue(check_qname(name), TEXT)
 
 
 def _look_again(queues: WeakValueDictionary[str, Shared]) -> None:

@@ -294,3 +294,10 @@ class PydanticCodec(_Typed[T]):
 BYTES: Final = BytesCodec()
 TEXT: Final = TextCodec()
 JSON: Final = JsonCodec()
+
+
+def why_not(codec: object, error: Exception) -> str:
+    """Why a codec refuses a body, in words that quote nothing of it."""
+    if type(codec) not in (BytesCodec, TextCodec, JsonCodec, MsgspecCodec, PydanticCodec):
+        return f"{type(codec).__name__} raised {type(error).__name__}"
+    return error.reason if isinstance(error, UnicodeEncodeError) else str(error)

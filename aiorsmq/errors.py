@@ -11,12 +11,16 @@ RedisSMQException
 ├── ClientClosed                (also a RuntimeError)
 ├── WrongEventLoop              (also a RuntimeError)
 ├── EmbeddedServerError
+├── UnsupportedServer
 └── ExtraNotInstalled           (also an ImportError)
 
 The names that PyRSMQ has keep PyRSMQ's spelling. Every fact in a message is an attribute too.
 """
 
+import pickle
+import re
 import reprlib
+from typing import Final
 
 import redis.exceptions
 
@@ -32,8 +36,14 @@ __all__ = [
     "QueueAlreadyExists",
     "QueueDoesNotExist",
     "RedisSMQException",
+    "UnsupportedServer",
     "WrongEventLoop",
 ]
+
+ONE_SHARD: Final = 'AsyncRSMQ(host=..., port=..., ns="{rsmq}") on the shard that owns the slot of "{rsmq}" works'
+
+_BODIES = ("message", "body", "bodies")
+_SECRET = ("client", "host", "username", "password", "ssl_password")
 
 
 class RedisSMQException(Exception):
@@ -56,12 +66,28 @@ class InvalidParameterValue(RedisSMQException, ValueError):
         self.reason = reason
 
     def __str__(self) -> str:
-        is_body = self.parameter in ("message", "bodies")  # errors are logged, and bodies are nobody's business
-        value = f"<{type(self.value).__name__}>" if is_body else reprlib.repr(self.value)
-        return f"{self.parameter}={value}: {self.reason}"
+        return f"{self.parameter}={self._shown()}: {self.reason}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
+
+    def _shown(self) -> str:
+        """Errors are logged: they show no body, and nothing in which a password may be."""
+        hidden = f"<{type(self.value).__name__}>"
+        if self.parameter in _BODIES + _SECRET:
+            return hidden
+        try:
+            value = reprlib.repr(self.value)
+        except ValueError:  # an int of more digits than Python prints
+            return hidden
+        return hidden if self.parameter != "url" and re.search("://|@", value) else value
+
+    def __reduce__(self) -> tuple[object, ...]:
+        try:
+            value = pickle.loads(pickle.dumps(self.value))  # noqa: S301 - our own
+        except Exception:  # noqa: BLE001 - whatever it is, the error itself must arrive
+            value = self._shown()
+        return type(self), (self.parameter, value, self.reason), vars(self) | {"value": value}
 
 
 class _AboutQueue(RedisSMQException):
@@ -159,13 +185,29 @@ class EmbeddedServerError(RedisSMQException):
     """The embedded server could not be started; the message ends with what it logged."""
 
 
+class UnsupportedServer(RedisSMQException):
+    """The server cannot run this library's scripts: it is part of a cluster, or has no scripts (attribute: reason).
+
+    In a cluster the keys of a queue must lie on one shard, and the calls must go there.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class ExtraNotInstalled(RedisSMQException, ImportError):
     """A feature needs an optional package.
 
     Attributes:
+        feature: what needs it.
         extra: the name of the extra that brings it.
     """
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs an optional package: pip install 'aiorsmq-realtime[{extra}]'")
+        super().__init__(feature, extra)
+        self.feature = feature
         self.extra = extra
+
+    def __str__(self) -> str:
+        return f"{self.feature} needs an optional package: pip install 'aiorsmq-realtime[{self.extra}]'"

@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Generic, Literal, NamedTuple, NoReturn, Protocol, TypeVar
 
 from ._protocol import Seconds, id_time, milliseconds
 
@@ -40,6 +40,27 @@ class Record(NamedTuple):
         """Tells this receipt from every other, as `_common.lua` makes it: a move to another queue and back resets the
         receive count, but not to the same first receipt."""
         return self.receive_count + b" " + self.first_received
+
+    def __repr__(self) -> str:  # no body
+        return f"<Record {self.id!r}, received {self.receive_count!r}x, {len(self.raw)} bytes>"
+
+
+class Receipt(NamedTuple):
+    """What settles one delivery of a message from anywhere, another process included; plain values, to be pickled.
+
+    `Queue.delete_message`, `delete_many` and `change_visibility` take it in place of an id, and are fenced by it: they
+    return False, and change nothing, once another consumer has received the message.
+    """
+
+    id: str
+    receive_count: int
+    first_received: int | None
+    """When the message was received for the first time, in ms since the epoch."""
+
+    @property
+    def fence(self) -> bytes:
+        """As `Record.fence`."""
+        return f"{self.receive_count} {'' if self.first_received is None else self.first_received}".encode()
 
 
 class Settler(Protocol):
@@ -137,6 +158,12 @@ class Message(Generic[T]):
         """The name of its queue."""
         return self._queue
 
+    @property
+    def receipt(self) -> Receipt:
+        """What settles this delivery from another process: see `Receipt`."""
+        first_received = self._record.first_received
+        return Receipt(self.id, self.receive_count, int(first_received) if first_received else None)
+
     async def delete(self) -> bool:
         """Delete the message; the work is done.
 
@@ -187,6 +214,15 @@ class Message(Generic[T]):
             await self.release()
         except Exception as error:  # noqa: BLE001 - the block's own exception is what matters
             _logger.warning("could not release message %s, its lease will end: %s", self.id, error)
+
+    def __copy__(self) -> "Message[T]":
+        return self  # immutable
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Message cannot be pickled: pass its body and its receipt, and settle it there with "
+            "queue.delete_message(receipt) or queue.change_visibility(receipt, vt)"
+        )
 
     def __repr__(self) -> str:
         return f"<Message {self.id} from {self.queue!r}, received {self.receive_count}x, {len(self.raw)} bytes>"

@@ -22,9 +22,9 @@ from ._protocol import (
 )
 from ._shared import Shared
 from ._stream import Messages
-from .codecs import Codec
+from .codecs import Codec, why_not
 from .errors import InvalidParameterValue
-from .models import DeadLetter, Message, QueueAttributes, Record, Settler, Unconfirmed
+from .models import DeadLetter, Message, QueueAttributes, Receipt, Record, Settler, Unconfirmed
 from .worker import Source, Worker, WorkerOptions
 
 T = TypeVar("T")
@@ -36,7 +36,8 @@ class Queue(Generic[T]):
     Any number of handles may exist for one name, and any number of tasks may use one. Every verb is one atomic script
     and one round trip, unless it says otherwise; calls made at the same time share script calls.
 
-    Every verb raises QueueDoesNotExist if the queue is not there, InvalidParameterValue before anything is sent,
+    Every verb raises QueueDoesNotExist if the queue is not there, but for those that settle messages, which return
+    False: then the messages are not there either. Every verb raises InvalidParameterValue before anything is sent,
     ClientClosed after `aclose()`, NotPermitted if the server's ACL refuses a part of it, and redis-py's errors for a
     server that is unreachable for longer than the client's deadline or refuses the call.
     """
@@ -101,10 +102,16 @@ class Queue(Generic[T]):
         Args:
             delay: seconds until it becomes visible; the queue's `delay` if None.
 
-        Raises MessageTooLong if it is over the queue's maxsize. Cancelling stops the waiting, not the send.
+        Raises MessageTooLong if it is over the queue's maxsize, and InvalidParameterValue for what the codec refuses,
+        which says of a codec of yours what it raised, but not in which words: they may quote the body. Cancelling stops
+        the waiting, not the send.
         """
+        return await self.send_as("body", body, delay)
+
+    async def send_as(self, parameter: str, body: T | bytes, delay: Seconds | None) -> str:
+        """`send` for those who call the body otherwise, as an error about it is to say."""
         delay_ms = None if delay is None else milliseconds("delay", delay)
-        return await self._shared.sender.send((self._encode(body), delay_ms))
+        return await self._shared.sender.send((self._encode(body, parameter), delay_ms))
 
     async def send_many(self, bodies: Iterable[T | bytes], *, delay: Seconds | None = None) -> list[str]:
         """Send messages in order, all or none, in one script call; return their ids.
@@ -115,7 +122,7 @@ class Queue(Generic[T]):
         if isinstance(bodies, str | bytes) or not isinstance(bodies, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidParameterValue("bodies", bodies, "must be an iterable of bodies, not one body")
         delay_ms = None if delay is None else milliseconds("delay", delay)
-        messages = [(self._encode(body), delay_ms) for body in bodies]
+        messages = [(self._encode(body, "bodies"), delay_ms) for body in bodies]
         return await self._shared.sender.send_all(messages) if messages else []
 
     async def receive(self, *, vt: Seconds | None = None, wait: Seconds = 0) -> Message[T] | None:
@@ -246,30 +253,32 @@ class Queue(Generic[T]):
             to = to.name
         return self._shared.dead.redrive(to, limit, rate, where)
 
-    async def change_visibility(self, id: str, vt: Seconds) -> bool:
+    async def change_visibility(self, id: str | Receipt, vt: Seconds) -> bool:
         """Hide a message for `vt` seconds from now on, whoever received it; 0 makes it visible now.
 
-        Returns False if there is no such message. See `Message.extend` for the fenced way. Cancelling stops the
-        waiting, not the change. If the reply is lost, redis-py's ConnectionError or TimeoutError is raised: repeated,
-        the call might show what another consumer holds by then.
+        Returns False if there is no such message. Given a Receipt it is fenced, as `Message.extend`. Cancelling stops
+        the waiting, not the change. If the reply to a call without one is lost, redis-py's ConnectionError or
+        TimeoutError is raised: repeated, the call might show what another consumer holds by then.
         """
         vt_ms = milliseconds("vt", vt)
-        return await self._shared.settler.change_visibility_by_id(check_id(id).encode(), vt_ms)
+        name, fence = _id_and_fence(id)
+        return await self._shared.settler.change_visibility_by_id(name, vt_ms, fence)
 
-    async def delete_message(self, id: str) -> bool:
+    async def delete_message(self, id: str | Receipt) -> bool:
         """Delete a message, whoever received it. Returns False if there is no such message.
 
-        After a lost reply it is repeated, and True says only that the message is gone. See `Message.delete` for the
-        fenced way. Cancelling stops the waiting, not the delete.
+        Given a Receipt it is fenced: False, too, and nothing deleted, once another consumer has received the message.
+        After a lost reply it is repeated, and True says only that the message is gone. Cancelling stops the waiting,
+        not the delete.
         """
-        return await self._shared.settler.delete_by_id(check_id(id).encode())
+        return await self._shared.settler.delete_by_id(*_id_and_fence(id))
 
-    async def delete_many(self, ids: Iterable[str]) -> list[bool]:
+    async def delete_many(self, ids: Iterable[str | Receipt]) -> list[bool]:
         """Delete messages, as `delete_message` does, in as few script calls as fit; a bool for each, in order."""
-        if isinstance(ids, str) or not isinstance(ids, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if isinstance(ids, str | Receipt) or not isinstance(ids, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidParameterValue("ids", ids, "must be an iterable of ids, not one id")
-        checked = [check_id(id).encode() for id in ids]
-        return await asyncio.gather(*(self._shared.settler.delete_by_id(id) for id in checked))
+        checked = [_id_and_fence(id, "ids") for id in ids]
+        return await asyncio.gather(*(self._shared.settler.delete_by_id(*one) for one in checked))
 
     async def purge(self) -> int:
         """Delete the messages that are in the queue now, hidden ones included; return how many.
@@ -293,16 +302,18 @@ class Queue(Generic[T]):
         """
         return await admin.delete_queue(self._shared.scripts, self._shared.keys, missing_ok)
 
-    def _encode(self, body: T | bytes) -> bytes:
+    def _encode(self, body: T | bytes, parameter: str) -> bytes:
         if isinstance(body, bytes):
             return body
         try:
             encoded = self._codec.encode(body)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidParameterValue("message", body, str(error)) from error
-        if type(encoded) is not bytes:
-            raise InvalidParameterValue("message", body, f"{type(self._codec).__name__} did not make bytes of it")
-        return encoded
+        except Exception as error:  # noqa: BLE001 - not its cause either: a user's codec may quote the body
+            reason = why_not(self._codec, error)
+        else:
+            if type(encoded) is bytes:
+                return encoded
+            reason = f"{type(self._codec).__name__} did not make bytes of it"
+        raise InvalidParameterValue(parameter, body, reason)
 
     async def _take(self, claims: Claims, limit: int, wait: Seconds, *, popped: bool) -> list[Message[T]]:
         scripts, left = self._shared.scripts, check_seconds("wait", wait)
@@ -334,3 +345,11 @@ class Queue(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<Queue {self.name!r}>"
+
+
+def _id_and_fence(id: object, parameter: str = "id") -> tuple[bytes, bytes]:
+    if not isinstance(id, Receipt):
+        return check_id(id, parameter).encode(), b""
+    if not (isinstance(id.id, str) and type(id.receive_count) is int and type(id.first_received) in (int, type(None))):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidParameterValue(parameter, id, "must be the receipt of a message, unchanged")
+    return id.id.encode(errors="surrogateescape"), id.fence  # any id: it has been received

@@ -1,11 +1,15 @@
 """What is refused, before anything is written: the error says which parameter, what it was, and what it may be."""
 
+import asyncio
 import math
 import reprlib
-from contextlib import asynccontextmanager
+import traceback
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from inspect import isawaitable
+from urllib.parse import quote
 
 import anyio
 import pytest
@@ -18,7 +22,10 @@ from aiorsmq import (
     MessageTooLong,
     QueueAlreadyExists,
     QueueDoesNotExist,
+    Reject,
 )
+
+from support import wait_until
 
 ANY_ID = "0" * 32
 
@@ -59,7 +66,8 @@ async def refused(server, rsmq, queue):
         assert isinstance(error, ValueError)
         assert error.parameter == parameter
         assert error.value is value
-        shown = f"<{type(value).__name__}>" if parameter in {"message", "bodies"} else reprlib.repr(value)
+        is_hidden = parameter in {"message", "body", "bodies", "client", "host"} or "://" in str(value)
+        shown = f"<{type(value).__name__}>" if is_hidden else reprlib.repr(value)
         assert str(error).startswith(f"{parameter}={shown}: ")
         assert repr(error) == f"InvalidParameterValue({str(error)!r})"
         assert accepted in error.reason
@@ -88,14 +96,18 @@ METHODS = {
     "delete_message": lambda rsmq, qname: rsmq.delete_message(qname=qname, id=ANY_ID),
     "messages": lambda rsmq, qname: rsmq.messages(qname),
 }
-methods = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+methods = pytest.mark.parametrize(
+    ("method", "parameter"),
+    [(method, "name" if name == "queue" else "qname") for name, method in METHODS.items()],
+    ids=METHODS,
+)
 
 
 class TestQnames:
     FORM = "1 to 160 characters of A-Z a-z 0-9 _ -"
 
     @methods
-    async def test_form(self, rsmq, refused, method):
+    async def test_form(self, rsmq, refused, method, parameter):
         """A queue's name is 1 to 160 letters, digits, hyphens and underscores, for every method."""
         for qname in (
             "",
@@ -109,26 +121,27 @@ class TestQnames:
             "é",
             "a\0",
             "a/b",
+            "redis://:secret@host",
             5,
             True,
             b"jobs",
             ["a"],
         ):
-            async with refused("qname", qname, self.FORM):
+            async with refused(parameter, qname, self.FORM):
                 await done(method(rsmq, qname))
 
     @methods
-    async def test_taken(self, rsmq, refused, method):
+    async def test_taken(self, rsmq, refused, method, parameter):
         """QUEUES is no queue's name: the set of all queues has that key."""
         qname = "QUEUES"
-        async with refused("qname", qname, "is taken"):
+        async with refused(parameter, qname, "is taken"):
             await done(method(rsmq, qname))
 
     @methods
-    async def test_missing(self, rsmq, refused, method):
+    async def test_missing(self, rsmq, refused, method, parameter):
         """A method needs a name if the client has none."""
         accepted = self.FORM if method is METHODS["queue"] else "must be given here or to AsyncRSMQ"
-        async with refused("qname", None, accepted):
+        async with refused(parameter, None, accepted):
             await done(method(rsmq, None))
 
     async def test_of_a_client(self, refused):
@@ -284,10 +297,10 @@ class TestMessages:
         "body", [None, 5, 1.5, True, ["x"], {"a": 1}, bytearray(b"x"), memoryview(b"x"), object(), str], ids=repr
     )
     async def test_type(self, rsmq, queue, refused, body):
-        """A message is a str or bytes."""
-        async with refused("message", body, "must be str or bytes"):
+        """A message is a str or bytes; the error calls it as the method does."""
+        async with refused("body", body, "must be str or bytes"):
             await queue.send(body)
-        async with refused("message", body, "must be str or bytes"):
+        async with refused("bodies", body, "must be str or bytes"):
             await queue.send_many(["x", body])
         async with refused("message", body, "must be str or bytes"):
             await rsmq.send_message(qname="jobs", message=body)
@@ -295,13 +308,13 @@ class TestMessages:
     async def test_surrogates(self, queue, refused):
         """A str that UTF-8 cannot say is no message."""
         body = "a\ud800"
-        async with refused("message", body, "surrogates not allowed"):
+        async with refused("body", body, "surrogate"):
             await queue.send(body)
 
     @pytest.mark.parametrize("body", ["x", None, 5, [1]])
     async def test_bytes(self, rsmq, refused, body):
         """With BYTES a message is bytes."""
-        async with refused("message", body, "must be bytes"):
+        async with refused("body", body, "must be bytes"):
             await rsmq.queue("jobs", codec=BYTES).send(body)
 
     async def test_json(self, rsmq, refused):
@@ -314,11 +327,10 @@ class TestMessages:
             ([math.nan], "not JSON compliant"),
             ({(1, 2): 3}, "keys must be"),
             (circle, "Circular"),
-            (["\ud800"], "surrogates not allowed"),
         ]:
-            async with refused("message", body, reason):
+            async with refused("body", body, reason):
                 await jobs.send(body)
-            async with refused("message", body, reason):
+            async with refused("bodies", body, reason):
                 await jobs.send_many([1, body])
 
     async def test_json_too_deep(self, rsmq, refused):
@@ -326,7 +338,7 @@ class TestMessages:
         body = []
         for _ in range(100_000):
             body = [body]
-        async with refused("message", body, ""):
+        async with refused("body", body, ""):
             await rsmq.queue("jobs", codec=JSON).send(body)
 
     @pytest.mark.parametrize("encoded", [None, "text", 5, bytearray(b"x"), ["x"]], ids=repr)
@@ -342,11 +354,30 @@ class TestMessages:
 
         jobs, body = rsmq.queue("jobs", codec=Careless()), "x"
         with anyio.fail_after(5):
-            async with refused("message", body, "bytes"):
+            async with refused("body", body, "bytes"):
                 await jobs.send(body)
-            async with refused("message", body, "bytes"):
+            async with refused("bodies", body, "bytes"):
                 await jobs.send_many([body])
             assert await queue.receive() is None
+
+    @pytest.mark.parametrize("error", [ValueError, TypeError, KeyError, RuntimeError])
+    async def test_codec_that_quotes(self, rsmq, refused, error):
+        """Of a codec that is not ours an error says what it raised; its text, which may quote the body, is nowhere."""
+
+        class Talkative:
+            def encode(self, body):
+                raise error(f"not {body}")
+
+            def decode(self, raw):
+                return raw
+
+        jobs, body = rsmq.queue("jobs", codec=Talkative()), "secret"
+        async with refused("body", body, f"Talkative raised {error.__name__}"):
+            await jobs.send(body)
+        with pytest.raises(InvalidParameterValue) as caught:
+            await jobs.send(body)
+        assert "not secret" not in "".join(traceback.format_exception(caught.value))
+        assert caught.value.__context__ is None
 
     @pytest.mark.parametrize("bodies", ["text", b"bytes", None, 5])
     async def test_one_body_for_many(self, queue, refused, bodies):
@@ -404,7 +435,7 @@ class TestIds:
     async def test_one_of_many(self, queue, refused):
         """delete_many with one id that is none deletes nothing."""
         good, bad = await queue.send("x"), "not an id"
-        async with refused("id", bad, "1 to 128 characters"):
+        async with refused("ids", bad, "1 to 128 characters"):
             await queue.delete_many([good, bad])
 
     async def test_one_id_for_many(self, queue, refused):
@@ -423,14 +454,14 @@ class TestIds:
 class TestClients:
     async def test_ns(self, refused):
         """The namespace is a str that is not empty, and that UTF-8 can say."""
-        for ns in ("", None, 5, True, b"rsmq", [], "\ud800"):
+        for ns in ("", None, 5, True, b"rsmq", [], "\ud800", "redis://:secret@host"):
             async with refused("ns", ns, "must be a non-empty str"):
                 AsyncRSMQ(ns=ns)
             async with refused("ns", ns, "must be a non-empty str"):
                 AsyncRSMQ.from_url("redis://", ns=ns)
 
     async def test_client(self, refused):
-        """A client that is passed is a redis.asyncio.Redis."""
+        """A client that is passed is a redis.asyncio.Redis; one that is none is not shown, it may be a URL."""
         for client in (
             redis.Redis(),
             redis.asyncio.ConnectionPool(),
@@ -439,8 +470,35 @@ class TestClients:
             True,
             redis.asyncio.Redis,
         ):
-            async with refused("client", client, "must be a redis.asyncio.Redis"):
+            async with refused("client", client, "AsyncRSMQ.from_url"):
                 AsyncRSMQ(client)
+
+    async def test_client_of_a_cluster(self, refused):
+        """Clusters are not supported yet; the error says what to do."""
+        for client in (redis.RedisCluster.__new__(redis.RedisCluster), redis.asyncio.RedisCluster(host="host")):
+            async with refused("client", client, 'ns="{rsmq}"'):
+                AsyncRSMQ(client)
+
+    async def test_client_that_cannot_connect(self, refused):
+        """A client that was made with what redis-py does not know is refused here, not by the first call."""
+        for client, accepted in [
+            (redis.asyncio.Redis.from_url("redis://host?socket_timeot=5"), "'socket_timeout'"),
+            (redis.asyncio.Redis(host="redis://:secret@host"), "AsyncRSMQ.from_url"),
+            (redis.asyncio.Redis(port="port"), "refused by redis-py"),
+        ]:
+            async with refused("client", client, accepted):
+                AsyncRSMQ(client)
+
+    @pytest.mark.parametrize("host", ["redis://:secret@host", "user:secret@host", "host/0", "a b", "", 5])
+    async def test_host(self, refused, host):
+        """A host is a name or an address; what is none is not shown, it may be a URL."""
+        async with refused("host", host, "AsyncRSMQ.from_url"):
+            AsyncRSMQ(host=host)
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "fe80::1%eth0", "my_redis", "redis-0.svc.local.", "hôte"])
+    async def test_good_hosts(self, host):
+        """Names and addresses of all kinds are hosts."""
+        assert host in repr(AsyncRSMQ(host=host))
 
     async def test_client_and_its_options(self, server):
         """Options of a connection are for a client of our own."""
@@ -460,26 +518,105 @@ class TestClients:
     async def test_url(self, url):
         """A URL of another kind is refused; the error says which there are, and no password."""
         reason = self.refused_url(url)
-        assert all(scheme in reason for scheme in ("redis://", "rediss://", "unix://", "embedded://"))
+        schemes = ("redis://", "rediss://", "valkey://", "valkeys://", "unix://", "embedded://")
+        assert all(scheme in reason for scheme in schemes)
 
     @pytest.mark.parametrize(
         ("url", "wrong"),
         [
             *((f"redis://:secret@host{port}", "has a port") for port in (":port", ":99999", ":-1", ":6379.5")),
-            *((f"redis://:{password}@host", "has a port") for password in ("secret/", "secret?", "secret#")),
-            *((f"redis://:secret@{host}", "has a host") for host in ("[::1", "::1]", "h\u2100")),
-            ("redis://:secret[@host", "has a host"),
-            ("redis://:secret@host?db=x", "has a value for 'db'"),
-            ("rediss://:secret@host?socket_timeout=x&db=1", "has a value for 'socket_timeout'"),
-            ("unix://:secret@/socket?db=secret", "has a value for 'db'"),
-            ("redis://:secret@host?max_connections=-1", "has a value for 'max_connections'"),
+            *((f"redis://:secret@{host}", "has a host") for host in ("[::1", "::1]", "h\u2100", "a b", "a%2Fb")),
+            *((f"redis://:secret@host{path}", "has a path") for path in ("/x", "/0/1", "/-1", "/1.5")),
+            *((f"redis://:secret{cut}", "has a port") for cut in ("", "/", "?")),
+            ("unix://:secret@host/socket", "has a host"),
+            ("unix://host/socket", "has a host"),
         ],
     )
     async def test_part_of_url(self, url, wrong):
         """The error about a URL says which part of it is wrong, and no password, wherever special characters put it."""
         reason = self.refused_url(url)
         assert reason.startswith(wrong)
-        assert ("percent-encoded" in reason) == ("value" not in wrong)
+        assert "percent-encode the password" in reason
+
+    @pytest.mark.parametrize("scheme", ["redis://", "rediss://", "valkey://", "unix://"])
+    @pytest.mark.parametrize("user", ["", "user", "user%40"])
+    @pytest.mark.parametrize(
+        "password",
+        [
+            *(
+                "p@ss#secret",
+                "57#secret",
+                "12/34secret",
+                "x?secret",
+                "secret[",
+                "]secret",
+                "a[secret]b",
+                "#secret",
+                "/secret",
+            ),
+            *(
+                "?secret",
+                "12?secret",
+                "12?a=secret",
+                "12/secret#?",
+                "secret\nsecret",
+                "@/secret",
+                "s\u2100secret",
+                "%/secret",
+            ),
+            *("secret/@", "secret?client_name=x", "0/secret", "1?db=1#secret", "secret\t"),
+        ],
+    )
+    async def test_password_that_is_not_encoded(self, scheme, user, password):
+        """A password whose characters cut its URL to pieces is refused as such: no piece is shown, or looked up."""
+        end = "/socket" if scheme == "unix://" else "localhost:6379/0"
+        assert "percent-encode the password" in self.refused_url(f"{scheme}{user}:{password}@{end}")
+        quoted = AsyncRSMQ.from_url(f"{scheme}{user}:{quote(password, safe='')}@{end}")
+        assert quoted._connections._pool.connection_kwargs["password"] == password
+
+    @pytest.mark.parametrize("password", ["s@secret", "s:secret", "100%", "s%zz", "é\U0001f407", "a b", "p=&;$,+!*'()"])
+    async def test_password_that_need_not_be_encoded(self, password):
+        """Whatever else stands in a password, it is the password, and shown nowhere."""
+        rsmq = AsyncRSMQ.from_url(f"redis://u:{password}@localhost/3")
+        assert rsmq._connections._pool.connection_kwargs["password"] == password
+        assert repr(rsmq) == "<AsyncRSMQ 'rsmq' at localhost:6379>"
+
+    async def test_whole_user_info_encoded(self):
+        """Too much may be encoded, too: then all of it would be the host."""
+        assert "percent-encode the password" in self.refused_url("redis://user%3Asecret%40host:6379/0")
+
+    @pytest.mark.parametrize(
+        ("url", "said"),
+        [
+            (
+                "redis://:secret@host?socket_timeot=5",
+                "'socket_timeot', which is not known; the nearest that is: 'socket_timeout'",
+            ),
+            ("redis://:secret@host?pasword=secret", "'pasword', which is not known; the nearest that is: 'password'"),
+            ("redis://:secret@host?x-y=secret", "which is not known"),
+            ("redis://:secret@host?ssl_cert_reqs=none", "'ssl_cert_reqs', which needs TLS"),
+            ("unix://:secret@/socket?ssl=secret", "'ssl', which needs TLS"),
+            ("unix://:secret@/socket?port=1", "'port', which does not belong to this kind of connection"),
+            ("redis://:secret@host?ns=secret", "'ns', which belongs beside the URL"),
+            ("redis://:secret@host?connect_timeout=5", "'connect_timeout', which belongs beside the URL"),
+            ("redis://:secret@host?db", "'db', which must have a value"),
+            ("redis://:secret@host?db=x", "'db', which is refused"),
+            ("redis://:secret@host?db=-1", "'db', which must be"),
+            ("rediss://:secret@host?socket_timeout=x&db=1", "'socket_timeout', which is refused"),
+            ("unix://:secret@/socket?db=secret", "'db', which is refused"),
+            ("redis://:secret@host?max_connections=-1", "'max_connections', which is refused"),
+            ("redis://:secret@host?protocol=7", "'protocol', which is refused"),
+            ("redis://:secret@host?encoding=none", "'encoding', which must be"),
+            ("redis://host?credential_provider=x", "'credential_provider', which must be"),
+            ("redis://:secret@host?retry=secret", "'retry', which is refused"),
+            ("rediss://:secret@host?ssl_ca_certs=/missing", "'ssl_ca_certs', which is refused"),
+            ("rediss://:secret@host?ssl_ciphers=none", "'ssl_ciphers', which is refused"),
+            ("rediss://:secret@host?ssl_cert_reqs=secret", "'ssl_cert_reqs', which is refused"),
+        ],
+    )
+    async def test_option_in_url(self, url, said):
+        """An option that is unknown, misplaced, or has a value that cannot be, is named when the client is made."""
+        assert said in self.refused_url(url)
 
     def refused_url(self, url):
         with pytest.raises(InvalidParameterValue) as caught:
@@ -490,17 +627,47 @@ class TestClients:
         assert "secret" not in f"{error} {error!r} {error.args} {error.__context__!r}"
         return error.reason
 
-    async def test_option_beside_url(self):
-        """An option that redis-py refuses is not put down to the URL."""
-        with pytest.raises(ValueError, match="max_connections") as caught:
-            AsyncRSMQ.from_url("redis://", max_connections=-1)
-        assert not isinstance(caught.value, InvalidParameterValue)
+    @pytest.mark.parametrize("scheme", ["redis", "rediss", "valkey", "valkeys", "REDIS", "Valkey"])
+    async def test_schemes(self, scheme):
+        """valkey:// is redis://, and valkeys:// is rediss://."""
+        pool = AsyncRSMQ.from_url(f"{scheme}://host:1/2?db=3")._connections._pool
+        assert issubclass(pool.connection_class, redis.asyncio.SSLConnection) == (scheme in ("rediss", "valkeys"))
+        assert (pool.connection_kwargs["host"], pool.connection_kwargs["db"]) == ("host", 3)
 
-    async def test_unknown_option(self, server):
-        """An option that redis-py does not know is a TypeError that names it, at the latest with the first call."""
-        with pytest.raises(TypeError, match="no_such_option"):
-            async with AsyncRSMQ.from_url(server.url, no_such_option=1) as rsmq:
-                await rsmq.list_queues()
+    @pytest.mark.parametrize(
+        ("options", "parameter", "said"),
+        [
+            ({"pasword": "secret"}, "option", "'pasword': is not known; the nearest that is: 'password'"),
+            ({"no_such_thing_at_all": "secret"}, "option", "is not known to redis-py"),
+            ({"ssl_cert_reqs": "none"}, "option", "needs TLS"),
+            ({"max_connections": -1}, "max_connections", "max_connections=-1"),
+            ({"socket_timeout": "x"}, "socket_timeout", "socket_timeout='x'"),
+            ({"db": "x"}, "db", "must be the number"),
+            ({"protocol": 7}, "protocol", "refused by redis-py"),
+            ({"password": "secret\udc80"}, "password", "UTF-8"),
+            ({"password": ["secret"]}, "password", "<list>"),
+            ({"username": "secret\udc80"}, "username", "UTF-8"),
+        ],
+    )
+    async def test_option(self, options, parameter, said):
+        """So is an option that is given by its name, and no value that may be secret is shown."""
+        for make in (AsyncRSMQ, partial(AsyncRSMQ.from_url, "redis://")):
+            with pytest.raises(InvalidParameterValue) as caught:
+                make(**options)
+            assert caught.value.parameter == parameter
+            assert said in str(caught.value)
+            assert "secret" not in f"{caught.value} {caught.value!r} {caught.value.__context__!r}"
+
+    async def test_tls_that_is_off(self):
+        """What belongs to TLS may be given where TLS is said to be off."""
+        AsyncRSMQ(ssl=False, ssl_cert_reqs="none")
+
+    async def test_combination(self):
+        """Options that redis-py refuses together are named together."""
+        provider = redis.UsernamePasswordCredentialProvider("user", "secret")
+        with pytest.raises(InvalidParameterValue, match="combination") as caught:
+            AsyncRSMQ(password="secret", credential_provider=provider)
+        assert "secret" not in str(caught.value)
 
 
 OPERATIONS = {
@@ -519,9 +686,6 @@ OPERATIONS = {
     "messages_prefetch": lambda queue: anext(queue.messages(prefetch=5)),
     "messages_pop": lambda queue: anext(queue.messages(pop=True)),
     "peek": lambda queue: queue.peek(),
-    "change_visibility": lambda queue: queue.change_visibility(ANY_ID, 5),
-    "delete_message": lambda queue: queue.delete_message(ANY_ID),
-    "delete_many": lambda queue: queue.delete_many([ANY_ID, "1" * 32]),
     "purge": lambda queue: queue.purge(),
     "delete": lambda queue: queue.delete(),
 }
@@ -536,7 +700,11 @@ class TestQueues:
         assert caught.value.qname == "none"
         assert "'none'" in str(caught.value)
 
-    @pytest.mark.parametrize("name", METHODS.keys() - {"queue", "create_queue", "delete_queue", "messages"})
+    @pytest.mark.parametrize(
+        "name",
+        METHODS.keys()
+        - {"queue", "create_queue", "delete_queue", "messages", "delete_message", "change_message_visibility"},
+    )
     async def test_unknown_by_method(self, rsmq, unchanged, name):
         """So do RSMQ's own methods."""
         with pytest.raises(QueueDoesNotExist) as caught:
@@ -553,15 +721,43 @@ class TestQueues:
                     await rsmq.queue("none").send("x")
         assert (await queue.attributes()).msgs == 5
 
-    @pytest.mark.parametrize("verb", ["delete", "extend", "release"])
-    async def test_message_of_a_deleted_queue(self, server, queue, verb):
-        """A message whose queue is gone cannot be settled: QueueDoesNotExist says why."""
+    async def test_settling_in_a_queue_that_is_gone(self, server, rsmq, queue):
+        """Where there is no queue there is no message: whatever settles one returns False, and makes nothing."""
         await queue.send("x")
         message = await queue.receive()
         await queue.delete()
-        with pytest.raises(QueueDoesNotExist) as caught:
-            await (message.extend(5) if verb == "extend" else getattr(message, verb)())
-        assert caught.value.qname == "jobs"
+        for settling in (
+            *(message.delete(), message.extend(5), message.release()),
+            *(queue.delete_message(message.id), queue.delete_message(message.receipt)),
+            *(queue.change_visibility(message.id, 5), queue.change_visibility(message.receipt, 0)),
+            rsmq.delete_message(qname="jobs", id=message.id),
+            rsmq.change_message_visibility(qname="jobs", id=message.id, vt=5),
+        ):
+            assert await settling is False
+        assert await queue.delete_many([message.id, message.receipt]) == [False, False]
+        assert server.redis.keys("*") == []
+
+    @pytest.mark.parametrize("ending", ["succeeds", "fails", "is rejected"])
+    async def test_a_worker_whose_queue_is_gone(self, server, queue, ending):
+        """A worker's message whose queue is gone counts as a lost lease, however its handler ends."""
+        await queue.create(exist_ok=True)
+        begun, gone = asyncio.Event(), asyncio.Event()
+
+        async def handler(message):
+            begun.set()
+            await gone.wait()
+            if ending != "succeeds":
+                raise Reject if ending == "is rejected" else KeyError
+
+        worker = queue.worker(handler)
+        await queue.send("x")
+        with suppress(QueueDoesNotExist):  # of the next claim
+            async with worker:
+                await begun.wait()
+                await queue.delete()
+                gone.set()
+                await wait_until(lambda: worker.stats.lost_leases == 1)
+        assert worker.stats.in_flight == 0
         assert server.redis.keys("*") == []
 
     async def test_made_twice(self, rsmq, queue, unchanged):

@@ -8,8 +8,11 @@ import warnings
 import anyio
 import anyio.lowlevel
 import pytest
-from aiorsmq import AsyncRSMQ, ClientClosed, InvalidParameterValue, WrongEventLoop
+import redis
+from aiorsmq import AsyncRSMQ, ClientClosed, InvalidParameterValue, QueueDoesNotExist, WrongEventLoop
 
+from chaos.network import Proxy
+from chaos.test_conditions import loading
 from support import wait_until
 
 
@@ -228,3 +231,119 @@ async def test_a_blocks_own_exception(server):
         with pytest.raises(KeyError):
             async with message:
                 raise KeyError
+
+
+FIRST_CALLS = {
+    "a call": lambda rsmq: rsmq.list_queues(),
+    "a send": lambda rsmq: rsmq.send_message(qname="jobs", message="x"),
+    "a receive": lambda rsmq: rsmq.receive_message(qname="jobs"),
+    "a long poll": lambda rsmq: rsmq.receive_message(qname="jobs", wait=60),
+    "a stream": lambda rsmq: anext(rsmq.messages("jobs")),
+}
+first_calls = pytest.mark.parametrize("call", FIRST_CALLS.values(), ids=FIRST_CALLS)
+
+
+class Refusing:
+    """Takes connections on a socket and closes them, as often as it counts."""
+
+    def __init__(self, path):
+        self.path, self.attempts = path, 0
+
+    async def __aenter__(self):
+        self._listening = await asyncio.start_unix_server(self._refuse, self.path)
+        return self
+
+    async def __aexit__(self, *_):
+        self._listening.close()
+
+    def _refuse(self, _, writer):
+        self.attempts += 1
+        writer.close()
+
+
+@first_calls
+async def test_a_server_that_is_not_up_yet(own_server, call):
+    """With connect_timeout the first call waits for a server that has yet to start."""
+    server = own_server("--appendonly", "yes")
+    async with AsyncRSMQ.from_url(server.url) as earlier:
+        await earlier.create_queue(qname="jobs")
+        await earlier.send_message(qname="jobs", message="earlier")
+    server.kill()
+    async with AsyncRSMQ.from_url(server.url, connect_timeout=60) as rsmq:
+        async with Refusing(server.socket) as refusing:
+            calling = asyncio.ensure_future(call(rsmq))
+            await wait_until(lambda: refusing.attempts >= 3)
+        assert not calling.done()
+        server.start()
+        assert await calling
+
+
+@first_calls
+async def test_a_server_that_is_not_there(tmp_path, call):
+    """Without connect_timeout there is one attempt; with it there are several, and then the same error."""
+    for connect_timeout, at_least, at_most in ((0, 1, 2), (0.3, 3, 1000)):  # the listener has an attempt of its own
+        async with (
+            Refusing(f"{tmp_path}/socket") as refusing,
+            AsyncRSMQ.from_url(f"unix://{tmp_path}/socket", connect_timeout=connect_timeout) as rsmq,
+        ):
+            with pytest.raises(redis.ConnectionError):
+                await call(rsmq)
+            assert at_least <= refusing.attempts <= at_most
+            before = refusing.attempts
+            with pytest.raises(redis.ConnectionError):  # it is given up
+                await rsmq.list_queues()
+            assert refusing.attempts <= before + 2
+
+
+async def test_connect_timeout_beyond_the_deadline(own_server):
+    """The deadline of a call does not end the waiting for the first connection, nor for what is loaded then."""
+    server = own_server("--appendonly", "yes", "--key-load-delay", "100")
+    async with loading(server), AsyncRSMQ.from_url(server.url, connect_timeout=60) as rsmq:
+        rsmq._scripts.deadline = 0.01
+        assert await rsmq.list_queues() == set()
+    server.kill()
+    async with AsyncRSMQ.from_url(server.url, connect_timeout=60) as rsmq:
+        rsmq._scripts.deadline = 0.01
+        async with Refusing(server.socket) as refusing:
+            calls = [asyncio.ensure_future(call(rsmq)) for call in FIRST_CALLS.values()]
+            await wait_until(lambda: refusing.attempts >= 5)
+        assert not any(call.done() for call in calls)
+        server.start()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(end) for end in ends] == [set, *[QueueDoesNotExist] * 4]
+
+
+async def test_a_name_that_is_not_known_yet():
+    """A host's name that cannot be looked up is tried again, too."""
+    loop, lookups = asyncio.get_running_loop(), []
+    known = loop.getaddrinfo
+
+    async def look_up(host, *args, **options):
+        lookups.append(host)
+        return await known(host, *args, **options)
+
+    loop.getaddrinfo = look_up
+    async with AsyncRSMQ(host="nowhere.invalid", connect_timeout=0.3) as rsmq:
+        with pytest.raises(redis.ConnectionError):
+            await rsmq.list_queues()
+    assert len(lookups) > 1
+    assert set(lookups) == {"nowhere.invalid"}
+
+
+async def test_a_login_that_is_refused(own_server):
+    """A login that is refused is not waited for."""
+    server = own_server()
+    server.redis.config_set("requirepass", "secret")
+    async with (
+        Proxy(server.socket, f"{server.folder}/proxy.sock") as proxy,
+        AsyncRSMQ.from_url(proxy.url, password="wrong", connect_timeout=60) as rsmq,
+    ):
+        with pytest.raises(redis.AuthenticationError):
+            await rsmq.list_queues()
+
+
+def test_connect_timeout_is_a_time():
+    """connect_timeout is a time like others."""
+    for value in (-1, "5", None, True, 10_000_000):
+        with pytest.raises(InvalidParameterValue, match="connect_timeout"):
+            AsyncRSMQ(connect_timeout=value)

@@ -1,11 +1,14 @@
 """Whose connection settings are used: our own, or those of a client that was given."""
 
 import ssl
+import traceback
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import redis
 import trustme
-from aiorsmq import AsyncRSMQ, InvalidParameterValue
+from aiorsmq import AsyncRSMQ, InvalidParameterValue, UnsupportedServer
 from aiorsmq._wire import TransportWire
 from redis.asyncio import Redis
 
@@ -83,20 +86,7 @@ async def test_tls(server, tmp_path):
             assert isinstance(rsmq._connections.current()._wire, TransportWire)
 
 
-async def test_enough_rights(server):
-    """An ACL of `~rsmq:* &rsmq:rt:*` and the commands that the scripts call is enough."""
-    server.redis.acl_setuser(
-        "worker", enabled=True, passwords=["+pw"], keys=["rsmq:*"], channels=["rsmq:rt:*"], reset=True,
-        reset_channels=True, commands=["+time"],
-        categories=["+@read", "+@write", "+@pubsub", "+@scripting", "+@connection"],
-    )  # fmt: skip
-    try:
-        async with AsyncRSMQ.from_url(server.url, username="worker", password="pw") as rsmq:
-            await round_trip(rsmq)
-            await rsmq.list_queues()
-            await rsmq.delete_queue(qname="jobs")
-    finally:
-        server.redis.acl_deluser("worker")
+README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
 async def test_two_connections(server, queue):
@@ -107,3 +97,94 @@ async def test_two_connections(server, queue):
             await other.queue(name).create()
             await other.queue(name).receive(wait=0.01)
         assert await wait_until(lambda: server.clients() == 3)  # and one of the fixture's
+
+
+CALLS = {
+    "create": lambda queue: queue.create(exist_ok=True),
+    "send": lambda queue: queue.send("secret"),
+    "send_many": lambda queue: queue.send_many(["secret", "secret"]),
+    "receive": lambda queue: queue.receive(),
+    "long poll": lambda queue: queue.receive(wait=60),
+    "stream": lambda queue: anext(queue.messages()),
+    "delete": lambda queue: queue.delete_message("0" * 32),
+    "extend": lambda queue: queue.change_visibility("0" * 32, 5),
+}
+
+
+async def unsupported(rsmq):
+    """What each call says that cannot succeed on this server; nothing of it quotes a script or a body."""
+    said = set()
+    with suppress(UnsupportedServer):  # the first call is by EVAL
+        await rsmq.list_queues()
+    for call in CALLS.values():
+        with pytest.raises(UnsupportedServer) as caught:
+            await call(rsmq.queue("jobs"))
+        text = "".join(traceback.format_exception(caught.value))
+        assert "local" not in text.replace("localhost", "").partition("UnsupportedServer:")[2]
+        assert "redis.call" not in text
+        assert "secret" not in str(caught.value)
+        said.add(caught.value.reason)
+    (reason,) = said
+    return reason
+
+
+async def test_a_cluster(own_server):
+    """In a cluster a namespace with a hash tag works on the shard that owns it; else the error says so."""
+    ports = free_port(), free_port()
+    nodes = [own_server("--port", str(port), "--cluster-enabled", "yes").redis for port in ports]
+    nodes[0].execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
+    nodes[1].execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
+    nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", ports[1])
+    for node in nodes:
+        await wait_until(lambda node=node: b"cluster_state:ok" in node.execute_command("CLUSTER", "INFO"), timeout=30)
+    owner = int(nodes[0].execute_command("CLUSTER", "KEYSLOT", "{rsmq}")) >= 8192
+    async with AsyncRSMQ(port=ports[owner], ns="{rsmq}") as rsmq:
+        await round_trip(rsmq)
+    async with AsyncRSMQ(port=ports[not owner], ns="{rsmq}") as rsmq:
+        reason = await unsupported(rsmq)
+        assert 'ns="{rsmq}"' in reason
+        assert f"at 127.0.0.1:{ports[owner]}" in reason  # MOVED says so
+    async with AsyncRSMQ(port=ports[owner]) as rsmq:
+        assert 'ns="{rsmq}"' in await unsupported(rsmq)
+
+
+@pytest.mark.parametrize("missing", ["EVALSHA", "EVAL"])
+async def test_no_scripts(own_server, missing):
+    """A server without scripts, as some services and proxies are, is named as such."""
+    async with AsyncRSMQ.from_url(own_server("--rename-command", missing, "").url) as rsmq:
+        assert "needs Lua scripts" in await unsupported(rsmq)
+
+
+@pytest.mark.parametrize("missing", ["HMGET", "TIME"])
+async def test_a_command_that_the_scripts_need(own_server, missing):
+    """So is one that lacks a command which the scripts call."""
+    async with AsyncRSMQ.from_url(own_server("--rename-command", missing, "").url) as rsmq:
+        with pytest.raises(UnsupportedServer, match="lacks or has renamed a command"):
+            await rsmq.queue("jobs").send("x")
+
+
+async def test_other_errors_of_scripts(server, rsmq):
+    """What is no fault of the server's kind keeps redis-py's class: a key of another type, a full server."""
+    await rsmq.create_queue(qname="jobs")
+    await rsmq.create_queue(qname="odd")
+    server.redis.delete("rsmq:odd")
+    server.redis.set("rsmq:odd", "x")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        await rsmq.send_message(qname="odd", message="x")
+    server.redis.delete("rsmq:odd")
+    server.redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(redis.ResponseError, match="maxmemory"):
+            await rsmq.send_message(qname="jobs", message="x")
+    finally:
+        server.redis.config_set("maxmemory", 0)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_login_at_a_server_that_knows_none(own_server, protocol):
+    """A server that does not know AUTH or HELLO quotes what they were called with; the error does not."""
+    server = own_server("--rename-command", "AUTH", "", "--rename-command", "HELLO", "")
+    async with AsyncRSMQ.from_url(f"unix://secret:secret@{server.socket}", protocol=protocol) as rsmq:
+        with pytest.raises(redis.ResponseError, match="unknown command") as caught:
+            await rsmq.list_queues()
+    assert "secret" not in "".join(traceback.format_exception(caught.value)).replace("secret:secret@", "")

@@ -1,11 +1,13 @@
 """What the library raises."""
 
+import copy
 import inspect
+import pickle
 import re
 
 import aiorsmq
 import pytest
-from aiorsmq import errors
+from aiorsmq import Reject, Retry, errors
 
 
 def test_the_tree():
@@ -54,3 +56,51 @@ def test_text(error, text):
 def test_long_values_are_cut():
     """A long value is not repeated in full."""
     assert len(str(errors.InvalidParameterValue("message", "x" * 100_000, "must be bytes"))) < 100
+
+
+@pytest.mark.parametrize("value", ["redis://:secret@host", "secret@host", ["redis://:secret@host"]])
+def test_urls_are_not_shown(value):
+    """Whatever the parameter is called, what looks like a URL or like its user and host is not repeated."""
+    error = errors.InvalidParameterValue("qname", value, "must be a name")
+    assert "secret" not in f"{error} {error!r}"
+    assert error.value is value
+
+
+SAMPLES = {
+    "RedisSMQException": ("something",),
+    "InvalidParameterValue": ("vt", -1, "must be 0 or more"),
+    "MessageTooLong": ("jobs", 9, 5),
+    "NotPermitted": ("jobs", "send", "HSET", "+hset"),
+    "EmbeddedServerError": ("it did not start",),
+    "ExtraNotInstalled": ("MsgspecCodec", "msgspec"),
+    "UnsupportedServer": ("it has no scripts",),
+    "ClientClosed": (),
+    "WrongEventLoop": ("another event loop",),
+    "Retry": (5, "busy"),
+    "Reject": ("hopeless",),
+}
+
+
+@pytest.mark.parametrize("cls", [*(getattr(errors, name) for name in errors.__all__), Retry, Reject])
+@pytest.mark.parametrize(
+    "passed_on", [*(lambda e, p=p: pickle.loads(pickle.dumps(e, p)) for p in range(6)), copy.copy, copy.deepcopy]
+)
+def test_passed_on(cls, passed_on):
+    """Every error crosses to another process, and survives copying, with all its facts."""
+    error = cls(*SAMPLES.get(cls.__name__, ("jobs",)))
+    error.__notes__ = ["while testing"]
+    twin = passed_on(error)
+    assert type(twin) is cls
+    assert (str(twin), repr(twin), twin.args, vars(twin)) == (str(error), repr(error), error.args, vars(error))
+
+
+@pytest.mark.parametrize(
+    "value", [lambda: None, object, (n for n in "x"), open], ids=["lambda", "type", "generator", "open"]
+)
+def test_values_that_cannot_be_passed_on(value):
+    """A refused value that cannot be pickled is replaced by what the error shows of it."""
+    error = errors.InvalidParameterValue("handler", value, "must be something else")
+    twin = pickle.loads(pickle.dumps(error))
+    assert (twin.parameter, twin.reason) == (error.parameter, error.reason)
+    if twin.value is not value:
+        assert twin.value == str(error).partition("=")[2].partition(": must")[0]

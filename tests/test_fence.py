@@ -1,9 +1,14 @@
 """A receipt settles what it was given for, and nothing that another consumer holds, whatever has happened since."""
 
 import asyncio
+import copy
+import json
+import pickle
+import sys
 
+import anyio
 import pytest
-from aiorsmq import AsyncRSMQ, Reject
+from aiorsmq import AsyncRSMQ, InvalidParameterValue, Receipt, Reject
 from aiorsmq._scripts import _load
 
 from support import wait_until
@@ -125,3 +130,81 @@ async def test_received_again_in_the_millisecond_of_a_move(server, jobs):
     seconds, microseconds, *_ = server.redis.eval(source, len(keys), *keys, *rest)
     now = int(seconds) * 1000 + int(microseconds) // 1000
     assert server.redis.zscore("rsmq:dead", message.id) == now + 1
+
+
+async def test_a_message_cannot_be_pickled(jobs):
+    """A message belongs to its process; the error says what to pass to another."""
+    await jobs.send("job")
+    message = await jobs.receive()
+    with pytest.raises(TypeError, match="pass its body and its receipt"):
+        pickle.dumps(message)
+    assert copy.copy(message) is message
+
+
+ELSEWHERE = """
+import asyncio, pickle, sys
+from aiorsmq import AsyncRSMQ
+
+async def main(url, receipt):
+    async with AsyncRSMQ.from_url(url) as rsmq:
+        jobs = rsmq.queue("jobs")
+        print(await jobs.change_visibility(receipt, 60), await jobs.delete_message(receipt))
+
+asyncio.run(main(*pickle.load(sys.stdin.buffer)))
+"""
+
+
+async def test_a_receipt_in_another_process(server, jobs):
+    """A receipt is plain values: it is pickled, and settles the message from another process."""
+    await jobs.send("job")
+    given = pickle.dumps((server.url, (await jobs.receive()).receipt))
+    done = await anyio.run_process([sys.executable, "-c", ELSEWHERE], input=given)
+    assert done.stdout.split() == [b"True", b"True"]
+    assert (await jobs.attributes()).msgs == 0
+
+
+@pytest.mark.parametrize(
+    "settle",
+    [
+        lambda queue, receipt: queue.delete_message(receipt),
+        lambda queue, receipt: queue.delete_many([receipt]),
+        lambda queue, receipt: queue.change_visibility(receipt, 900),
+    ],
+    ids=["delete_message", "delete_many", "change_visibility"],
+)
+@pytest.mark.parametrize("since", ["received again", "moved and received"])
+async def test_a_receipt_is_a_fence(rsmq, jobs, other, settle, since):
+    """Given a receipt in place of an id, a verb changes nothing once another consumer has received the message."""
+    if since == "received again":
+        await jobs.send("job")
+        stale, holder = await jobs.receive(vt=0), await other.receive()
+    else:
+        stale, holder = await received_before_a_move(jobs, other, rsmq)
+    assert await settle(jobs, stale.receipt) in (False, [False])
+    (peeked,) = await jobs.peek()
+    assert peeked.visible_until == holder.visible_until
+    by_json = Receipt(*json.loads(json.dumps(holder.receipt)))
+    assert by_json == holder.receipt
+    assert await settle(jobs, by_json) in (True, [True])
+
+
+async def test_a_receipt_of_nothing(jobs):
+    """What was peeked at has a receipt, too: good until somebody receives the message."""
+    await jobs.send("job")
+    (peeked,) = await jobs.peek()
+    assert peeked.receipt == Receipt(peeked.id, 0, None)
+    message = await jobs.receive()
+    assert await jobs.delete_message(peeked.receipt) is False
+    popped = await message.release() and await jobs.pop()
+    assert await jobs.delete_message(popped.receipt) is False
+
+
+@pytest.mark.parametrize(
+    "receipt", [Receipt(5, 1, 1), Receipt("x", "1", 1), Receipt("x", 1, "1"), Receipt("x", 1.5, None)]
+)
+async def test_no_receipt(jobs, receipt):
+    """A receipt is not to be written by hand."""
+    with pytest.raises(InvalidParameterValue, match="receipt of a message"):
+        await jobs.delete_message(receipt)
+    with pytest.raises(InvalidParameterValue, match="iterable of ids"):
+        await jobs.delete_many(receipt)

@@ -296,7 +296,7 @@ class TestExceptions:
             (QueueDoesNotExist, jobs.receiveMessage(qname="none")),
             (QueueDoesNotExist, jobs.popMessage(qname="none")),
             (QueueDoesNotExist, jobs.changeMessageVisibility(qname="none", id="0" * 32)),
-            (QueueDoesNotExist, jobs.deleteMessage(qname="none", id="0" * 32)),
+            (QueueDoesNotExist, jobs.changeMessageVisibility(qname="none", id="0" * 32, vt=5)),
             (NoMessageInQueue, jobs.receiveMessage()),
             (NoMessageInQueue, jobs.popMessage()),
             (MessageTooLong, jobs.sendMessage(message="x" * 1025)),

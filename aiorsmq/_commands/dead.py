@@ -81,7 +81,10 @@ class DeadLetters:
         for at in range(0, len(records), MAX_MOVE):
             some = records[at : at + MAX_MOVE]
             fenced = [(one.id, one.fence if fence is None else fence) for one in some]
-            to, now_moved = await self._bury(fenced, reason)
+            try:
+                to, now_moved = await self._bury(fenced, reason)
+            except QueueDoesNotExist:  # and its messages with it, as for `Message.delete`
+                to, now_moved = "", [False] * len(some)
             moved += now_moved
             if gone := sum(now_moved):
                 _logger.info("moved %d from queue %r to %r", gone, self._keys.qname, to)

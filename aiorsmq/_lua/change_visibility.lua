@@ -1,9 +1,8 @@
 -- Sets how long messages stay hidden from now on; announces those that become visible earlier than they would have.
+-- Where there is no queue there are no messages.
 -- KEYS     messages (ZSET), queue (HASH)
 -- ARGV     the channel, or '' to stay silent; then per message: id, fence ('' for none), ms from now
 -- Returns  {s, us, per message: 1 if it was changed, 0 if it is gone or was received by another since}
--- Errors   QUEUE_DOES_NOT_EXIST
-attributes(KEYS[2])
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 
 local ids, names, now = {}, {}, now_ms()

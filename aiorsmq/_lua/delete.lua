@@ -1,12 +1,10 @@
--- Deletes messages.
+-- Deletes messages. Where there is no queue there are none.
 -- KEYS     messages (ZSET), queue (HASH)
 -- ARGV     'retry' if an earlier attempt may have deleted them, else 'first';
 --          the fence of all, '' for none, or 'each'; the ids; after 'each' as many fences; to a retry as many ends of
 --          leases, in ms or ''
 -- Returns  {s, us, positions of the messages that are gone or were received by another since...}; to a retry, what is
 --          gone is deleted, unless its lease has ended: then another may have deleted it
--- Errors   QUEUE_DOES_NOT_EXIST
-attributes(KEYS[2])
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
 
 local argv, again, common, names = ARGV, ARGV[1] == 'retry', ARGV[2] ~= 'each' and ARGV[2], {}

@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypedDict, TypeVar,
 
 from .._protocol import Seconds
 from ..client import AsyncRSMQ
+from ..codecs import JSON, why_not
 from ..errors import InvalidParameterValue, NoMessageInQueue
 from ..models import Message, QueueAttributes
 
@@ -93,9 +94,12 @@ async def _send(rsmq: AsyncRSMQ, message: Any, encode: bool = False, **where_and
     """Text as it is, bytes too unless they are to be encoded, all else as JSON: character by character as PyRSMQ."""
     if not isinstance(message, str) and (encode or not isinstance(message, bytes)):
         try:
-            message = json.dumps(message)
+            text = json.dumps(message)
         except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidParameterValue("message", message, str(error)) from error
+            reason = why_not(JSON, error)
+        else:
+            return await rsmq.send_message(message=text, **where_and_when)
+        raise InvalidParameterValue("message", message, reason)  # without json's error, whose notes quote it
     return await rsmq.send_message(message=message, **where_and_when)
 
 
@@ -137,6 +141,7 @@ async def _change_visibility(rsmq: AsyncRSMQ, qname: str, id: str, vt: Seconds |
     if vt is None:
         vt = (await rsmq.get_queue_attributes(qname=qname)).vt
     if not await rsmq.change_message_visibility(qname=qname, id=id, vt=vt):
+        await rsmq.get_queue_attributes(qname=qname)  # raises QueueDoesNotExist, as PyRSMQ does
         raise NoMessageInQueue(qname)
     return True
 

@@ -457,6 +457,64 @@ BREAKAGES = {
         (Change("_handling.py", "int(job.record.receive_count) >= job.source.shared.max_receives", "False"),),
         ("test_worker.py::test_last_attempt_fails",),
     ),
+    "a-piece-of-a-password-is-a-host": Breakage(
+        "a URL that its password has cut to pieces is taken at its word",
+        (
+            Change(
+                "_settings.py",
+                'if "@" in parts.query or "#" in url or (parts.netloc and "@" in parts.path):',
+                "if False:",
+            ),
+        ),
+        ("test_bad_input.py::TestClients::test_password_that_is_not_encoded", "chaos/test_canary.py::test_canaries"),
+    ),
+    "a-host-is-anything": Breakage(
+        "a host is looked up, and shown, whatever is in it",
+        (Change("_settings.py", '"host": (_HOST.fullmatch,', '"host": (str,'),),
+        ("test_bad_input.py::TestClients::test_host",),
+    ),
+    "a-codec-is-quoted": Breakage(
+        "an error repeats what a user's codec says of a body",
+        (Change("codecs.py", 'return f"{type(codec).__name__} raised {type(error).__name__}"', "return str(error)"),),
+        ("test_bad_input.py::TestMessages::test_codec_that_quotes", "chaos/test_canary.py::test_canaries"),
+    ),
+    "a-url-is-shown": Breakage(
+        "an error shows every value that may be a URL",
+        (
+            Change(
+                "errors.py",
+                'return hidden if self.parameter != "url" and re.search("://|@", value) else value',
+                "return value",
+            ),
+        ),
+        ("test_errors.py::test_urls_are_not_shown", "chaos/test_canary.py::test_canaries"),
+    ),
+    "a-script-is-quoted": Breakage(
+        "an error repeats what a server without scripts says",
+        (Change("_scripts.py", "if _NO_SCRIPTS.search(str(error)):", "if False:"),),
+        ("test_connection.py::test_no_scripts",),
+    ),
+    "a-login-is-quoted": Breakage(
+        "an error repeats with what a server was logged in to that knows no logins",
+        (Change("_connection.py", 'if ", with args beginning with" in str(error):', "if False:"),),
+        ("test_connection.py::test_login_at_a_server_that_knows_none",),
+    ),
+    "no-waiting-for-the-first": Breakage(
+        "a server that is not up yet is not waited for",
+        (
+            Change(
+                "_connection.py",
+                "return self.ever_open or self._tasks.loop().time() < self.given_up_at()",
+                "return self.ever_open",
+            ),
+        ),
+        ("test_client.py::test_a_server_that_is_not_up_yet",),
+    ),
+    "a-receipt-is-an-id": Breakage(
+        "a receipt deletes whatever its id names",
+        (Change("queue.py", 'errors="surrogateescape"), id.fence', 'errors="surrogateescape"), b""'),),
+        ("test_fence.py::test_a_receipt_is_a_fence",),
+    ),
     "first-queue-last": Breakage(
         "a list of queues is asked in no order",
         (Change("worker.py", "            return self._sources\n", "            return self._sources[::-1]\n"),),

@@ -29,8 +29,11 @@ TYPED = [codec(dict[str, int]) for codec in (MsgspecCodec, PydanticCodec)]
 class Picky:
     """A codec that quotes in its errors what it was given."""
 
+    def __init__(self, error=ValueError):
+        self.error = error
+
     def encode(self, body):
-        raise ValueError(f"I do not like {type(body).__name__}")
+        raise self.error(f"I do not like {body}")
 
     def decode(self, raw):
         raise KeyError(raw)
@@ -49,6 +52,14 @@ def guarded(own_server):
 def look_at(said, *things):
     for thing in things:
         said += repr(thing), str(thing), f"{thing}"
+        if isinstance(thing, BaseException):
+            said += map(repr, causes(thing))
+
+
+def causes(error):
+    """What a traceback would show beside an error."""
+    while error := error.__cause__ or (not error.__suppress_context__ and error.__context__):
+        yield error
 
 
 async def meet(said, call, *errors):
@@ -64,16 +75,24 @@ async def bad_input(said, rsmq):
     for body in (CANARY + "\udc80", {CANARY: 1}, [CANARY]):
         await meet(said, queue.send(body), InvalidParameterValue)
     await meet(said, rsmq.queue("jobs", codec=JSON).send({CANARY: {1}}), InvalidParameterValue)
-    await meet(said, rsmq.queue("jobs", codec=Picky()).send(CANARY), InvalidParameterValue)
+    for error in (ValueError, KeyError, RuntimeError):
+        await meet(said, rsmq.queue("jobs", codec=Picky(error)).send(CANARY), InvalidParameterValue)
     for codec in TYPED:
         for body in (CANARY, {CANARY: CANARY}, {1: CANARY}, {CANARY: object()}):
             await meet(said, rsmq.queue("jobs", codec=codec).send(body), InvalidParameterValue)
     await meet(said, queue.send_many(CANARY), InvalidParameterValue)
     for url in (f"redis://:{CANARY}/x@host:1", f"redis://u:{CANARY}@host:x", f"http://u:{CANARY}@host",
-                f"embedded://:{CANARY}@host", f"redis://:{CANARY}[@host"):  # fmt: skip
+                f"embedded://:{CANARY}@host", f"redis://:{CANARY}[@host", f"redis://:p@{CANARY}#x@host",
+                f"redis://:57#{CANARY}@host", f"unix://:12/{CANARY}@/socket", f"redis://:x?{CANARY}@host",
+                f"valkey://{CANARY}:1?@host", f"redis://{CANARY}%3A1%40host"):  # fmt: skip
         with pytest.raises(ValueError, match="url=") as caught:
             AsyncRSMQ.from_url(url)
         look_at(said, caught.value)
+        for make in (AsyncRSMQ, rsmq.queue, lambda url: AsyncRSMQ(host=url), lambda url: AsyncRSMQ(ns=url),
+                     lambda url: AsyncRSMQ(unix_socket_path=url), lambda url: AsyncRSMQ(qname=url)):  # fmt: skip
+            with pytest.raises(InvalidParameterValue) as caught:
+                make(url)
+            look_at(said, caught.value)
 
 
 async def bad_bodies(said, rsmq):
@@ -99,7 +118,7 @@ async def killed_connections(said, server, rsmq):
         for kind in ("normal", "pubsub"):
             server.redis.client_kill_filter(_type=kind)
         message = await anext(stream)
-        look_at(said, message, message.delete)
+        look_at(said, message, message.delete, message._record, message.receipt)
         await message.delete()
         popping = queue.pop(wait=0.05)
         server.redis.client_kill_filter(_type="normal")

@@ -470,10 +470,6 @@ class TestDifferences:
         await both.differ(lambda r, sent: r.deleteMessage(id=sent), False, True)
         await both.agree(lambda r, _: r.popMessage())
 
-    @difference("`deleteMessage` in a queue that is not there")
-    async def test_delete_in_no_queue(self, both):
-        await both.differ(lambda r, sent: r.deleteMessage(id=sent), False, Raised("QueueDoesNotExist"))
-
     @difference("`setQueueAttributes` of a queue that is not there")
     @pytest.mark.foreign_data
     async def test_set_attributes_of_no_queue(self, both, server):
