@@ -32,7 +32,8 @@ class Retry(Exception):
 class Reject(Exception):
     """Raised by a handler: the message is hopeless, and goes to the dead-letter queue at once.
 
-    Without a dead-letter queue it comes again after the worker's backoff, and the log says so.
+    A queue with `max_receives` and no dead-letter queue drops it at once. With neither it comes again after the
+    worker's backoff, with a warning in the log.
     """
 
     def __init__(self, reason: object = "rejected") -> None:

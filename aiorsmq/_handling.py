@@ -19,7 +19,7 @@ from ._leases import Lease, Leases
 from ._protocol import Seconds, at_least, milliseconds
 from ._shared import Shared
 from .errors import InvalidParameterValue, NoDeadLetterQueue, RedisSMQException
-from .models import EventKind, Message, Record, Settler, WorkerEvent
+from .models import Death, EventKind, Message, Record, Settler, WorkerEvent
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ class Source(Generic[T]):
         self.leases = Leases(self.shared.settler, self.shared.scripts, lease)
 
     @contextmanager
-    def open(self, mourn: Callable[[Record, str], None]) -> Generator[None]:
+    def open(self, mourn: Callable[[Record, Death, str], None]) -> Generator[None]:
         """Hear of news, also while nobody waits; of the dead; and have messages in hand recognised."""
         self.shared.mourners.append(mourn)
         self.shared.adopters.append(self.leases.adopt)
@@ -246,11 +246,12 @@ class Handling(Generic[T]):
         if isinstance(say, Reject) or int(job.record.receive_count) >= job.source.shared.max_receives:
             reason = said_by(say if isinstance(say, Reject) else error)
             try:
-                (moved,) = await job.source.shared.bury([job.record], reason)
+                (death,) = await job.source.shared.bury([job.record], reason)
             except NoDeadLetterQueue as none:
-                _logger.warning("message %s comes again: %s", job.message.id, none)
+                advice = "give it one, or max_receives alone to drop such messages"
+                _logger.warning("message %s comes again: %s: %s", job.message.id, none, advice)
             else:
-                self._tell("dead" if moved else "lease lost", job.source, job.record, reason=reason)
+                self._tell(death or "lease lost", job.source, job.record, reason=reason)
                 return
         await self._release(job, self._delay_ms(job, say))
 
@@ -268,9 +269,9 @@ class Handling(Generic[T]):
         released = await job.lease.give_back(delay_ms)
         self._tell("retried" if released else "lease lost", job.source, job.record, delay=delay_ms / 1000)
 
-    def mourner(self, source: Source[T]) -> Callable[[Record, str], None]:
-        """What is to be called when a claim has moved a message to the dead-letter queue."""
-        return lambda record, reason: self._tell("dead", source, record, reason=reason)
+    def mourner(self, source: Source[T]) -> Callable[[Record, Death, str], None]:
+        """What is to be called when a claim has moved a message to the dead-letter queue, or dropped it."""
+        return lambda record, death, reason: self._tell(death, source, record, reason=reason)
 
     def _tell(
         self,

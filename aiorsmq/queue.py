@@ -63,6 +63,8 @@ class Queue(Generic[T]):
             delay: whole seconds for which a sent message stays hidden at first, 0 to 9999999.
             maxsize: the longest message in bytes, 1024 to 65536, or -1 for unlimited.
             max_receives: how often a message may be received, 1 to 1000000, before it moves to the dead-letter queue.
+                Without a dead-letter queue such messages are dropped: deleted, with a warning in the log; and so are
+                messages that a worker's handler rejects, or for which it has failed so often.
             dead_letter_queue: the name of another queue, for messages received too often, rejected, or not decodable;
                 refused if dead messages could come back to this queue from there by themselves.
             exist_ok: return False, and change nothing, if it exists; else that raises QueueAlreadyExists.
@@ -87,7 +89,8 @@ class Queue(Generic[T]):
     ) -> QueueAttributes:
         """Change settings, at least one, and return all. If cancelled, they may have been changed or not.
 
-        As for `create`; an empty `dead_letter_queue` takes it away, and `max_receives` with it.
+        As for `create`; a `max_receives` of 0 takes it away. So does an empty `dead_letter_queue`, and `max_receives`
+        with it, unless that is given anew.
         """
         settings = vt, delay, maxsize, max_receives, dead_letter_queue
         return await admin.set_queue_attributes(self._shared.scripts, self._shared.keys, *settings)
@@ -129,9 +132,9 @@ class Queue(Generic[T]):
 
         Cancelling loses nothing: a message claimed for this call goes to another waiting consumer, or back to its old
         place in the queue. A message that the codec cannot decode, or that has been received more often than the
-        queue's `max_receives`, is not handed out: it moves to the dead-letter queue, and the log says so. What the
-        codec cannot decode stays in a queue without one, hidden for its lease (a second at the least), with a warning
-        in the log.
+        queue's `max_receives`, is not handed out: it moves to the dead-letter queue, and the log says so. In a queue
+        without one, what has been received too often is dropped, and what the codec cannot decode stays, hidden for its
+        lease (a second at the least), until it has been received too often; both with a warning in the log.
 
         None is only returned if the server has said so. An answer that is on its way when the wait ends is waited for,
         up to 5 seconds; if it does not come, redis-py's error is raised.

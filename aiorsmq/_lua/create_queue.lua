@@ -26,11 +26,19 @@ if name then
     return {time[1], time[2], -1, right, following}
   end
 end
-create(KEYS[2], KEYS[3], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
+local fields = {}
 if name then
-  redis.pcall('HSET', KEYS[2], 'dead_letter_queue', name, unpack(ARGV[6] ~= '' and {'max_receives', ARGV[6]} or {}))
-  if not exists(KEYS[5]) then
-    create(KEYS[5], KEYS[3], name)
-  end
+  fields = {'dead_letter_queue', name}
+end
+if ARGV[6] ~= '' then
+  fields[#fields + 1] = 'max_receives'
+  fields[#fields + 1] = ARGV[6]
+end
+if #fields > 0 then -- before the queue is there: it must not be without its policy
+  redis.call('HSET', KEYS[2], unpack(fields))
+end
+create(KEYS[2], KEYS[3], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
+if name and not exists(KEYS[5]) then
+  create(KEYS[5], KEYS[3], name)
 end
 return {time[1], time[2], 1}
