@@ -5,25 +5,20 @@ import logging
 import math
 from asyncio import Future, Task
 from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from redis.exceptions import RedisError
 
-from ._claims import Claims
-from ._commands.admin import get_queue_attributes
 from ._handlers import Reject, Retry, awaitable, check_plain, exponential, only_one, said_by
-from ._leases import Lease, Leases
-from ._protocol import Seconds, at_least, milliseconds
-from ._shared import Shared
-from .errors import InvalidParameterValue, NoDeadLetterQueue, RedisSMQException
-from .models import Death, EventKind, Message, Record, Settler, WorkerEvent
+from ._leases import Lease
+from ._protocol import milliseconds
+from ._source import Source
+from .errors import NoDeadLetterQueue, RedisSMQException
+from .models import Death, EventKind, Message, Record, WorkerEvent
 
 T = TypeVar("T")
-
-SHORTEST_LEASE: Final = 0.1
 
 _LEVELS = {
     "failed": logging.ERROR,
@@ -34,44 +29,6 @@ _LEVELS = {
 """Of the log; DEBUG for the other kinds of events."""
 
 _logger = logging.getLogger("aiorsmq.worker")
-
-
-class Source(Generic[T]):
-    """One queue, as a worker sees it."""
-
-    claims: Claims
-    leases: Leases
-
-    def __init__(
-        self, shared: Shared, vt: Seconds | None, read: Callable[[Record, Settler], Message[T] | None]
-    ) -> None:
-        self.name: str = shared.keys.qname
-        self.shared = shared
-        self.read = read
-        self._vt = None if vt is None else at_least(SHORTEST_LEASE, "vt", vt)
-
-    async def prepare(self, max_lease: float) -> None:
-        """Find out how long its leases are. The queue must be there."""
-        attributes = await get_queue_attributes(self.shared.scripts, self.shared.keys)
-        vt = attributes.vt if self._vt is None else self._vt
-        if not vt:
-            reason = f"is the vt of queue {self.name!r}, and a worker needs leases: give it a vt of its own"
-            raise InvalidParameterValue("vt", vt, reason)
-        lease = min(vt, max_lease)
-        self.claims = self.shared.receiving(lease)
-        self.leases = Leases(self.shared.settler, self.shared.scripts, lease)
-
-    @contextmanager
-    def open(self, mourn: Callable[[Record, Death, str], None]) -> Generator[None]:
-        """Hear of news, also while nobody waits; of the dead; and have messages in hand recognised."""
-        self.shared.mourners.append(mourn)
-        self.shared.adopters.append(self.leases.adopt)
-        with self.claims.kept_informed():
-            try:
-                yield
-            finally:
-                self.shared.mourners.remove(mourn)
-                self.shared.adopters.remove(self.leases.adopt)
 
 
 class Job(Generic[T]):

@@ -67,7 +67,8 @@ class Queue(Generic[T]):
                 messages that a worker's handler rejects, or for which it has failed so often.
             dead_letter_queue: the name of another queue, for messages received too often, rejected, or not decodable;
                 refused if dead messages could come back to this queue from there by themselves.
-            exist_ok: return False, and change nothing, if it exists; else that raises QueueAlreadyExists.
+            exist_ok: return False, and leave it as it is, if it exists; else that raises QueueAlreadyExists. Either way
+                a queue that exists is entered in the set of all queues again, if its name was lost there.
 
         If cancelled, the queue may have been created or not.
         """
@@ -168,7 +169,9 @@ class Queue(Generic[T]):
         messages = await self._take(self._shared.popping(), 1, wait, popped=True)
         return messages[0] if messages else None
 
-    def messages(self, *, vt: Seconds | None = None, prefetch: int = 0, pop: bool = False) -> Messages[T]:
+    def messages(
+        self, *, vt: Seconds | None = None, prefetch: int = 0, pop: bool = False, create: bool = False
+    ) -> Messages[T]:
         """The messages of the queue as they come, for `async for`.
 
         Any number of streams of one client share script calls; each message goes to one of them, in turn. Messages that
@@ -182,29 +185,33 @@ class Queue(Generic[T]):
                 that fails is raised by the next step of the iteration; `aclose()` of the stream waits for all. A block
                 that ends after the stream was left waits for its own.
             pop: delete each message as it is claimed (at most once), instead of hiding it.
+            create: create the queue, with RSMQ's defaults, if it is missing, also when it is deleted later; else the
+                iteration raises QueueDoesNotExist.
         """
         check_count("prefetch", prefetch, at_least=0)
         if pop and vt is not None:
             raise InvalidParameterValue("vt", vt, "must not be given with pop=True: a popped message has no lease")
         claims = self._shared.popping() if pop else self._shared.receiving(vt)
-        return Messages(claims, partial(self._read, popped=True) if pop else self._read, prefetch)
+        read = partial(self._read, popped=True) if pop else self._read
+        return Messages(claims, read, prefetch, self._shared.create_missing if create else None)
 
     def worker(
         self,
         handler: Callable[[Message[T]], object],
         *,
         vt: Seconds | None = None,
+        create: bool = False,
         **options: Unpack[WorkerOptions],
     ) -> Worker[T]:
         """A worker on this queue: `await worker.run()`, or `async with worker:` to run it beside other things.
 
         See `Worker` for what it does and for its options.
         """
-        return Worker([self.source(vt)], None, handler, **options)
+        return Worker([self.source(vt, create)], None, handler, **options)
 
-    def source(self, vt: Seconds | None = None) -> Source[T]:
+    def source(self, vt: Seconds | None = None, create: bool = False) -> Source[T]:
         """The queue as a `Worker` takes it."""
-        return Source(self._shared, vt, self._read)
+        return Source(self._shared, vt, self._read, create)
 
     async def peek(self, limit: int = 10) -> list[Message[T]]:
         """Look at the first messages, hidden ones included, in the order in which they become visible.

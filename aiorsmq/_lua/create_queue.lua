@@ -1,4 +1,5 @@
--- Creates a queue, and its dead-letter queue if it is not there; enters them in the set of all queues.
+-- Creates a queue, and its dead-letter queue if it is not there; enters them in the set of all queues. One that is there
+-- already is entered again if the set has lost its name.
 -- With     _dead_letters
 -- KEYS     messages (ZSET), queue (HASH), queues (SET); with a dead-letter queue: its messages (ZSET) and queue (HASH),
 --          the queues (HASH) behind it
@@ -9,6 +10,9 @@
 redis.call('ZCARD', KEYS[1]) -- an error up to the first write leaves nothing half done
 redis.call('SCARD', KEYS[3])
 if redis.call('HEXISTS', KEYS[2], 'vt') == 1 then
+  if redis.call('SISMEMBER', KEYS[3], ARGV[2]) == 0 then
+    redis.pcall('SADD', KEYS[3], ARGV[2])
+  end
   local there = redis.call('HMGET', KEYS[2], 'created', 'vt', 'delay', 'maxsize', 'max_receives', 'dead_letter_queue')
   local alike = there[5] == (ARGV[6] ~= '' and ARGV[6]) and there[6] == (ARGV[7] or false)
   for i = 2, 4 do
