@@ -4,8 +4,10 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from functools import partial
+from types import CoroutineType
 from typing import Any, Generic, TypeVar, Unpack
 
+from ._callbacks import ENDS_THE_PROGRAM, check_plain
 from ._claims import Claims
 from ._commands import admin
 from ._commands.receive import peek
@@ -44,6 +46,8 @@ class Queue(Generic[T]):
     def __init__(self, shared: Shared, codec: Codec[T]) -> None:
         self.name: str = shared.keys.qname
         self._shared = shared
+        for function in (getattr(codec, "encode", None), getattr(codec, "decode", None)):
+            check_plain("codec", function)
         self._codec = codec
 
     async def create(
@@ -246,7 +250,7 @@ class Queue(Generic[T]):
             to: where to; None for where each came from, which leaves those of which that is not known, with a warning.
             limit: how many at the most.
             rate: how many a second at the most.
-            where: chooses among them.
+            where: chooses among them: a plain function; one that returns a coroutine is refused before any is moved.
 
         Raises QueueDoesNotExist for this queue, or for one that messages would go to: those before have been moved.
         """
@@ -336,7 +340,12 @@ class Queue(Generic[T]):
     ) -> Message[T] | None:
         try:
             body = self._codec.decode(record.raw)
-        except Exception as error:  # noqa: BLE001 - whatever a user's codec raises, the other messages must arrive
+            if type(body) is CoroutineType:
+                body.close()
+                raise TypeError("decode returned a coroutine")
+        except ENDS_THE_PROGRAM:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a user's codec raises, the others must arrive
             why = f"cannot be decoded by {type(self._codec).__name__} ({type(error).__name__})"
             self._shared.set_aside(record, why, popped=popped, peeked=peeked)
             return None

@@ -60,7 +60,9 @@ class Worker(Generic[T]):
 
     Args:
         handler: `async def`, or a plain function, which runs in a thread. It may raise `Retry` or `Reject`, and may
-            settle the message itself: `delete` at once, `release` when it has ended. Threads cannot be cancelled:
+            settle the message itself: `delete` at once, `release` when it has ended. What it returns does not matter,
+            but for what cannot mean that it is done: False, an exception, a coroutine that nobody has awaited. With
+            these its attempt has failed, and the log says why. Threads cannot be cancelled:
             where a handler is, its thread runs on, keeps its place among `concurrency` threads, and what it returns is
             discarded; the program ends when its threads have.
         concurrency: handlers at a time, 1 to 10000.
@@ -73,7 +75,9 @@ class Worker(Generic[T]):
             it was cancelled; its attempt has failed.
         backoff: seconds before a message comes again, from how often it has been received; `exponential()` if None.
         on_error: called with the message and what its handler raised; may return a Retry or a Reject to be followed.
-        on_event: called with each WorkerEvent, in the event loop: keep it short.
+        on_event: called with each WorkerEvent, in the event loop: keep it short. These three are plain functions. One
+            that fails, or returns what makes no sense, is logged, and does not matter further: then `exponential()` is
+            the backoff.
         grace: seconds that handlers have to end when the worker stops; then they are cancelled and their messages
             released.
     """

@@ -6,10 +6,10 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from functools import partial
-from inspect import iscoroutinefunction
 from itertools import compress
 from typing import Any, Final
 
+from .._callbacks import call_plain, check_plain
 from .._protocol import Keys, check_count, check_qname, check_rate
 from .._scripts import Call, Reply, Scripts
 from .._tasks import Tasks
@@ -148,8 +148,8 @@ class DeadLetters:
         if name == self._keys.qname:
             raise InvalidParameterValue("to", name, "must be another queue")
         at_most = math.inf if limit is None else check_count("limit", limit)
-        if where is not None and (not callable(where) or iscoroutinefunction(where)):
-            raise InvalidParameterValue("where", where, "must be a plain function of a DeadLetter")
+        if where is not None:
+            check_plain("where", where)
         return self._redrive(name, at_most, math.inf if rate is None else check_rate(rate), where)
 
     async def _redrive(
@@ -170,7 +170,9 @@ class DeadLetters:
                 reasons=True,
             )
             chosen = [
-                (to or letter.queue, record) for record, letter in self._letters(page) if where is None or where(letter)
+                (to or letter.queue, record)
+                for record, letter in self._letters(page)
+                if where is None or call_plain("where", where, letter)
             ]
             homeless += sum(not name for name, _ in chosen)
             gone: set[bytes] = set()
