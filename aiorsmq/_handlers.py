@@ -4,15 +4,19 @@ import asyncio
 import inspect
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import anyio.to_thread
 
+from ._callbacks import ENDS_THE_PROGRAM, is_unrun
 from ._protocol import Seconds, check_seconds
 from .errors import InvalidParameterValue
 from .models import Message
 
 T = TypeVar("T")
+
+MAX_DEPTH: Final = 100
+"""How many causes, or groups of one, are looked through."""
 
 
 class Retry(Exception):
@@ -23,21 +27,27 @@ class Retry(Exception):
         reason: why the message has died if this was the last attempt; that is its cause, if it is raised from one.
     """
 
-    def __init__(self, delay: Seconds | None = None, reason: str = "retried too often") -> None:
+    delay: Seconds | None = None
+    reason: str = "retried too often"
+
+    def __init__(self, delay: Seconds | None = None, reason: str = reason) -> None:
         super().__init__(delay, reason)
-        self.delay: float | None = None if delay is None else check_seconds("delay", delay)
-        self.reason: str = str(reason)
+        self.delay = None if delay is None else check_seconds("delay", delay)
+        self.reason = str(reason)
 
 
 class Reject(Exception):
     """Raised by a handler: the message is hopeless, and goes to the dead-letter queue at once.
 
-    Without a dead-letter queue it comes again after the worker's backoff, and the log says so.
+    A queue with `max_receives` and no dead-letter queue drops it at once. With neither it comes again after the
+    worker's backoff, with a warning in the log.
     """
 
-    def __init__(self, reason: object = "rejected") -> None:
+    reason: str = "rejected"
+
+    def __init__(self, reason: object = reason) -> None:
         super().__init__(reason)
-        self.reason: str = str(reason)
+        self.reason = str(reason)
 
 
 def exponential(first: float = 1.0, longest: float = 300.0) -> Callable[[int], float]:
@@ -53,28 +63,73 @@ def exponential(first: float = 1.0, longest: float = 300.0) -> Callable[[int], f
 
 
 def only_one(error: BaseException) -> BaseException:
-    """What is in a group of one, as it comes out of a task group."""
-    while isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        if len(group.exceptions) > 1:
-            return group
-        error = next(iter(group.exceptions))
-    return error
+    """What a handler has raised; of a group of one, as it comes out of a task group, what is in it.
+
+    Something else stands for what cannot be looked at: its class can have properties of any sort.
+    """
+    try:
+        return _only_one(error)
+    except ENDS_THE_PROGRAM:
+        raise
+    except BaseException as odd:  # noqa: BLE001
+        what = f"{type(error).__name__}, which raises {type(odd).__name__} when it is looked at"
+        return RuntimeError(f"the handler raised {what}")
+
+
+def _only_one(error: BaseException) -> BaseException:
+    for _ in range(MAX_DEPTH):
+        if isinstance(error, Retry | Reject) or not _is_group(error):
+            return error
+        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        if len(inner) != 1:
+            return error
+        (error,) = inner
+    raise RecursionError
+
+
+def _is_group(error: BaseException) -> bool:
+    return isinstance(error, BaseExceptionGroup)
+
+
+def verdict(answer: Any) -> Retry | Reject | None:
+    """What `on_error` has returned, made of its class if it is one."""
+    if isinstance(answer, type) and issubclass(answer, Retry | Reject):
+        answer = answer()
+    if answer is None or isinstance(answer, Retry | Reject):
+        return answer
+    raise TypeError(f"it returned {_name(answer)}, which is no Retry, Reject or None")
 
 
 def said_by(error: BaseException) -> str:
-    """An exception as the reason of a death."""
-    if isinstance(error, Retry | Reject):
-        return error.reason if error.__cause__ is None else said_by(error.__cause__)
+    """An exception as the reason of a death, whatever it does when it is looked at."""
     try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - its own, from `__str__`
+        for _ in range(MAX_DEPTH):  # causes can form a circle
+            if not isinstance(error, Retry | Reject) or error.__cause__ is None:
+                break
+            error = error.__cause__
+        return str(error.reason) if isinstance(error, Retry | Reject) else f"{type(error).__name__}: {error}"
+    except ENDS_THE_PROGRAM:
+        raise
+    except BaseException:  # noqa: BLE001 - its own, from `__str__`
         return type(error).__name__
 
 
-def check_plain(parameter: str, function: object) -> None:
-    if function is not None and (not callable(function) or inspect.iscoroutinefunction(function)):
-        raise InvalidParameterValue(parameter, function, "must be a plain function")
+def check_result(result: Any) -> None:
+    """Raise TypeError for what a handler cannot have meant by "done"."""
+    if result is False:  # rsmq-worker's way to keep a message
+        raise TypeError("the handler returned False: raise Retry to keep the message, Reject to give it up")
+    if isinstance(result, BaseException) or _is_exception_class(result):
+        raise TypeError(f"the handler returned {_name(result)} instead of raising it")
+    if is_unrun(result):
+        raise TypeError(f"the handler returned a {type(result).__name__}, which nobody runs")
+
+
+def _is_exception_class(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
+
+
+def _name(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
 
 
 def awaitable(handler: Callable[[Message[T]], object], threads: int) -> Callable[[Message[T]], Awaitable[object]]:
@@ -88,17 +143,26 @@ def awaitable(handler: Callable[[Message[T]], object], threads: int) -> Callable
     async def in_thread(message: Message[T]) -> object:
         await free.acquire()
         limiter = anyio.CapacityLimiter(1)  # `free` is the limit
-        running = asyncio.ensure_future(anyio.to_thread.run_sync(handler, message, limiter=limiter))
+        running = asyncio.ensure_future(anyio.to_thread.run_sync(_outcome, handler, message, limiter=limiter))
         running.add_done_callback(lambda _: free.release())
         try:
-            result: Any = await asyncio.shield(running)
+            result, error = await asyncio.shield(running)
         except asyncio.CancelledError:
             running.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else looks at it
             raise
-        if inspect.isawaitable(result):
-            return await result
-        if inspect.isgenerator(result) or inspect.isasyncgen(result):
-            raise TypeError("the handler returned a generator, which nobody runs")
-        return result
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # else they hold each other
+        return await result if inspect.isawaitable(result) else result
 
     return in_thread
+
+
+def _outcome(handler: Callable[[Message[T]], object], message: Message[T]) -> tuple[Any, BaseException | None]:
+    """What a handler returns or raises. Between threads it is a value: they look at exceptions, and some cannot be."""
+    try:
+        return handler(message), None
+    except BaseException as error:  # noqa: BLE001
+        return None, error

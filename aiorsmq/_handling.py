@@ -5,25 +5,23 @@ import logging
 import math
 from asyncio import Future, Task
 from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from redis.exceptions import RedisError
 
-from ._claims import Claims
-from ._commands.admin import get_queue_attributes
-from ._handlers import Reject, Retry, awaitable, check_plain, exponential, only_one, said_by
-from ._leases import Lease, Leases
-from ._protocol import Seconds, at_least, milliseconds
-from ._shared import Shared
-from .errors import InvalidParameterValue, NoDeadLetterQueue, RedisSMQException
-from .models import EventKind, Message, Record, Settler, WorkerEvent
+from ._callbacks import ENDS_THE_PROGRAM, call_plain, check_plain
+from ._handlers import Reject, Retry, awaitable, check_result, exponential, only_one, said_by, verdict
+from ._leases import Lease
+from ._protocol import milliseconds
+from ._source import Source
+from .errors import NoDeadLetterQueue, QueueDoesNotExist, RedisSMQException
+from .models import Death, EventKind, Message, Record, WorkerEvent
 
 T = TypeVar("T")
-
-SHORTEST_LEASE: Final = 0.1
+Answer = TypeVar("Answer")
 
 _LEVELS = {
     "failed": logging.ERROR,
@@ -34,44 +32,6 @@ _LEVELS = {
 """Of the log; DEBUG for the other kinds of events."""
 
 _logger = logging.getLogger("aiorsmq.worker")
-
-
-class Source(Generic[T]):
-    """One queue, as a worker sees it."""
-
-    claims: Claims
-    leases: Leases
-
-    def __init__(
-        self, shared: Shared, vt: Seconds | None, read: Callable[[Record, Settler], Message[T] | None]
-    ) -> None:
-        self.name: str = shared.keys.qname
-        self.shared = shared
-        self.read = read
-        self._vt = None if vt is None else at_least(SHORTEST_LEASE, "vt", vt)
-
-    async def prepare(self, max_lease: float) -> None:
-        """Find out how long its leases are. The queue must be there."""
-        attributes = await get_queue_attributes(self.shared.scripts, self.shared.keys)
-        vt = attributes.vt if self._vt is None else self._vt
-        if not vt:
-            reason = f"is the vt of queue {self.name!r}, and a worker needs leases: give it a vt of its own"
-            raise InvalidParameterValue("vt", vt, reason)
-        lease = min(vt, max_lease)
-        self.claims = self.shared.receiving(lease)
-        self.leases = Leases(self.shared.settler, self.shared.scripts, lease)
-
-    @contextmanager
-    def open(self, mourn: Callable[[Record, str], None]) -> Generator[None]:
-        """Hear of news, also while nobody waits; of the dead; and have messages in hand recognised."""
-        self.shared.mourners.append(mourn)
-        self.shared.adopters.append(self.leases.adopt)
-        with self.claims.kept_informed():
-            try:
-                yield
-            finally:
-                self.shared.mourners.remove(mourn)
-                self.shared.adopters.remove(self.leases.adopt)
 
 
 class Job(Generic[T]):
@@ -122,7 +82,8 @@ class Handling(Generic[T]):
         on_event: Callable[[WorkerEvent], None] | None,
     ) -> None:
         for parameter, function in (("backoff", backoff), ("on_error", on_error), ("on_event", on_event)):
-            check_plain(parameter, function)
+            if function is not None:
+                check_plain(parameter, function)
         self._call = awaitable(handler, concurrency)
         self._concurrency = concurrency
         self._limit = None if limit == math.inf else limit
@@ -167,49 +128,73 @@ class Handling(Generic[T]):
         self._tell("received", job.source, job.record)
 
     async def _handle(self, job: Job[T]) -> None:
-        error: BaseException | None = None
+        try:
+            error = await self._run(job)
+        except ENDS_THE_PROGRAM:
+            self._part_with(job)
+            raise
+        job.has_ended = True
+        job.lease.give_up()
+        settling = self._settle(job, error)
+        if error is None and not job.stopped and job.lease.release_ms is None:  # there is nothing to wait for
+            await settling
+        else:  # in a task of its own, for the handler may have cancelled this one
+            job.task = asyncio.create_task(settling)
+
+    async def _run(self, job: Job[T]) -> BaseException | None:
+        """Run the handler. Returns why it has failed, if it has."""
         limit = None if self._limit is None else asyncio.timeout(self._limit)
         try:
             if limit is None:
-                await self._call(job.message)
+                result = await self._call(job.message)
             else:
                 async with limit:
-                    await self._call(job.message)
-        except (SystemExit, KeyboardInterrupt):  # they end the program
-            job.lease.give_back(0)
-            self._forget(job)
+                    result = await self._call(job.message)
+            if result is not None and job.lease.deleting is None and job.lease.release_ms is None:
+                check_result(result)
+        except ENDS_THE_PROGRAM:
             raise
         except asyncio.CancelledError as raised:
-            error = None if job.lost or job.stopped else raised
+            return None if job.lost or job.stopped else raised
         except BaseException as raised:  # noqa: BLE001 - whatever it is, it is the handler's
-            error = only_one(raised)
             if limit is not None and limit.expired():
-                error = TimeoutError(f"the handler ran for over {self._limit:g} seconds")
-        else:
-            job.stopped = False  # it has done it after all
-        job.has_ended = True
-        job.lease.give_up()
-        try:
-            await self._settle(job, error)
-        except (RedisError, RedisSMQException, OSError) as unsettled:
-            _logger.warning("could not settle message %s, its lease will end: %s", job.message.id, unsettled)
-        finally:
-            self._forget(job)
+                return TimeoutError(f"the handler ran for over {self._limit:g} seconds")
+            return raised
+        job.stopped = False  # it has done it after all
+        return None
+
+    def _part_with(self, job: Job[T]) -> None:
+        """Give it back at once: the program ends."""
+        job.lease.give_back(0)
+        self._forget(job)
 
     def _forget(self, job: Job[T]) -> None:
         self.jobs.discard(job)
         self.stir()
 
     async def _settle(self, job: Job[T], error: BaseException | None) -> None:
+        try:
+            await self._follow(job, None if error is None else only_one(error))
+        except QueueDoesNotExist:
+            self._tell("lease lost", job.source, job.record)
+        except (RedisError, RedisSMQException, OSError) as unsettled:
+            _logger.warning("could not settle message %s, its lease will end: %s", job.message.id, unsettled)
+        except ENDS_THE_PROGRAM:
+            self._part_with(job)
+            raise
+        finally:
+            self._forget(job)
+
+    async def _follow(self, job: Job[T], error: BaseException | None) -> None:
         lease = job.lease
         if job.lost:
             self._tell("lease lost", job.source, job.record)
             return
-        say = None if error is None else self._judge(job, error)
+        judgment = None if error is None else self._judge(job, error)
         if lease.deleting is not None:  # by the handler itself
             self._await_delete(job, lease.deleting)
         elif error is not None:
-            await self._fail(job, error, say)
+            await self._fail(job, error, judgment)
         elif job.stopped or lease.release_ms is not None:
             await self._release(job, lease.release_ms or 0)
         else:
@@ -225,52 +210,59 @@ class Handling(Generic[T]):
         if deleting.cancelled() or (error := deleting.exception()) is None:
             done = not deleting.cancelled() and deleting.result()
             self._tell("succeeded" if done else "lease lost", job.source, job.record)
+        elif isinstance(error, QueueDoesNotExist):
+            self._tell("lease lost", job.source, job.record)
         else:
             _logger.warning("could not delete message %s, it will come again: %s", job.message.id, error)
 
-    def _judge(self, job: Job[T], error: BaseException) -> BaseException | None:
-        """What is to be followed: a Retry, a Reject, or neither."""
+    def _judge(self, job: Job[T], error: BaseException) -> Retry | Reject | None:
+        """What is to be followed, if anything."""
         if isinstance(error, Retry | Reject):
             return error
         self._tell("failed", job.source, job.record, error=error)
-        if self._on_error is None or not isinstance(error, Exception):
+        on_error = self._on_error
+        if on_error is None or not isinstance(error, Exception):
             return None
-        try:
-            say = self._on_error(job.message, error)
-        except Exception:
-            _logger.exception("on_error failed for message %s", job.message.id)
-            return None
-        return say() if isinstance(say, type) else say
+        return self._ask("on_error", job, lambda: verdict(call_plain("on_error", on_error, job.message, error)))
 
-    async def _fail(self, job: Job[T], error: BaseException, say: BaseException | None) -> None:
-        if isinstance(say, Reject) or int(job.record.receive_count) >= job.source.shared.max_receives:
-            reason = said_by(say if isinstance(say, Reject) else error)
+    async def _fail(self, job: Job[T], error: BaseException, judgment: Retry | Reject | None) -> None:
+        if isinstance(judgment, Reject) or int(job.record.receive_count) >= job.source.shared.max_receives:
+            reason = said_by(judgment if isinstance(judgment, Reject) else error)
             try:
-                (moved,) = await job.source.shared.bury([job.record], reason)
+                (death,) = await job.source.shared.bury([job.record], reason)
             except NoDeadLetterQueue as none:
-                _logger.warning("message %s comes again: %s", job.message.id, none)
+                advice = "give it one, or max_receives alone to drop such messages"
+                _logger.warning("message %s comes again: %s: %s", job.message.id, none, advice)
             else:
-                self._tell("dead" if moved else "lease lost", job.source, job.record, reason=reason)
+                self._tell(death or "lease lost", job.source, job.record, reason=reason)
                 return
-        await self._release(job, self._delay_ms(job, say))
+        await self._release(job, self._delay_ms(job, judgment))
 
-    def _delay_ms(self, job: Job[T], say: BaseException | None) -> int:
-        if isinstance(say, Retry) and say.delay is not None:
-            return milliseconds("delay", say.delay)
+    def _delay_ms(self, job: Job[T], judgment: Retry | Reject | None) -> int:
         receive_count = int(job.record.receive_count)
-        try:
-            return milliseconds("delay", self._backoff(receive_count))
-        except Exception:
-            _logger.exception("backoff failed for message %s", job.message.id)
-            return milliseconds("delay", exponential()(receive_count))
+        delay_ms = self._ask("the delay of a Retry", job, lambda: _delay_of(judgment))
+        if delay_ms is None:
+            seconds = partial(call_plain, "backoff", self._backoff, receive_count)
+            delay_ms = self._ask("backoff", job, lambda: milliseconds("delay", seconds()))
+        return milliseconds("delay", exponential()(receive_count)) if delay_ms is None else delay_ms
 
     async def _release(self, job: Job[T], delay_ms: int) -> None:
         released = await job.lease.give_back(delay_ms)
         self._tell("retried" if released else "lease lost", job.source, job.record, delay=delay_ms / 1000)
 
-    def mourner(self, source: Source[T]) -> Callable[[Record, str], None]:
-        """What is to be called when a claim has moved a message to the dead-letter queue."""
-        return lambda record, reason: self._tell("dead", source, record, reason=reason)
+    def _ask(self, name: str, job: Job[T], ask: Callable[[], Answer | None]) -> Answer | None:
+        """What a function of the user's answers; None if it fails, and the log says so."""
+        try:
+            return ask()
+        except ENDS_THE_PROGRAM:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a CancelledError is its own, too: it is no coroutine
+            self._log(logging.ERROR, "%s failed for message %s", name, job.message.id, error=error)
+            return None
+
+    def mourner(self, source: Source[T]) -> Callable[[Record, Death, str], None]:
+        """What is to be called when a claim has moved a message to the dead-letter queue, or dropped it."""
+        return lambda record, death, reason: self._tell(death, source, record, reason=reason)
 
     def _tell(
         self,
@@ -289,9 +281,27 @@ class Handling(Generic[T]):
         event = WorkerEvent(kind, source.name, id, int(record.receive_count), error, delay, reason)
         again = "" if delay is None else f", comes again in {delay:.1f} seconds"
         text = "message %s of queue %r, attempt %d: %s%s"
-        _logger.log(level, text, id, event.queue, event.receive_count, kind, again, exc_info=error)
+        self._log(level, text, id, event.queue, event.receive_count, kind, again, error=error)
         if self._on_event is not None:
             try:
-                self._on_event(event)
-            except (Exception, asyncio.CancelledError):  # that one would end who tells
-                _logger.exception("on_event failed for message %s", id)
+                call_plain("on_event", self._on_event, event)
+            except ENDS_THE_PROGRAM:
+                raise
+            except BaseException as raised:  # noqa: BLE001 - any other would end who tells
+                self._log(logging.ERROR, "on_event failed for message %s", id, error=raised)
+
+    def _log(self, level: int, text: str, *args: object, error: BaseException | None = None) -> None:
+        """Logging looks at an exception's causes and attributes, and these can be anything."""
+        try:
+            _logger.log(level, text, *args, exc_info=error)
+        except ENDS_THE_PROGRAM:
+            raise
+        except BaseException as odd:  # noqa: BLE001
+            with suppress(Exception):
+                _logger.error("%s (an exception that cannot be logged: %s)", text % args, type(odd).__name__)  # noqa: TRY400
+
+
+def _delay_of(judgment: Retry | Reject | None) -> int | None:
+    if not isinstance(judgment, Retry) or judgment.delay is None:
+        return None
+    return milliseconds("delay", judgment.delay)

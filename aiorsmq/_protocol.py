@@ -91,19 +91,19 @@ def check_maxsize(maxsize: object) -> int:
     raise InvalidParameterValue("maxsize", maxsize, reason)
 
 
-def check_max_receives(max_receives: object) -> int:
-    if type(max_receives) is int and 1 <= max_receives <= _MAX_RECEIVES:
+def check_max_receives(max_receives: object, at_least: int = 1) -> int:
+    if type(max_receives) is int and at_least <= max_receives <= _MAX_RECEIVES:
         return max_receives
-    raise InvalidParameterValue("max_receives", max_receives, f"must be an int from 1 to {_MAX_RECEIVES}")
+    raise InvalidParameterValue("max_receives", max_receives, f"must be an int from {at_least} to {_MAX_RECEIVES}")
 
 
 def read_policy(qname: str, max_receives: bytes, dead_letter_queue: bytes) -> tuple[float, str]:
     """What a queue's hash says of dead letters; infinity and "" for what it does not say, or what makes no sense.
 
-    As `_dead_letters.lua` reads it.
+    As `_dead_letters.lua` reads it: a number without a name is for messages to be dropped.
     """
     name = dead_letter_queue.decode(errors="replace")
-    if not _QNAME.fullmatch(name) or name in (qname, "QUEUES"):
+    if name and (not _QNAME.fullmatch(name) or name in (qname, "QUEUES")):
         return math.inf, ""
     return int(max_receives) if _NUMBER.fullmatch(max_receives) else math.inf, name
 

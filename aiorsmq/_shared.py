@@ -7,16 +7,19 @@ from functools import partial
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
+from redis.exceptions import RedisError
+
 from ._claims import Claims
+from ._commands.admin import create_queue
 from ._commands.dead import IF_VISIBLE, DeadLetters
 from ._commands.receive import pop, receive
 from ._commands.send import Sender
 from ._commands.settle import Settler
 from ._listener import Listener
-from ._protocol import Keys, Seconds, milliseconds
+from ._protocol import DEFAULT_DELAY, DEFAULT_MAXSIZE, DEFAULT_VT, Keys, Seconds, milliseconds
 from ._scripts import Scripts
 from ._tasks import Tasks
-from .models import Record
+from .models import Death, Record
 
 SHORTEST_HIDING: Final = 1.0
 """Seconds for which a message that the codec cannot read is hidden at the least."""
@@ -37,11 +40,11 @@ class Shared:
         self.sender: Sender = Sender(scripts, keys, tasks, channel)
         self.settler: Settler = Settler(scripts, keys, tasks, channel)
         self.dead: DeadLetters = DeadLetters(scripts, keys, tasks, announces=listener is not None)
-        self.mourners: list[Callable[[Record, str], None]] = self.dead.mourners
+        self.mourners: list[Callable[[Record, Death, str], None]] = self.dead.mourners
         self.adopters: list[Callable[[Record], bool]] = self.dead.adopters
         self._aside: set[asyncio.Task[Any]] = set()
         self._listener = listener
-        self._poll_interval = poll_interval
+        self.poll_interval: float = poll_interval
         self._claims: WeakValueDictionary[int | str | None, Claims] = WeakValueDictionary()
         self._usual_claims = self._new_claims(None)
 
@@ -64,12 +67,25 @@ class Shared:
         """How often a message may be received, as last heard; infinity if there is no limit."""
         return self.dead.max_receives
 
-    async def bury(self, records: Sequence[Record], reason: str) -> list[bool]:
-        """Move messages to the dead-letter queue, each if it has not been received since.
+    async def create_missing(self) -> None:
+        """Create the queue with RSMQ's defaults, unless it is there.
 
-        In script calls of 64 messages; cancelling stops the waiting, not the call. Raises NoDeadLetterQueue.
+        An outage is not raised: what follows will meet it, and knows what to do.
         """
-        return await self.dead.bury(records, reason)
+        defaults = DEFAULT_VT, DEFAULT_DELAY, DEFAULT_MAXSIZE, None, None
+        try:
+            await create_queue(self.scripts, self.keys, *defaults, exist_ok=True)
+        except RedisError as error:
+            if not self.scripts.is_outage(error):
+                raise
+
+    async def bury(self, records: Sequence[Record], reason: str) -> list[Death | None]:
+        """Move messages to the dead-letter queue, or drop them if the queue says so; each if not received since.
+
+        Returns what has become of each; None if it was received since, or is gone. In script calls of 64 messages;
+        cancelling stops the waiting, not the call. Raises NoDeadLetterQueue.
+        """
+        return await self.dead.bury(records, reason, may_drop=True)
 
     def set_aside(self, record: Record, why: str, *, popped: bool, peeked: bool) -> None:
         """What the codec cannot read goes to the dead-letter queue; without one it stays, hidden for its lease.
@@ -128,7 +144,7 @@ class Shared:
         leases = not isinstance(how, str)
         claims = Claims(
             *(fetch, hand_back, self.dead.note, leases, self.keys.channel),
-            *(self._listener, self.scripts, self._poll_interval, self.tasks),
+            *(self._listener, self.scripts, self.poll_interval, self.tasks),
         )
         self._claims[how] = claims
         return claims

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Generic, TypeVar
@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from ._claims import Claims
 from ._slot import Ahead, Slot
 from ._tasks import ended
-from .errors import ClientClosed
+from .errors import ClientClosed, QueueDoesNotExist
 from .models import Message, Record, Unconfirmed
 
 T = TypeVar("T")
@@ -32,10 +32,12 @@ class Messages(Generic[T]):
         claims: Claims,
         read: Callable[[Record, None, Unconfirmed | None], Message[T] | None],
         prefetch: int,
+        create_missing: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._claims = claims
         self._read = read
         self._prefetch = prefetch
+        self._create_missing = create_missing
         self._unconfirmed = Unconfirmed() if prefetch else None
         self._ahead: deque[Slot] = deque()
         """All slots that were asked for and not taken."""
@@ -50,9 +52,9 @@ class Messages(Generic[T]):
         """Wait for the next message.
 
         Cancelling loses nothing: a message claimed for this call goes to another waiting consumer, or back to its old
-        place in the queue. Outages of the server are waited out; raised are QueueDoesNotExist, and redis-py's errors
-        where waiting does not help (no permission, wrong password, an address that never answered); and with
-        `prefetch`, whatever kept a message from being deleted at the end of its block.
+        place in the queue. Outages of the server are waited out; raised are QueueDoesNotExist (see `create` of
+        `Queue.messages`), and redis-py's errors where waiting does not help (no permission, wrong password, an address
+        that never answered); and with `prefetch`, whatever kept a message from being deleted at the end of its block.
         """
         deletes = self._unconfirmed
         while deletes and deletes[0].done():
@@ -75,7 +77,7 @@ class Messages(Generic[T]):
             else:
                 self._ahead.remove(slot)
             if (record := slot.record) is None:
-                self._fail(slot)
+                await self._fail(slot)
             elif has_waited or not self._claims.is_over(
                 record
             ):  # else others may have received it while it waited here
@@ -98,13 +100,15 @@ class Messages(Generic[T]):
                 self._done.wake()
             raise
 
-    def _fail(self, slot: Slot) -> None:
-        """Raise why a slot is not going to be met, or end."""
+    async def _fail(self, slot: Slot) -> None:
+        """Raise why a slot is not going to be met, or end; or create the queue that is missing."""
         if isinstance(slot.error, ClientClosed):
             self._ended = True
         elif slot.error is not None:
             self._hand_back(keep=len(self._done.waiters))  # the others have met the same
-            raise slot.error
+            if self._create_missing is None or not isinstance(slot.error, QueueDoesNotExist):
+                raise slot.error
+            await self._create_missing()
 
     async def _confirm(self, at_most: int = 0) -> None:
         """Wait until no more deletes than that are under way. Raises what the first of them raises that fails."""

@@ -202,7 +202,11 @@ class AsyncRSMQ:
         return await self._named(qname).delete(missing_ok=missing_ok)
 
     async def list_queues(self) -> set[str]:
-        """The names of all queues in the namespace."""
+        """The names of all queues in the namespace.
+
+        As the set `{ns}:QUEUES` has them, which every RSMQ keeps: a queue whose name was lost there works, but is not
+        listed until `create(exist_ok=True)` enters it again.
+        """
         return await list_queues(self._scripts, self._ns)
 
     async def get_queue_attributes(self, *, qname: str | None = None) -> QueueAttributes:
@@ -249,10 +253,16 @@ class AsyncRSMQ:
         return await self._named(qname).delete_message(id)
 
     def messages(
-        self, qname: str | None = None, *, vt: Seconds | None = None, prefetch: int = 0, pop: bool = False
+        self,
+        qname: str | None = None,
+        *,
+        vt: Seconds | None = None,
+        prefetch: int = 0,
+        pop: bool = False,
+        create: bool = False,
     ) -> Messages[str]:
         """See `Queue.messages`."""
-        return self._named(qname).messages(vt=vt, prefetch=prefetch, pop=pop)
+        return self._named(qname).messages(vt=vt, prefetch=prefetch, pop=pop, create=create)
 
     def worker(
         self,
@@ -260,6 +270,7 @@ class AsyncRSMQ:
         handler: Callable[[Message[Any]], object],
         *,
         vt: Seconds | None = None,
+        create: bool = False,
         **options: Unpack[WorkerOptions],
     ) -> Worker[Any]:
         """One worker on several queues, whose handlers they share; see `Worker`.
@@ -276,7 +287,7 @@ class AsyncRSMQ:
         handles = [
             queue if isinstance(queue, Queue) else self._queue(check_qname(queue, "queues"), TEXT) for queue in names
         ]
-        return Worker([queue.source(vt) for queue in handles], weights, handler, **options)
+        return Worker([queue.source(vt, create) for queue in handles], weights, handler, **options)
 
     async def aclose(self) -> None:
         """Close the client; it cannot be used again.

@@ -48,7 +48,7 @@ class Codec(Protocol[T]):
         """Return the body. Raise ValueError for bytes that are none of this codec's.
 
         Such a message is not handed to this consumer: it moves to the dead-letter queue, and if there is none it stays
-        in its queue, hidden for its lease.
+        in its queue, hidden for its lease, until it has been received more often than `max_receives`.
         """
         ...
 

@@ -248,7 +248,8 @@ class QueueAttributes:
     hiddenmsgs: int
     """Those among them that are not visible now; exact to the millisecond (Node rsmq: to the second)."""
     max_receives: int | None
-    """How often a message may be received before it moves to the dead-letter queue; None for any number."""
+    """How often a message may be received before it moves to the dead-letter queue, or if there is none, is dropped;
+    None for any number."""
     dead_letter_queue: str | None
     """Where messages go that were received too often, were rejected, or cannot be decoded; None for nowhere."""
 
@@ -276,8 +277,8 @@ class DeadLetter:
 class WorkerStats:
     """What has become of the messages since the worker was made.
 
-    Each one received is in flight, or is counted as succeeded, retried, dead or lost; or, when the worker stops or the
-    server does not answer, left to its lease. One whose attempt failed is counted as failed too.
+    Each one received is in flight, or is counted as succeeded, retried, dead, dropped or lost; or, when the worker
+    stops or the server does not answer, left to its lease. One whose attempt failed is counted as failed too.
     """
 
     in_flight: int = 0
@@ -289,11 +290,17 @@ class WorkerStats:
     """Released to come again."""
     dead: int = 0
     """Moved to a dead-letter queue, by this worker or by a claim of its client's."""
+    dropped: int = 0
+    """Given up and deleted, for the queue has `max_receives` and no dead-letter queue: by this worker or by a claim of
+    its client's."""
     lost_leases: int = 0
     """Another consumer received the message, or it was deleted, before its handler had ended."""
 
 
-EventKind = Literal["received", "succeeded", "failed", "retried", "dead", "lease lost"]
+Death = Literal["dead", "dropped"]
+"""Moved to a dead-letter queue; or deleted, of a queue with `max_receives` and no dead-letter queue."""
+
+EventKind = Literal["received", "succeeded", "failed", "retried", "dead", "dropped", "lease lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,4 +316,4 @@ class WorkerEvent:
     delay: float | None = None
     """Of "retried": seconds after which it comes again."""
     reason: str = ""
-    """Of "dead"."""
+    """Of "dead" and "dropped"."""

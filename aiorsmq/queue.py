@@ -4,8 +4,10 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from functools import partial
+from types import CoroutineType
 from typing import Any, Generic, TypeVar, Unpack
 
+from ._callbacks import ENDS_THE_PROGRAM, check_plain
 from ._claims import Claims
 from ._commands import admin
 from ._commands.receive import peek
@@ -45,6 +47,8 @@ class Queue(Generic[T]):
     def __init__(self, shared: Shared, codec: Codec[T]) -> None:
         self.name: str = shared.keys.qname
         self._shared = shared
+        for function in (getattr(codec, "encode", None), getattr(codec, "decode", None)):
+            check_plain("codec", function)
         self._codec = codec
 
     async def create(
@@ -64,9 +68,12 @@ class Queue(Generic[T]):
             delay: whole seconds for which a sent message stays hidden at first, 0 to 9999999.
             maxsize: the longest message in bytes, 1024 to 65536, or -1 for unlimited.
             max_receives: how often a message may be received, 1 to 1000000, before it moves to the dead-letter queue.
+                Without a dead-letter queue such messages are dropped: deleted, with a warning in the log; and so are
+                messages that a worker's handler rejects, or for which it has failed so often.
             dead_letter_queue: the name of another queue, for messages received too often, rejected, or not decodable;
                 refused if dead messages could come back to this queue from there by themselves.
-            exist_ok: return False, and change nothing, if it exists; else that raises QueueAlreadyExists.
+            exist_ok: return False, and leave it as it is, if it exists; else that raises QueueAlreadyExists. Either way
+                a queue that exists is entered in the set of all queues again, if its name was lost there.
 
         If cancelled, the queue may have been created or not.
         """
@@ -88,7 +95,8 @@ class Queue(Generic[T]):
     ) -> QueueAttributes:
         """Change settings, at least one, and return all. If cancelled, they may have been changed or not.
 
-        As for `create`; an empty `dead_letter_queue` takes it away, and `max_receives` with it.
+        As for `create`; a `max_receives` of 0 takes it away. So does an empty `dead_letter_queue`, and `max_receives`
+        with it, unless that is given anew.
         """
         settings = vt, delay, maxsize, max_receives, dead_letter_queue
         return await admin.set_queue_attributes(self._shared.scripts, self._shared.keys, *settings)
@@ -136,9 +144,9 @@ class Queue(Generic[T]):
 
         Cancelling loses nothing: a message claimed for this call goes to another waiting consumer, or back to its old
         place in the queue. A message that the codec cannot decode, or that has been received more often than the
-        queue's `max_receives`, is not handed out: it moves to the dead-letter queue, and the log says so. What the
-        codec cannot decode stays in a queue without one, hidden for its lease (a second at the least), with a warning
-        in the log.
+        queue's `max_receives`, is not handed out: it moves to the dead-letter queue, and the log says so. In a queue
+        without one, what has been received too often is dropped, and what the codec cannot decode stays, hidden for its
+        lease (a second at the least), until it has been received too often; both with a warning in the log.
 
         None is only returned if the server has said so. An answer that is on its way when the wait ends is waited for,
         up to 5 seconds; if it does not come, redis-py's error is raised.
@@ -172,7 +180,9 @@ class Queue(Generic[T]):
         messages = await self._take(self._shared.popping(), 1, wait, popped=True)
         return messages[0] if messages else None
 
-    def messages(self, *, vt: Seconds | None = None, prefetch: int = 0, pop: bool = False) -> Messages[T]:
+    def messages(
+        self, *, vt: Seconds | None = None, prefetch: int = 0, pop: bool = False, create: bool = False
+    ) -> Messages[T]:
         """The messages of the queue as they come, for `async for`.
 
         Any number of streams of one client share script calls; each message goes to one of them, in turn. Messages that
@@ -186,29 +196,33 @@ class Queue(Generic[T]):
                 that fails is raised by the next step of the iteration; `aclose()` of the stream waits for all. A block
                 that ends after the stream was left waits for its own.
             pop: delete each message as it is claimed (at most once), instead of hiding it.
+            create: create the queue, with RSMQ's defaults, if it is missing, also when it is deleted later; else the
+                iteration raises QueueDoesNotExist.
         """
         check_count("prefetch", prefetch, at_least=0)
         if pop and vt is not None:
             raise InvalidParameterValue("vt", vt, "must not be given with pop=True: a popped message has no lease")
         claims = self._shared.popping() if pop else self._shared.receiving(vt)
-        return Messages(claims, partial(self._read, popped=True) if pop else self._read, prefetch)
+        read = partial(self._read, popped=True) if pop else self._read
+        return Messages(claims, read, prefetch, self._shared.create_missing if create else None)
 
     def worker(
         self,
         handler: Callable[[Message[T]], object],
         *,
         vt: Seconds | None = None,
+        create: bool = False,
         **options: Unpack[WorkerOptions],
     ) -> Worker[T]:
         """A worker on this queue: `await worker.run()`, or `async with worker:` to run it beside other things.
 
         See `Worker` for what it does and for its options.
         """
-        return Worker([self.source(vt)], None, handler, **options)
+        return Worker([self.source(vt, create)], None, handler, **options)
 
-    def source(self, vt: Seconds | None = None) -> Source[T]:
+    def source(self, vt: Seconds | None = None, create: bool = False) -> Source[T]:
         """The queue as a `Worker` takes it."""
-        return Source(self._shared, vt, self._read)
+        return Source(self._shared, vt, self._read, create)
 
     async def peek(self, limit: int = 10) -> list[Message[T]]:
         """Look at the first messages, hidden ones included, in the order in which they become visible.
@@ -243,7 +257,7 @@ class Queue(Generic[T]):
             to: where to; None for where each came from, which leaves those of which that is not known, with a warning.
             limit: how many at the most.
             rate: how many a second at the most.
-            where: chooses among them.
+            where: chooses among them: a plain function; one that returns a coroutine is refused before any is moved.
 
         Raises QueueDoesNotExist for this queue, or for one that messages would go to: those before have been moved.
         """
@@ -337,7 +351,12 @@ class Queue(Generic[T]):
     ) -> Message[T] | None:
         try:
             body = self._codec.decode(record.raw)
-        except Exception as error:  # noqa: BLE001 - whatever a user's codec raises, the other messages must arrive
+            if type(body) is CoroutineType:
+                body.close()
+                raise TypeError("decode returned a coroutine")
+        except ENDS_THE_PROGRAM:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a user's codec raises, the others must arrive
             why = f"cannot be decoded by {type(self._codec).__name__} ({type(error).__name__})"
             self._shared.set_aside(record, why, popped=popped, peeked=peeked)
             return None

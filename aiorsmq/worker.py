@@ -6,19 +6,19 @@ import math
 import random
 from asyncio import Task
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from operator import itemgetter
 from types import TracebackType
 from typing import Any, Final, Generic, TypedDict, TypeVar
 
 import anyio
-from redis.exceptions import RedisError
 
 from ._handlers import Reject, Retry, exponential
-from ._handling import SHORTEST_LEASE, Handling, Source
+from ._handling import Handling
 from ._protocol import Seconds, at_least, check_count, check_seconds
 from ._signals import heed_signals
-from .errors import ClientClosed, InvalidParameterValue
+from ._source import SHORTEST_LEASE, Source
+from .errors import ClientClosed, InvalidParameterValue, QueueDoesNotExist
 from .models import Message, WorkerEvent, WorkerStats
 
 T = TypeVar("T")
@@ -49,25 +49,35 @@ class Worker(Generic[T]):
 
     It claims when a handler is free, not before. While a handler runs, its message's lease is renewed, with all others
     in one script call each third of `vt`. When it returns, the message is deleted; when it raises, the message comes
-    again after `backoff`, or goes to the dead-letter queue if it has been received `max_receives` times, with the
-    exception as the reason. Settling is fenced: if another consumer has received the message meanwhile, the handler is
-    cancelled and what it returns is discarded. Outages of the server, however long, are waited out; a handler that runs
-    on through one, and on after it, keeps its message if nobody else has received it.
+    again after `backoff`, or if it has been received `max_receives` times goes to the dead-letter queue, with the
+    exception as the reason; if there is none, it is dropped. Settling is fenced: if another consumer has received the
+    message meanwhile, the handler is cancelled and what it returns is discarded. Outages of the server, however long,
+    are waited out; a handler that runs on through one, and on after it, keeps its message if nobody else has received
+    it.
+
+    A queue that is deleted later is waited for too, with a warning in the log: the worker looks for it at each
+    `poll_interval`, goes on when it is there again, and works on its other queues all the while.
 
     Args:
         handler: `async def`, or a plain function, which runs in a thread. It may raise `Retry` or `Reject`, and may
-            settle the message itself: `delete` at once, `release` when it has ended. Threads cannot be cancelled:
+            settle the message itself: `delete` at once, `release` when it has ended. What it returns does not matter,
+            but for what cannot mean that it is done: False, an exception, a coroutine that nobody has awaited. With
+            these its attempt has failed, and the log says why. Threads cannot be cancelled:
             where a handler is, its thread runs on, keeps its place among `concurrency` threads, and what it returns is
             discarded; the program ends when its threads have.
         concurrency: handlers at a time, 1 to 10000.
         vt: seconds of the leases, for which a message stays hidden if this program dies; 0.1 at least. If None, what
             the queue's `vt` is when the worker starts.
+        create: create a queue that is missing, with RSMQ's defaults: when the worker starts, and when it is deleted
+            later.
         timeout: seconds after which a handler is cancelled; its attempt has failed.
         max_lease: seconds after its receipt from which a message is not held, whether or not its handler has ended when
             it was cancelled; its attempt has failed.
         backoff: seconds before a message comes again, from how often it has been received; `exponential()` if None.
         on_error: called with the message and what its handler raised; may return a Retry or a Reject to be followed.
-        on_event: called with each WorkerEvent, in the event loop: keep it short.
+        on_event: called with each WorkerEvent, in the event loop: keep it short. These three are plain functions. One
+            that fails, or returns what makes no sense, is logged, and does not matter further: then `exponential()` is
+            the backoff.
         grace: seconds that handlers have to end when the worker stops; then they are cancelled and their messages
             released.
     """
@@ -122,17 +132,18 @@ class Worker(Generic[T]):
             failed=counts["failed"],
             retried=counts["retried"],
             dead=counts["dead"],
+            dropped=counts["dropped"],
             lost_leases=counts["lease lost"],
         )
 
     @property
     def healthy(self) -> bool:
-        """Whether it can claim: it is running, and the server answers.
+        """Whether it can claim: it is running, the server answers, and its queues are there.
 
         A connection that ends is noticed at once, one that falls silent within about 20 seconds.
         """
         ready = self._is_working and not self._stopping.is_set()
-        return ready and all(source.claims.outage is None for source in self._sources)
+        return ready and all(source.claims.outage is None and not source.is_missing for source in self._sources)
 
     async def run(self, *, signals: bool = True) -> None:
         """Work until `stop()` is called or this is cancelled.
@@ -143,7 +154,8 @@ class Worker(Generic[T]):
         With `signals`, SIGTERM and SIGINT stop it too, and the second one skips the wait: unless another part of the
         program, such as a web server, handles SIGTERM.
 
-        Raises QueueDoesNotExist, also if a queue is deleted later, and redis-py's errors where waiting does not help.
+        Raises QueueDoesNotExist if a queue is not there when it starts, and redis-py's errors where waiting does not
+        help.
         """
         await self._prepare()
         await self._run(signals)
@@ -262,13 +274,12 @@ class Worker(Generic[T]):
                 await handling.change()
             found = False
             for source in self._in_turn():
-                if handling.free() and source.claims.has_reason():
-                    with suppress(RedisError):  # an outage; waiting for news will wait it out, or raise it
-                        records = await source.claims.take(min(handling.free(), MAX_TAKEN), 0)
-                        if records and not source.claims.is_over(records[0]):  # else others may have received them
-                            for record in records:
-                                handling.start(source, record)
-                            found = True
+                if handling.free() and source.may_have_some():
+                    records = await source.take(min(handling.free(), MAX_TAKEN))
+                    if records and not source.claims.is_over(records[0]):  # else others may have received them
+                        for record in records:
+                            handling.start(source, record)
+                        found = True
             if not found:
                 await self._wait_for_news()
 
@@ -279,20 +290,33 @@ class Worker(Generic[T]):
         return [source for _, source in sorted(zip(draws, self._sources, strict=True), key=itemgetter(0), reverse=True)]
 
     async def _wait_for_news(self) -> None:
-        """Stand in the line of each queue until one of them has a message."""
-        slots = [source.claims.ask_one(patient=True) for source in self._sources]
+        """Stand in the line of each queue until one of them has a message, or it is time to look for one not there."""
+        timeout = self._seconds_to_the_next_look()
+        sources = [source for source in self._sources if not source.is_missing]
+        if not sources:
+            await asyncio.sleep(timeout or 0)
+            return
+        slots = [source.claims.ask_one(patient=True) for source in sources]
         try:
             waiters = [slot.waiter() for slot in slots]
-            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-            for source, slot, waiter in zip(self._sources, slots, waiters, strict=True):
+            await asyncio.wait(waiters, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            for source, slot, waiter in zip(sources, slots, waiters, strict=True):
                 if not waiter.done():
                     continue
-                waiter.result()  # raises why there will be no message
+                try:
+                    waiter.result()  # raises why there will be no message
+                except QueueDoesNotExist:
+                    source.miss()
+                    continue
                 if self._handling.free() and (record := slot.take()) and not source.claims.is_over(record):
                     self._handling.start(source, record)
         finally:
-            for source, slot in zip(self._sources, slots, strict=True):
+            for source, slot in zip(sources, slots, strict=True):
                 source.claims.withdraw((slot,))
+
+    def _seconds_to_the_next_look(self) -> float | None:
+        looks = [source.look_at for source in self._sources if source.is_missing]
+        return max(0.0, min(looks) - asyncio.get_running_loop().time()) if looks else None
 
 
 def _log_failure(task: Task[None]) -> None:

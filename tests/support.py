@@ -94,6 +94,13 @@ async def wait_until(condition, *, timeout=10.0):
             await anyio.sleep(0.002)
 
 
+def make_it_theirs(server: Server, qname: str) -> None:
+    """Put another program's key in the place of a queue: what no consumer can wait out; and announce it."""
+    server.redis.delete(f"rsmq:{qname}", f"rsmq:{qname}:Q")
+    server.redis.set(f"rsmq:{qname}:Q", "theirs")
+    server.redis.publish(f"rsmq:rt:{qname}", "1")
+
+
 def check_keys(connection: redis.Redis) -> None:
     """Nothing but queues: no key that RSMQ does not know, no field without a message, no message without a body."""
     for key in connection.keys("*"):

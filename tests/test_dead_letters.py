@@ -66,7 +66,7 @@ async def bury(queue, *bodies, reason="of old age"):
     """Send messages and have them die."""
     await queue.send_many(bodies)
     records = [message._record for message in await queue.receive_many(len(bodies))]
-    assert await queue._shared.bury(records, reason) == [True] * len(bodies)
+    assert await queue._shared.bury(records, reason) == ["dead"] * len(bodies)
     return [record.id.decode() for record in records]
 
 
@@ -155,9 +155,9 @@ class TestPolicy:
         await queue.set_attributes(max_receives=3, dead_letter_queue="dead")
         assert server.script_calls() <= 2  # EVALSHA, and EVAL if the server did not know it
 
-    @pytest.mark.parametrize("value", [0, -1, 1_000_001, 1.5, True, "3", b"3"])
+    @pytest.mark.parametrize("value", [-1, 1_000_001, 1.5, True, "3", b"3"])
     async def test_bad_number(self, rsmq, queue, value):
-        """max_receives is an int from 1 to 1000000."""
+        """max_receives is an int from 1 to 1000000; 0 only takes it away."""
         before = await queue.attributes()
         for call in (
             queue.set_attributes(max_receives=value, dead_letter_queue="dead"),
@@ -181,19 +181,26 @@ class TestPolicy:
         assert await rsmq.list_queues() == set()
 
     async def test_number_alone(self, server, rsmq, queue):
-        """max_receives without a dead-letter queue, given with it or set before, is refused, and changes nothing."""
-        before = fields_of(server, "jobs")
-        for call in (
-            queue.set_attributes(max_receives=3),
-            queue.set_attributes(max_receives=3, vt=7),
-            queue.set_attributes(max_receives=3, dead_letter_queue=""),
-            rsmq.queue("new").create(max_receives=3),
+        """max_receives without a dead-letter queue is a policy too, and is changed and taken away like one."""
+        before = fields_of(server, "jobs").keys()
+        await rsmq.create_queue(qname="new", max_receives=4)
+        attributes = await rsmq.get_queue_attributes(qname="new")
+        assert (attributes.max_receives, attributes.dead_letter_queue) == (4, None)
+        for changes, policy in (
+            ({"max_receives": 3}, (3, None)),
+            ({"max_receives": 0}, (None, None)),
+            ({"max_receives": 3, "dead_letter_queue": "dead"}, (3, "dead")),
+            ({"max_receives": 0}, (None, "dead")),
+            ({"max_receives": 5}, (5, "dead")),
+            ({"max_receives": 2, "dead_letter_queue": ""}, (2, None)),
+            ({"dead_letter_queue": "dead"}, (2, "dead")),
+            ({"max_receives": 0, "dead_letter_queue": ""}, (None, None)),
         ):
-            with pytest.raises(InvalidParameterValue, match="needs a dead_letter_queue") as refused:
-                await call
-            assert refused.value.parameter == "max_receives"
-        assert fields_of(server, "jobs") == before
-        assert await rsmq.list_queues() == {"jobs"}
+            attributes = await queue.set_attributes(**changes)
+            assert (attributes.max_receives, attributes.dead_letter_queue) == policy
+        assert fields_of(server, "jobs").keys() == before
+        with pytest.raises(InvalidParameterValue, match="max_receives=0"):
+            await rsmq.create_queue(qname="other", max_receives=0)
 
     async def test_of_a_missing_queue(self, rsmq):
         """The policy of a queue that is not there cannot be set, and makes no dead-letter queue."""
@@ -262,9 +269,9 @@ class TestPolicy:
             await rsmq.set_queue_attributes(qname="a", dead_letter_queue="b")
 
     @foreign_data
-    @pytest.mark.parametrize("name", ["", "jobs", "QUEUES", "a b", "x" * 161, b"\xff", "dead\n"])
+    @pytest.mark.parametrize("name", ["jobs", "QUEUES", "a b", "x" * 161, b"\xff", "dead\n"])
     async def test_senseless_name(self, server, rsmq, queue, name):
-        """A dead-letter queue that another program has misnamed reads as none."""
+        """A dead-letter queue that another program has misnamed reads as none; and nothing is dropped for it."""
         server.redis.hset("rsmq:jobs:Q", mapping={"max_receives": 1, "dead_letter_queue": name})
         attributes = await queue.attributes()
         assert (attributes.max_receives, attributes.dead_letter_queue) == (None, None)
@@ -273,8 +280,8 @@ class TestPolicy:
         assert (message.body, message.receive_count) == ("alive", 3)
         with pytest.raises(NoDeadLetterQueue):
             await queue._shared.bury([message._record], "why")
-        with pytest.raises(InvalidParameterValue):
-            await queue.set_attributes(max_receives=3)
+        attributes = await queue.set_attributes(max_receives=3)
+        assert (attributes.max_receives, attributes.dead_letter_queue) == (None, None)
         await rsmq.create_queue(qname="first", dead_letter_queue="jobs")
         assert server.redis.hget("rsmq:jobs:Q", "dead_letter_queue") == (name if name == b"\xff" else name.encode())
 
@@ -288,7 +295,7 @@ class TestPolicy:
         await spend(queue, "alive", times=2)
         message = await queue.receive()
         assert message.receive_count == 3
-        assert await queue._shared.dead.bury([message._record], "why", OVER_MAX_RECEIVES) == [False]
+        assert await queue._shared.dead.bury([message._record], "why", OVER_MAX_RECEIVES) == [None]
 
     @foreign_data
     async def test_circle_of_others(self, server, rsmq, queue):
@@ -548,7 +555,7 @@ class TestReceivedTooOften:
             records = [message._record for message in await queue.receive_many(2)]
             await queue._shared.bury(records[:1], "first, so that the script is known")
             proxy.cut_after_execution = 1
-            assert await queue._shared.bury(records[1:], "second") == [True]
+            assert await queue._shared.bury(records[1:], "second") == ["dead"]
         assert proxy.cuts == 1
         assert server.redis.zcard("rsmq:dead") == 2
         assert int(fields_of(server, "dead")[b"totalsent"]) == 2
@@ -623,9 +630,9 @@ class TestBury:
         first = await jobs.receive(vt=0)
         await jobs.set_attributes(max_receives=5)
         second = await jobs.receive()
-        assert await jobs._shared.bury([first._record], "stale") == [False]
-        assert await jobs._shared.bury([second._record], "mine") == [True]
-        assert await jobs._shared.bury([second._record], "mine") == [False]  # it is gone
+        assert await jobs._shared.bury([first._record], "stale") == [None]
+        assert await jobs._shared.bury([second._record], "mine") == ["dead"]
+        assert await jobs._shared.bury([second._record], "mine") == [None]  # it is gone
         assert ids_in(server, "dead") == [first.id]
 
     async def test_over_count(self, server, jobs):
@@ -635,9 +642,9 @@ class TestBury:
         held = [message._record for message in await jobs.receive_many(2, vt=0)]
         for _ in range(3):
             assert await jobs.receive(vt=0)
-        assert await jobs._shared.dead.bury(held, "too old", OVER_MAX_RECEIVES) == [False, False]
+        assert await jobs._shared.dead.bury(held, "too old", OVER_MAX_RECEIVES) == [None, None]
         server.redis.hset("rsmq:jobs:Q", f"{held[0].id.decode()}:rc", "5")
-        assert await jobs._shared.dead.bury(held, "too old", OVER_MAX_RECEIVES) == [True, False]
+        assert await jobs._shared.dead.bury(held, "too old", OVER_MAX_RECEIVES) == ["dead", None]
 
     async def test_nothing_known_yet(self, server, rsmq, jobs):
         """The dead-letter queue need not have been heard of: the server says which it is."""
@@ -646,7 +653,7 @@ class TestBury:
             message = await jobs.receive()
             queue = other.queue("jobs")
             assert queue._shared.dead_letter_queue == ""
-            assert await queue._shared.bury([message._record], "why") == [True]
+            assert await queue._shared.bury([message._record], "why") == ["dead"]
             assert queue._shared.dead_letter_queue == "dead"
 
     async def test_remembered_wrongly(self, server, jobs):
@@ -656,7 +663,7 @@ class TestBury:
         assert jobs._shared.dead_letter_queue == "dead"
         async with AsyncRSMQ.from_url(server.url) as admin:
             await admin.set_queue_attributes(qname="jobs", dead_letter_queue="elsewhere")
-        assert await jobs._shared.bury([message._record], "why") == [True]
+        assert await jobs._shared.bury([message._record], "why") == ["dead"]
         assert (ids_in(server, "dead"), ids_in(server, "elsewhere")) == ([], [message.id])
 
     async def test_no_policy(self, server, queue):
@@ -673,14 +680,14 @@ class TestBury:
         await jobs.send("mortal")
         message = await jobs.receive()
         await jobs.delete()
-        assert await jobs._shared.bury([message._record], "why") == [False]
+        assert await jobs._shared.bury([message._record], "why") == [None]
 
     async def test_many(self, server, jobs, dead):
         """Any number move, in steps, and keep their order."""
         ids = await jobs.send_many([str(n) for n in range(500)])
         messages = await jobs.receive_many(500)
         server.reset_stats()
-        assert await jobs._shared.bury([message._record for message in messages], "all of them") == [True] * 500
+        assert await jobs._shared.bury([message._record for message in messages], "all of them") == ["dead"] * 500
         assert server.script_calls() <= 10
         assert [message.id for message in await dead.receive_many(500)] == ids
         assert await jobs._shared.bury([], "none") == []
@@ -688,11 +695,11 @@ class TestBury:
     async def test_mourners(self, jobs):
         """Whoever asked is told of each message that a claim moved, and why; not of what others bury on purpose."""
         told = []
-        jobs._shared.mourners.append(lambda record, reason: told.append((record.raw, reason)))
+        jobs._shared.mourners.append(lambda record, death, reason: told.append((record.raw, death, reason)))
         await bury(jobs, "a", reason="tired")
         await spend(jobs, "b")
         assert await jobs.receive() is None
-        await wait_until(lambda: told == [(b"b", "received too often")])
+        await wait_until(lambda: told == [(b"b", "dead", "received too often")])
 
     async def test_full_server(self, own_server):
         """A full server moves the dead all the same, and lets a new policy be refused."""

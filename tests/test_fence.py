@@ -78,7 +78,7 @@ async def test_a_lease_from_before_a_move_is_not_renewed(rsmq, jobs, other):
     stale, holder = await received_before_a_move(jobs, other, rsmq)
     shared = jobs._shared
     assert await shared.settler.renew([(stale._record, 900_000)]) == [False]
-    assert await shared.bury([stale._record], "stale") == [False]
+    assert await shared.bury([stale._record], "stale") == [None]
     await shared.settler.hand_back([stale._record._replace(visible=holder._record.visible)])
     assert await jobs.receive() is None
     assert await holder.delete() is True
@@ -104,7 +104,7 @@ async def test_a_worker_that_receives_its_message_again(rsmq, jobs, other):
     await jobs.send_many(["job", "busy"])
     async with worker:
         await wait_until(lambda: worker.stats.in_flight == 2)
-        assert await other._shared.bury([attempts[0]._record], "by another program") == [True]
+        assert await other._shared.bury([attempts[0]._record], "by another program") == ["dead"]
         assert [moved async for moved in rsmq.queue("dead").redrive()] == [1]
         assert await (await other.receive()).release()
         busy.set()

@@ -9,7 +9,7 @@ import time
 import anyio
 import anyio.from_thread
 import pytest
-from aiorsmq.pyrsmq import InvalidParameterValue, QueueDoesNotExist, RedisSMQ, RedisSMQConsumer
+from aiorsmq.pyrsmq import InvalidParameterValue, RedisSMQ, RedisSMQConsumer
 
 from support import wait_until
 
@@ -287,12 +287,15 @@ class TestQueue:
         await silent.quit()
 
     async def test_deleted(self, server, jobs, start):
-        """When its queue is deleted, the consumer ends with QueueDoesNotExist."""
-        consumer = start(Seen(), empty_queue_delay=0.01)
-        await wait_until(lambda: is_waiting(server))
+        """When its queue is deleted, the consumer goes on as soon as it is there again."""
+        seen = Seen()
+        consumer = start(seen.awaited, empty_queue_delay=0.01)
+        await wait_until(lambda: is_waiting(server) and consumer._worker.healthy)
         await jobs.deleteQueue()
-        with pytest.raises(QueueDoesNotExist):
-            await consumer.running
+        await wait_until(lambda: not consumer._worker.healthy)
+        await jobs.createQueue()
+        await jobs.sendMessage(message="x")
+        await wait_until(lambda: seen.bodies() == ["x"])
 
     def test_refused(self):
         """What is wrong with a consumer's own parameters is said when it is made."""

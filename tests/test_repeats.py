@@ -123,7 +123,7 @@ async def test_send_of_what_has_died(far, rsmq, cut_reply):
 
     async def die():
         message = await jobs.receive()
-        assert await jobs._shared.bury([message._record], "hopeless") == [True]
+        assert await jobs._shared.bury([message._record], "hopeless") == ["dead"]
 
     for body in ("first", "second"):  # the dead-letter queue is not known, and known
         cut_reply(die)
@@ -319,7 +319,7 @@ async def test_redrive_of_what_dies_again(far, rsmq, cut_reply):
 
     async def die():
         message = await jobs.receive()
-        assert await jobs._shared.bury([message._record], "hopeless") == [True]
+        assert await jobs._shared.bury([message._record], "hopeless") == ["dead"]
 
     await jobs.send("warm-up")
     await die()

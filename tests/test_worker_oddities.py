@@ -6,9 +6,10 @@ import time
 
 import anyio
 import pytest
-from aiorsmq import InvalidParameterValue, QueueDoesNotExist, Reject, Retry
+from aiorsmq import InvalidParameterValue, Reject, Retry
+from redis.exceptions import ResponseError
 
-from support import Stubborn, wait_until
+from support import Stubborn, make_it_theirs, wait_until
 
 
 def at_once(receive_count):
@@ -335,14 +336,16 @@ async def test_queue_named_twice(rsmq, queue):
         rsmq.worker(["jobs", "jobs"], print)
 
 
-async def test_again_after_a_failure(rsmq, queue):
+async def test_again_after_a_failure(server, queue):
     """A worker that has ended, for whatever reason, works when it is run again; `stop()` in between says nothing."""
     worker = queue.worker(lambda message: None)
-    with pytest.raises(QueueDoesNotExist):
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
         async with worker:
-            await queue.delete()
+            await wait_until(lambda: worker.healthy)
+            make_it_theirs(server, "jobs")
             await wait_until(lambda: not worker.healthy)
     worker.stop()
+    server.redis.delete("rsmq:jobs:Q")
     await queue.create()
     await queue.send("x")
     async with worker:

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
-from aiorsmq import AsyncRSMQ, QueueDoesNotExist
+from aiorsmq import AsyncRSMQ
 from anyio.streams.text import TextReceiveStream
+from redis.exceptions import ResponseError
 
-from support import Stubborn, wait_until
+from support import Stubborn, make_it_theirs, wait_until
 
 
 class Handler:
@@ -165,13 +166,14 @@ async def test_entered_and_left_in_different_tasks(queue):
     await asyncio.create_task(worker.__aexit__(None, None, None))
 
 
-async def test_queue_is_deleted(queue, caplog):
-    """If its queue is deleted, it stops, says so in the log, and raises it at the end of the block."""
-    with pytest.raises(QueueDoesNotExist):
+async def test_queue_becomes_another_key(server, queue, caplog):
+    """If it cannot work any more, it stops, says so in the log, and raises it at the end of the block."""
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
         async with queue.worker(print) as worker:
             await wait_until(lambda: worker.healthy)
-            await queue.delete()
+            make_it_theirs(server, "jobs")
             await wait_until(lambda: not worker.healthy)
+    server.redis.delete("rsmq:jobs:Q")
     assert "the worker has stopped" in caplog.text
 
 

@@ -13,8 +13,6 @@ from ..models import QueueAttributes, utc_from_ms
 
 T = TypeVar("T")
 
-_NEEDS_DEAD_LETTER_QUEUE: Final = "needs a dead_letter_queue, given with it or set before"
-
 PURGE_STEP: Final = 200
 """Messages that one script call of a purge deletes: about a millisecond of the server's time."""
 PURGE_STEPS: Final = 8
@@ -35,8 +33,6 @@ async def create_queue(
 ) -> bool:
     settings = (keys.qname, whole_seconds("vt", vt), whole_seconds("delay", delay), check_maxsize(maxsize))
     most = "" if max_receives is None else check_max_receives(max_receives)
-    if max_receives is not None and dead_letter_queue is None:
-        raise InvalidParameterValue("max_receives", max_receives, _NEEDS_DEAD_LETTER_QUEUE)
     name = None if dead_letter_queue is None else _check_dead_letter_queue(keys, dead_letter_queue)
     lately = round(DEADLINE) + 1
 
@@ -72,7 +68,7 @@ async def list_queues(scripts: Scripts, ns: str) -> set[str]:
 
 
 async def get_queue_attributes(scripts: Scripts, keys: Keys) -> QueueAttributes:
-    return await scripts.run(Call("attributes", keys.qname, keys.both, (keys.qname, "")), _attributes)
+    return await scripts.run(Call("attributes", keys.qname, keys.both, (keys.qname,)), _attributes)
 
 
 async def set_queue_attributes(
@@ -91,27 +87,23 @@ async def set_queue_attributes(
         changes += "delay", whole_seconds("delay", delay)
     if maxsize is not None:
         changes += "maxsize", check_maxsize(maxsize)
-    if max_receives is not None:
-        changes += "max_receives", check_max_receives(max_receives)
-        if dead_letter_queue == "":
-            raise InvalidParameterValue("max_receives", max_receives, _NEEDS_DEAD_LETTER_QUEUE)
     name = None
     if dead_letter_queue is not None:
         name = _check_dead_letter_queue(keys, dead_letter_queue) if dead_letter_queue != "" else None
         changes += "dead_letter_queue", name or ""
+    if max_receives is not None:
+        changes += "max_receives", check_max_receives(max_receives, at_least=0) or ""
+    elif dead_letter_queue == "":  # what had somewhere to go must not be dropped now
+        changes += "max_receives", ""
     if not changes:
         names = "vt, delay, maxsize, max_receives, dead_letter_queue"
         raise InvalidParameterValue(names, None, "at least one of them must be given")
-    needed = "needed" if max_receives is not None and name is None else ""
 
     def call(chain: Sequence[str]) -> Call:
         ours = (*keys.both, keys.queues, *_chain_keys(keys, chain)) if chain else keys.both
-        return Call("attributes", keys.qname, ours, (keys.qname, needed, *changes, *chain))
+        return Call("attributes", keys.qname, ours, (keys.qname, *changes, *chain))
 
-    attributes = await _with_chain(scripts, keys.qname, name, call, _attributes_if_set)
-    if attributes is None:
-        raise InvalidParameterValue("max_receives", max_receives, _NEEDS_DEAD_LETTER_QUEUE)
-    return attributes
+    return await _with_chain(scripts, keys.qname, name, call, _attributes)
 
 
 def _check_dead_letter_queue(keys: Keys, name: object) -> str:
@@ -179,10 +171,6 @@ def _or_following(read: Callable[[Reply], T], reply: Reply) -> T | _Following:
     if len(reply) == 3 and reply[0] == -1:
         return _Following(int(reply[1]), reply[2].decode())
     return read(reply)
-
-
-def _attributes_if_set(reply: Reply) -> QueueAttributes | None:
-    return None if reply == [-1] else _attributes(reply)
 
 
 def _only(reply: Reply) -> int:

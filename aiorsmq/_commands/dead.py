@@ -1,4 +1,4 @@
-"""A message dies: it moves to the dead-letter queue, is looked at there, and is sent back."""
+"""A message dies: it moves to the dead-letter queue, is looked at there, and is sent back; or it is dropped."""
 
 import asyncio
 import logging
@@ -6,16 +6,16 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from functools import partial
-from inspect import iscoroutinefunction
 from itertools import compress
 from typing import Any, Final
 
+from .._callbacks import call_plain, check_plain
 from .._protocol import Keys, check_count, check_qname, check_rate
 from .._scripts import Call, Reply, Scripts
 from .._tasks import Tasks
 from .._wire import Argument
 from ..errors import InvalidParameterValue, NoDeadLetterQueue, QueueDoesNotExist
-from ..models import DeadLetter, Record, utc_from_ms
+from ..models import DeadLetter, Death, Record, utc_from_ms
 from .receive import Claim, Page, peek
 
 MAX_MOVE: Final = 64
@@ -47,8 +47,9 @@ class DeadLetters:
         """The name of the dead-letter queue, as last heard; "" if there is none."""
         self.max_receives: float = math.inf
         """How often a message may be received, as last heard."""
-        self.mourners: list[Callable[[Record, str], None]] = []
-        """The first is called with each message that a claim moved, or that nobody reads; and with the reason."""
+        self.mourners: list[Callable[[Record, Death, str], None]] = []
+        """The first is called with each message that a claim moved or dropped, or that nobody reads; and with what has
+        become of it, and the reason."""
         self.adopters: list[Callable[[Record], bool]] = []
         """Each is asked whether a message that was received too often is still in hand, and not dead yet."""
 
@@ -56,49 +57,74 @@ class DeadLetters:
         """Take in what a claim says. Returns the burial of those that were received too often, if there are any."""
         self.queue, self.max_receives = claim.dead_letter_queue, claim.max_receives
         dead = [record for record in claim.dead if not any(adopt(record) for adopt in self.adopters)]
-        return self.start_burial(dead, "received too often", OVER_MAX_RECEIVES) if dead else None
+        if not dead:
+            return None
+        return self.start_burial(dead, "received too often", OVER_MAX_RECEIVES, may_drop=True)
 
-    def start_burial(self, records: Sequence[Record], reason: str, fence: bytes | None = None) -> asyncio.Task[bool]:
+    def start_burial(
+        self, records: Sequence[Record], reason: str, fence: bytes | None = None, *, may_drop: bool = False
+    ) -> asyncio.Task[bool]:
         """`bury` for those who do not wait for it. Its result: whether it went well; else the log says so."""
-        return self._tasks.start(self._bury_quietly(records, reason, fence))
+        return self._tasks.start(self._bury_quietly(records, reason, fence, may_drop))
 
-    async def _bury_quietly(self, records: Sequence[Record], reason: str, fence: bytes | None) -> bool:
+    async def _bury_quietly(self, records: Sequence[Record], reason: str, fence: bytes | None, may_drop: bool) -> bool:
         try:
-            moved = await self.bury(records, reason, fence)
+            deaths = await self.bury(records, reason, fence, may_drop=may_drop)
         except Exception as error:  # noqa: BLE001 - nobody waits for it
             number, queue = len(records), self._keys.qname
             _logger.warning("could not move %d dead messages out of queue %r (%r): %s", number, queue, reason, error)
             return False
         if self.mourners:
-            for record in compress(records, moved):
-                self.mourners[0](record, reason)
+            for record, death in zip(records, deaths, strict=True):
+                if death:
+                    self.mourners[0](record, death, reason)
         return True
 
-    async def bury(self, records: Sequence[Record], reason: str, fence: bytes | None = None) -> list[bool]:
-        """Move messages to the dead-letter queue; see `Shared.bury`. `fence`: of all, instead of each one's."""
+    async def bury(
+        self, records: Sequence[Record], reason: str, fence: bytes | None = None, *, may_drop: bool = False
+    ) -> list[Death | None]:
+        """Move messages to the dead-letter queue; see `Shared.bury`.
+
+        `fence`: of all, instead of each one's. `may_drop`: as the policy says; else they are only moved.
+        """
         reason = reason[:MAX_REASON] or "no reason given"
-        moved: list[bool] = []
+        deaths: list[Death | None] = []
         for at in range(0, len(records), MAX_MOVE):
             some = records[at : at + MAX_MOVE]
             fenced = [(one.id, one.fence if fence is None else fence) for one in some]
             try:
-                to, now_moved = await self._bury(fenced, reason)
+                to, gone = await self._bury(fenced, reason, may_drop)
             except QueueDoesNotExist:  # and its messages with it, as for `Message.delete`
-                to, now_moved = "", [False] * len(some)
-            moved += now_moved
-            if gone := sum(now_moved):
-                _logger.info("moved %d from queue %r to %r", gone, self._keys.qname, to)
-        return moved
+                to, gone = "", [False] * len(some)
+            death: Death = "dead" if to else "dropped"
+            deaths.extend(death if is_gone else None for is_gone in gone)
+            if to and any(gone):
+                _logger.info("moved %d from queue %r to %r", sum(gone), self._keys.qname, to)
+            for record in () if to else compress(some, gone):
+                id, count = record.id.decode(errors="replace"), int(record.receive_count)
+                _logger.warning("dropped message %s of queue %r, received %d times", id, self._keys.qname, count)
+        return deaths
 
-    async def _bury(self, fenced: list[tuple[bytes, bytes]], reason: str) -> tuple[str, list[bool]]:
-        to, done, rest = self.queue or self._keys.qname, 0, []  # it is never its own: so the script says which it is
-        while not done:
-            done, rest = await self._move(to, fenced, reason)
-            if not done:
-                self.queue = to = rest[0].decode()
-                if not to:
-                    raise NoDeadLetterQueue(self._keys.qname)
-        return to, list(map(bool, rest))
+    async def _bury(self, fenced: list[tuple[bytes, bytes]], reason: str, may_drop: bool) -> tuple[str, list[bool]]:
+        """Returns where they went, "" if they were dropped, and which have gone."""
+        to = self.queue
+        while True:
+            if to or not may_drop:  # it is never its own: then the script says which it is
+                done, rest = await self._move(to or self._keys.qname, fenced, reason)
+            else:
+                done, rest = await self._drop(fenced)
+            if done:
+                return to, list(map(bool, rest))
+            asked, self.queue = to, rest[0].decode()
+            to = self.queue
+            if not to and not (asked and may_drop):
+                raise NoDeadLetterQueue(self._keys.qname)
+
+    async def _drop(self, fenced: Sequence[tuple[bytes, bytes]]) -> tuple[int, list[Any]]:
+        """One script call, see `drop.lua`."""
+        args: list[Argument] = [self._keys.qname, *(word for pair in fenced for word in pair)]
+        call = Call("drop", self._keys.qname, self._keys.both, ("first", *args), again=lambda: ("retry", *args))
+        return await self._scripts.run(call, partial(_read_move, len(fenced)))
 
     async def _move(self, to: str, fenced: Sequence[tuple[bytes, bytes]], reason: str) -> tuple[int, list[Any]]:
         """One script call, see `move.lua`. Without a reason it is the way back, and a missing queue is an error."""
@@ -125,8 +151,8 @@ class DeadLetters:
         if name == self._keys.qname:
             raise InvalidParameterValue("to", name, "must be another queue")
         at_most = math.inf if limit is None else check_count("limit", limit)
-        if where is not None and (not callable(where) or iscoroutinefunction(where)):
-            raise InvalidParameterValue("where", where, "must be a plain function of a DeadLetter")
+        if where is not None:
+            check_plain("where", where)
         return self._redrive(name, at_most, math.inf if rate is None else check_rate(rate), where)
 
     async def _redrive(
@@ -147,7 +173,9 @@ class DeadLetters:
                 reasons=True,
             )
             chosen = [
-                (to or letter.queue, record) for record, letter in self._letters(page) if where is None or where(letter)
+                (to or letter.queue, record)
+                for record, letter in self._letters(page)
+                if where is None or call_plain("where", where, letter)
             ]
             homeless += sum(not name for name, _ in chosen)
             gone: set[bytes] = set()

@@ -28,7 +28,8 @@ class Claim(NamedTuple):
     more: bool
     """Whether it stopped early: visible messages are left that it did not hand out."""
     dead: list[Record]
-    """Those among them that were received too often: not to be handed out, but moved to the dead-letter queue."""
+    """Those among them that were received too often: not to be handed out, but moved to the dead-letter queue, or if
+    there is none, dropped."""
     dead_letter_queue: str
     """Its name; "" if there is none."""
     max_receives: float
@@ -103,7 +104,9 @@ def _claim(keys: Keys, reply: Reply, popped: bool) -> Claim:
     if int(phantoms):
         _logger.warning("removed %d entries without a body from queue %r", phantoms, keys.qname)
         records = [record for record in records if record.raw is not None]  # pyright: ignore[reportUnnecessaryComparison]
-    most, name = read_policy(keys.qname, max_receives, dead_letter_queue) if dead_letter_queue else (math.inf, "")
+    most, name = math.inf, ""
+    if max_receives or dead_letter_queue:
+        most, name = read_policy(keys.qname, max_receives, dead_letter_queue)
     dead: list[Record] = []
     if most < math.inf and not popped:  # what is popped is gone, and its consumer the last one anyway
         dead = [record for record in records if int(record.receive_count) > most]

@@ -1,11 +1,15 @@
 -- What stands, after _common, in front of the scripts that deal with dead letters.
 
--- Where the dead messages of a queue go, and after how many receipts; nil for what is missing or senseless.
+-- Where the dead messages of a queue go, and after how many receipts; nil for what is missing or senseless. A number
+-- without a name: they are dropped. A senseless name takes the number with it, so that nothing is dropped by mistake.
 local function policy(queue, qname)
   local given = redis.call('HMGET', queue, 'dead_letter_queue', 'max_receives')
-  local name, most = given[1], given[2]
-  if name and name ~= qname and name ~= 'QUEUES' and #name <= 160 and string.match(name, '^[%w_-]+$') then
-    return name, most and #most <= 15 and string.match(most, '^[1-9]%d*$') and tonumber(most) or nil
+  local name, most = given[1] or '', given[2]
+  most = most and #most <= 15 and string.match(most, '^[1-9]%d*$') and tonumber(most) or nil
+  if name == '' then
+    return nil, most
+  elseif name ~= qname and name ~= 'QUEUES' and #name <= 160 and string.match(name, '^[%w_-]+$') then
+    return name, most
   end
 end
 

@@ -2,20 +2,15 @@
 -- With     _dead_letters
 -- KEYS     messages (ZSET), queue (HASH); if it gets a dead-letter queue: queues (SET), that one's messages (ZSET) and
 --          queue (HASH), the queues (HASH) behind it
--- ARGV     qname; 'needed' if it must have a dead-letter queue for this change; pairs of attribute and value, none to
---          change nothing, an empty dead_letter_queue to have none; the names of the dead-letter queue and of those
---          behind it
+-- ARGV     qname; pairs of attribute and value, none to change nothing, an empty max_receives or dead_letter_queue to have
+--          none; the names of the dead-letter queue and of those behind it
 -- Returns  {s, us, vt, delay, maxsize, totalrecv, totalsent, created, modified, msgs, hiddenmsgs, max_receives or '',
 --          dead_letter_queue or ''}
 --          {s, us, -1, how many of the names are right, the name that follows these or ''}; nothing is done then
---          {s, us, -1} if there is no dead-letter queue, and it is needed; nothing is done then
 -- Errors   QUEUE_DOES_NOT_EXIST
 attributes(KEYS[2])
 local msgs, names = redis.call('ZCARD', KEYS[1]), math.max(#KEYS - 4, 0)
 local hidden = redis.call('ZCOUNT', KEYS[1], '(' .. text(now_ms()), '+inf')
-if ARGV[2] == 'needed' and not policy(KEYS[2], ARGV[1]) then
-  return {time[1], time[2], -1}
-end
 if names > 0 then
   redis.call('SCARD', KEYS[3])
   redis.call('ZCARD', KEYS[4])
@@ -24,17 +19,22 @@ if names > 0 then
     return {time[1], time[2], -1, right, following}
   end
 end
-if #ARGV - names > 2 then
+if #ARGV - names > 1 then
   if names > 0 and not exists(KEYS[5]) then
     create(KEYS[5], KEYS[3], ARGV[#ARGV - names + 1])
   end
-  local none = ARGV[#ARGV - names] == '' -- no dead_letter_queue
-  if none then
+  local none = {}
+  for i = 2, #ARGV - names, 2 do
+    if ARGV[i + 1] == '' then
+      none[#none + 1] = ARGV[i]
+    end
+  end
+  if #none > 0 then
     redis.call('HDEL', KEYS[2], ':rc') -- see _common
   end
-  redis.call('HSET', KEYS[2], 'modified', time[1], unpack(ARGV, 3, #ARGV - names))
-  if none then
-    redis.call('HDEL', KEYS[2], 'max_receives', 'dead_letter_queue')
+  redis.call('HSET', KEYS[2], 'modified', time[1], unpack(ARGV, 2, #ARGV - names))
+  if #none > 0 then
+    redis.call('HDEL', KEYS[2], unpack(none))
   end
 end
 local given = attributes(KEYS[2])

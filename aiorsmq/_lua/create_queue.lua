@@ -1,4 +1,5 @@
--- Creates a queue, and its dead-letter queue if it is not there; enters them in the set of all queues.
+-- Creates a queue, and its dead-letter queue if it is not there; enters them in the set of all queues. One that is there
+-- already is entered again if the set has lost its name.
 -- With     _dead_letters
 -- KEYS     messages (ZSET), queue (HASH), queues (SET); with a dead-letter queue: its messages (ZSET) and queue (HASH),
 --          the queues (HASH) behind it
@@ -7,9 +8,12 @@
 -- Returns  {s, us, created}: 0 if the queue is there already (as Node: a hash without vt is none)
 --          {s, us, -1, how many of the names are right, the name that follows these or ''}; nothing is done then
 redis.call('ZCARD', KEYS[1]) -- an error up to the first write leaves nothing half done
-redis.call('SCARD', KEYS[3])
+local listed = redis.call('SISMEMBER', KEYS[3], ARGV[2])
 local there = redis.call('HMGET', KEYS[2], 'created', 'vt', 'delay', 'maxsize', 'max_receives', 'dead_letter_queue')
 if there[2] then
+  if listed == 0 then
+    redis.pcall('SADD', KEYS[3], ARGV[2])
+  end
   local alike = there[5] == (ARGV[6] ~= '' and ARGV[6]) and there[6] == (ARGV[7] or false)
   for i = 2, 4 do
     alike = alike and there[i] == ARGV[i + 1]
@@ -26,8 +30,15 @@ if name then
     return {time[1], time[2], -1, right, following}
   end
 end
-local policy_fields = name and {'dead_letter_queue', name, unpack(ARGV[6] ~= '' and {'max_receives', ARGV[6]} or {})}
-create(KEYS[2], KEYS[3], ARGV[2], ARGV[3], ARGV[4], ARGV[5], unpack(policy_fields or {}))
+local fields = {}
+if name then
+  fields = {'dead_letter_queue', name}
+end
+if ARGV[6] ~= '' then
+  fields[#fields + 1] = 'max_receives'
+  fields[#fields + 1] = ARGV[6]
+end
+create(KEYS[2], KEYS[3], ARGV[2], ARGV[3], ARGV[4], ARGV[5], unpack(fields))
 if name and not exists(KEYS[5]) then
   create(KEYS[5], KEYS[3], name)
 end

@@ -12,8 +12,8 @@ import anyio
 import anyio.to_thread
 
 from .._handlers import Retry
-from .._handling import SHORTEST_LEASE
 from .._protocol import Seconds, at_least, check_seconds
+from .._source import SHORTEST_LEASE
 from ..client import SHORTEST_POLL_INTERVAL, AsyncRSMQ
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
 from ..models import Message
@@ -76,7 +76,7 @@ class RedisSMQConsumer:
 
         Cancelling loses nothing: the processor has 30 seconds to end, and what it returns counts; then, or if this is
         cancelled once more, an `async def` processor is cancelled and its message visible again at once. Outages of the
-        server are waited out. Raises QueueDoesNotExist when the queue is deleted.
+        server are waited out, and so is a queue that is deleted later, until somebody makes it again.
         """
         self._ended = asyncio.Event()
         poll_interval = max(self.empty_queue_delay, SHORTEST_POLL_INTERVAL)  # PyRSMQ takes 0, too

@@ -676,4 +676,73 @@ BREAKAGES = {
         (Change("_shared.py", "elif left_ms < SHORTEST_HIDING * 1000:", "elif False:"),),
         ("test_claims.py::TestUnreadable::test_without_a_lease",),
     ),
+    "what-users-raise-ends-the-task": Breakage(
+        "a backoff or an on_error that fails ends the task that was to settle the message",
+        (
+            Change(
+                "_handling.py", "except BaseException as error:  # noqa: BLE001 - a", "except KeyError as error:  # a"
+            ),
+        ),
+        ("test_user_functions.py::test_on_error", "test_user_functions.py::test_backoff"),
+    ),
+    "own-retry-and-reject": Breakage(
+        "a Retry or a Reject has its attributes from `__init__` alone, and nobody expects one without",
+        (
+            Change(
+                "_handlers.py",
+                "        self.reason = str(reason)\n\n\ndef exponential",
+                "        self.reason = str(reason)\n\n\ndel Retry.delay, Reject.reason\n\n\ndef exponential",
+            ),
+            Change("_handlers.py", "except BaseException:  # noqa: BLE001 - its own", "except KeyError:  # its own"),
+            Change(
+                "_handling.py", "except BaseException as error:  # noqa: BLE001 - a", "except KeyError as error:  # a"
+            ),
+        ),
+        ("test_user_functions.py::test_rejects", "test_user_functions.py::test_retries"),
+    ),
+    "settled-by-a-cancelled-task": Breakage(
+        "the handler's own task settles its message, though the handler may have cancelled it",
+        (Change("_handling.py", "job.task = asyncio.create_task(settling)", "await settling"),),
+        ("test_user_functions.py::test_handler_fails", "test_user_functions.py::test_retries"),
+    ),
+    "whatever-is-returned-is-done": Breakage(
+        "a handler that returns False, to keep its message, has it deleted",
+        (Change("_handling.py", "                check_result(result)\n", "                pass\n"),),
+        ("test_user_functions.py::test_handler_fails",),
+    ),
+    "a-coroutine-is-true": Breakage(
+        "a redrive moves everything if `where` returns a coroutine",
+        (Change("_commands/dead.py", 'call_plain("where", where, letter)', "where(letter)"),),
+        ("test_user_functions.py::test_where",),
+    ),
+    "no-fence-for-the-dropped": Breakage(
+        "a stale receipt drops the message of another consumer",
+        (Change("_lua/drop.lua", "score and (over or fence_of(values[1], values[2]) == fence)", "score"),),
+        ("test_dropped.py::test_fenced",),
+    ),
+    "drops-what-should-be-kept": Breakage(
+        "a queue that has been told to drop nothing drops what is rejected",
+        (Change("_lua/drop.lua", "if name or not most then", "if name then"),),
+        ("test_dropped.py::test_nowhere_to_put_it",),
+    ),
+    "a-misnamed-queue-drops-all": Breakage(
+        "a senseless dead_letter_queue with a max_receives reads as that number alone",
+        (
+            Change("_lua/_dead_letters.lua", "  if name == '' then\n", "  if name == '' or name == 'a b' then\n"),
+            Change(
+                "_protocol.py", 'or name in (qname, "QUEUES")):', 'or name in (qname, "QUEUES")) and name != "a b":'
+            ),
+        ),
+        ("test_dead_letters.py::TestPolicy::test_senseless_name",),
+    ),
+    "a-worker-ends-with-its-queue": Breakage(
+        "a worker ends when its queue is deleted",
+        (Change("_source.py", "            self.miss()\n            return []\n", "            raise\n"),),
+        ("test_missing_queue.py::TestWorker::test_waits",),
+    ),
+    "a-lost-name-stays-lost": Breakage(
+        "creating a queue that is there does not enter it in the set of all queues",
+        (Change("_lua/create_queue.lua", "    redis.pcall('SADD', KEYS[3], ARGV[2])\n", ""),),
+        ("test_missing_queue.py::TestSetOfAllQueues::test_mended",),
+    ),
 }

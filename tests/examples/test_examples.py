@@ -20,6 +20,8 @@ import pytest
 from aiorsmq import JSON, AsyncRSMQ
 from playwright.async_api import async_playwright, expect
 
+from support import make_it_theirs
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 QUICKSTART = """\
@@ -389,14 +391,15 @@ async def test_a_job_that_fails(start, server, name):
 
 @pytest.mark.parametrize("name", APPS)
 async def test_a_consumer_that_fails_stops_the_app(start, server, name):
-    """When the consumer itself fails, here because its queue is deleted, the app stops, and says why."""
+    """When the consumer itself fails, here because its queue is another program's key, the app stops, and says why."""
     app = start(name, server.url)
-    async with talking_to(app) as http, AsyncRSMQ.from_url(server.url) as rsmq:
+    qname = f"{name.removesuffix('_app')}-jobs"
+    async with talking_to(app) as http:
         await done(http, await post(http, "all is well"))
-        await rsmq.queue(f"{name.removesuffix('_app')}-jobs").delete()
-        server.redis.publish(f"rsmq:rt:{name.removesuffix('_app')}-jobs", "1")
+        make_it_theirs(server, qname)
         assert await app.ended() != 0
-    assert "QueueDoesNotExist" in app.output
+    server.redis.delete(f"rsmq:{qname}:Q")
+    assert "WRONGTYPE" in app.output
 
 
 @pytest.fixture

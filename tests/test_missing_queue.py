@@ -1,0 +1,267 @@
+"""A queue that is not there, or no longer: who creates it, who waits for it, who says so."""
+
+import asyncio
+from contextlib import nullcontext
+
+import anyio
+import pytest
+from aiorsmq import AsyncRSMQ, NotPermitted, QueueAlreadyExists, QueueDoesNotExist
+
+from support import wait_until
+
+
+@pytest.fixture
+async def polling(server):
+    """A client that looks often."""
+    async with AsyncRSMQ.from_url(server.url, poll_interval=0.02) as rsmq:
+        yield rsmq
+
+
+def warnings_of(caplog, text):
+    return [record.getMessage() for record in caplog.records if text in record.getMessage()]
+
+
+def is_defined(server, qname="jobs"):
+    return server.redis.hmget(f"rsmq:{qname}:Q", "vt", "delay", "maxsize") == [b"30", b"0", b"65536"]
+
+
+class TestWorker:
+    async def test_waits(self, server, polling, caplog):
+        """A worker whose queue is deleted waits for it, with one warning, and goes on when it is there again."""
+        queue = polling.queue("jobs")
+        await queue.create()
+        async with queue.worker(lambda message: None) as worker:
+            assert await wait_until(lambda: worker.healthy)
+            await queue.delete()
+            await wait_until(lambda: not worker.healthy)
+            server.reset_stats()
+            await wait_until(lambda: server.script_calls() > 3)  # it looks again and again
+            assert server.redis.exists("rsmq:jobs:Q") == 0
+            await queue.create()
+            await wait_until(lambda: worker.healthy)
+            await queue.send("x")
+            await wait_until(lambda: worker.stats.succeeded == 1)
+        assert warnings_of(caplog, "no longer there") == ["queue 'jobs' is no longer there: waiting for it"]
+
+    async def test_looks_at_the_poll_interval(self, server, queue):
+        """It does not look more often than its `poll_interval`."""
+        async with queue.worker(print) as worker:
+            await wait_until(lambda: worker.healthy)
+            await queue.delete()
+            server.redis.publish("rsmq:rt:jobs", "1")
+            await wait_until(lambda: not worker.healthy)
+            await queue.delete(missing_ok=True)
+            server.reset_stats()
+            for _ in range(100):
+                await queue.delete(missing_ok=True)
+            assert server.script_calls() == 100
+
+    async def test_creates(self, server, rsmq):
+        """With `create` it makes a queue that is missing when it starts, with RSMQ's defaults."""
+        queue = rsmq.queue("jobs")
+        async with queue.worker(lambda message: None, create=True) as worker:
+            assert is_defined(server)
+            await queue.send("x")
+            await wait_until(lambda: worker.stats.succeeded == 1)
+
+    async def test_creates_again(self, server, queue):
+        """And one that is deleted while it works, as soon as it notices, whatever its `poll_interval`."""
+        async with queue.worker(lambda message: None, create=True) as worker:
+            await wait_until(lambda: worker.healthy)
+            for n in range(3):
+                await queue.delete()
+                server.redis.publish("rsmq:rt:jobs", "1")
+                await wait_until(lambda: is_defined(server))
+                await queue.send("x")
+                await wait_until(lambda n=n: worker.stats.succeeded == n + 1)
+
+    async def test_creates_what_is_there(self, queue):
+        """`create` leaves a queue that is there as it is."""
+        await queue.set_attributes(vt=7, max_receives=3)
+        async with queue.worker(print, create=True):
+            pass
+        attributes = await queue.attributes()
+        assert (attributes.vt, attributes.max_receives) == (7, 3)
+
+    async def test_without(self, rsmq):
+        """Without it, a queue that is missing at the start is an error at once, also if there are others."""
+        await rsmq.create_queue(qname="one")
+        with pytest.raises(QueueDoesNotExist, match="other"):
+            await rsmq.worker(["one", "other"], print).run()
+
+    @pytest.mark.parametrize("queues", [["gone", "there"], {"gone": 3, "there": 1}])
+    async def test_others_go_on(self, polling, queues):
+        """Of several queues, one that is missing does not keep the worker from the others."""
+        gone, there = polling.queue("gone"), polling.queue("there")
+        await gone.create()
+        await there.create()
+        async with polling.worker(queues, lambda message: None) as worker:
+            await wait_until(lambda: worker.healthy)
+            await gone.delete()
+            await wait_until(lambda: not worker.healthy)
+            for n in range(5):
+                await there.send("x")
+                await wait_until(lambda n=n: worker.stats.succeeded == n + 1)
+            await gone.create()
+            await gone.send("x")
+            await wait_until(lambda: worker.stats.succeeded == 6)
+
+    async def test_all_created(self, server, rsmq):
+        """`create` is for all of its queues."""
+        async with rsmq.worker(["a", "b"], print, create=True):
+            assert await rsmq.list_queues() == {"a", "b"}
+
+    async def test_in_hand(self, polling):
+        """A message in hand whose queue is deleted is lost with it, and counted so."""
+        queue = polling.queue("jobs")
+        await queue.create()
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def handler(message):
+            begun.set()
+            await go_on.wait()
+            if message.body == "fails":
+                raise ValueError
+
+        for body in ("fails", "returns"):
+            begun.clear()
+            go_on.clear()
+            async with queue.worker(handler, create=True) as worker:
+                await queue.send(body)
+                await begun.wait()
+                await queue.delete()
+                go_on.set()
+                await wait_until(lambda: worker.stats.lost_leases == 1)
+                assert (worker.stats.received, worker.stats.in_flight) == (1, 0)
+
+    async def test_stops(self, queue, server):
+        """It stops while it waits."""
+        async with queue.worker(print) as worker:
+            await wait_until(lambda: worker.healthy)
+            await queue.delete()
+            server.redis.publish("rsmq:rt:jobs", "1")
+            await wait_until(lambda: not worker.healthy)
+            worker.stop()
+            with anyio.fail_after(5):
+                await wait_until(lambda: not worker._is_running)
+
+    async def test_through_an_outage(self, own_server):
+        """A server that goes away while the queue is missing is waited out as well."""
+        server = own_server()
+        async with AsyncRSMQ.from_url(server.url, poll_interval=0.02) as rsmq:
+            queue = rsmq.queue("jobs")
+            async with queue.worker(lambda message: None, create=True) as worker:
+                await wait_until(lambda: worker.healthy)
+                server.kill()  # it keeps nothing
+                server.start()
+                await wait_until(lambda: is_defined(server), timeout=30)
+                await queue.send("x")
+                await wait_until(lambda: worker.stats.succeeded == 1)
+
+    async def test_may_not_create(self, server, queue):
+        """A worker that may not create what is missing ends, and says why."""
+        server.redis.acl_setuser(
+            "reader", enabled=True, nopass=True, keys="*", channels="*", categories=["+@all"], commands=["-hset"]
+        )
+        try:
+            async with AsyncRSMQ.from_url(server.url, username="reader", password="x", poll_interval=0.02) as rsmq:
+                with pytest.raises(NotPermitted, match="grant .hset"):
+                    async with rsmq.queue("jobs").worker(print, create=True) as worker:
+                        await wait_until(lambda: worker.healthy)
+                        await queue.delete()
+                        await wait_until(lambda: not worker._is_working)
+        finally:
+            server.redis.acl_deluser("reader")
+
+
+class TestStream:
+    async def test_creates(self, server, rsmq):
+        """A stream with `create` makes a queue that is missing, with RSMQ's defaults."""
+        stream = rsmq.messages("jobs", create=True)
+        asking = asyncio.ensure_future(anext(stream))
+        await wait_until(lambda: is_defined(server))
+        await rsmq.send_message(qname="jobs", message="x")
+        async with await asking as message:
+            assert message.body == "x"
+
+    @pytest.mark.parametrize("options", [{}, {"prefetch": 8}, {"pop": True}])
+    async def test_creates_again(self, server, polling, options):
+        """And one that is deleted while it waits, as often as that happens."""
+        queue = polling.queue("jobs")
+        async with queue.messages(create=True, **options) as stream:
+            for n in range(3):
+                asking = asyncio.ensure_future(anext(stream))
+                await wait_until(lambda: is_defined(server))
+                await queue.send(str(n))
+                async with await asking as message:
+                    assert message.body == str(n)
+                asking = asyncio.ensure_future(anext(stream))
+                await wait_until(lambda: server.redis.zcard("rsmq:jobs") == 0)  # with prefetch it is deleted later
+                await queue.attributes()
+                await queue.delete()
+                await wait_until(lambda: is_defined(server))
+                await queue.send("again")
+                async with await asking as message:
+                    assert message.body == "again"
+
+    async def test_without(self, rsmq):
+        """Without it the iteration raises QueueDoesNotExist."""
+        with pytest.raises(QueueDoesNotExist):
+            await anext(rsmq.messages("jobs"))
+
+    async def test_beside_one_without(self, server, polling):
+        """Of two streams of one queue that is deleted, the one that was not told to create it raises."""
+        queue = polling.queue("jobs")
+        await queue.create()
+        plain, creating = queue.messages(), queue.messages(create=True)
+        asking = [asyncio.ensure_future(anext(stream)) for stream in (plain, creating)]
+        await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1] == 1)
+        await queue.delete()
+        with pytest.raises(QueueDoesNotExist):
+            await asking[0]
+        await queue.create(exist_ok=True)
+        await queue.send("x")
+        async with await asking[1]:
+            pass
+
+
+class TestSetOfAllQueues:
+    async def test_mended(self, server, rsmq, queue):
+        """A queue whose name the set of all queues has lost is entered again by `create`, and otherwise left alone."""
+        await queue.set_attributes(vt=7)
+        for expected in (nullcontext(), pytest.raises(QueueAlreadyExists)):
+            server.redis.srem("rsmq:QUEUES", "jobs")
+            assert await rsmq.list_queues() == set()
+            with expected:
+                assert await queue.create(exist_ok=isinstance(expected, nullcontext)) is False
+            assert await rsmq.list_queues() == {"jobs"}
+        assert (await queue.attributes()).vt == 7
+
+    @pytest.mark.parametrize("who", ["worker", "stream"])
+    async def test_mended_by_consumers(self, server, rsmq, queue, who):
+        """A worker with `create` does so when it starts; a stream does not look as long as it can receive."""
+        server.redis.srem("rsmq:QUEUES", "jobs")
+        if who == "worker":
+            async with queue.worker(print, create=True):
+                assert await rsmq.list_queues() == {"jobs"}
+        else:
+            await queue.send("x")
+            async with queue.messages(create=True) as stream, await anext(stream):
+                assert await rsmq.list_queues() == set()
+            server.redis.sadd("rsmq:QUEUES", "jobs")
+
+    async def test_writes_nothing_else(self, server, queue):
+        """Creating a queue that is there, and is in the set, writes nothing."""
+        server.reset_stats()
+        assert not await queue.create(exist_ok=True)
+        assert not {"sadd", "hset", "hsetnx", "zadd"} & server.commands().keys()
+
+    async def test_full_server(self, own_server):
+        """On a full server it stays as it is, and `create` says that the queue is there."""
+        server = own_server("--maxmemory-policy", "noeviction")
+        async with AsyncRSMQ.from_url(server.url) as rsmq:
+            await rsmq.create_queue(qname="jobs")
+            server.redis.srem("rsmq:QUEUES", "jobs")
+            server.redis.config_set("maxmemory", "1")
+            assert not await rsmq.create_queue(qname="jobs", exist_ok=True)
+            server.redis.config_set("maxmemory", "0")
