@@ -45,8 +45,13 @@ def _nobody(_: Any) -> None: ...
 class Wire(ABC):
     """Reads by itself, from its making on; `attach` comes before the next await."""
 
+    patience: int = 1
+    """How many times as long a silence may last as on a wire that notes each byte."""
+
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
+        self.heard_at: float = 0.0
+        """When something came in last, by the event loop's clock."""
 
     def attach(self, received: Callable[[Any], None], lost: Callable[[Exception], None]) -> None:
         """Have each reply, an error as an exception, passed to `received`, and to `lost` why there will be no more.
@@ -86,6 +91,7 @@ class TransportWire(Wire, asyncio.Protocol):
         self._transport = transport
         self._reader = reader
         self._pushes = pushes
+        self._now = asyncio.get_running_loop().time
         self.write = transport.write
         transport.set_protocol(self)
 
@@ -98,6 +104,7 @@ class TransportWire(Wire, asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        self.heard_at = self._now()
         self._reader.feed(data)
         while True:
             try:
@@ -115,13 +122,20 @@ class TransportWire(Wire, asyncio.Protocol):
 
 
 class StreamWire(Wire):
-    """Through redis-py's public methods: slower by two turns of the event loop a reply."""
+    """Through redis-py's public methods: slower by two turns of the event loop a reply.
+
+    They tell of whole replies only. So a silence is one after 30 seconds, as long as a call may take by default: a
+    reply that takes longer than that to arrive, with none before it, is cut.
+    """
+
+    patience = 6
 
     def __init__(self, connection: AbstractConnection, tasks: Tasks, pushes: bool) -> None:
         super().__init__(connection)
         self._pushes = pushes
         self._unsent: list[bytes] = []
         self._something_to_send = asyncio.Event()
+        self._now = asyncio.get_running_loop().time
         self._both = anyio.CancelScope()
         self._serving = tasks.start(self._serve())
 
@@ -159,9 +173,11 @@ class StreamWire(Wire):
     async def _receive(self) -> None:
         while True:
             try:
-                self._received(await self._read())
+                reply = await self._read()
             except _REPLIES as error:
-                self._received(error)
+                reply = error
+            self.heard_at = self._now()
+            self._received(reply)
 
     async def _read(self) -> Any:
         return await cast(Any, self._connection).read_response(
