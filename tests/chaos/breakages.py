@@ -127,8 +127,8 @@ BREAKAGES = {
         (
             Change(
                 "_commands/receive.py",
-                'Call("receive", keys.qname, keys.both, args, retry_unknown=False)',
-                'Call("receive", keys.qname, keys.both, args)',
+                "args, retry_unknown=False, holds_messages=True)",
+                "args, holds_messages=True)",
             ),
         ),
         ("test_scripts.py::test_lost_reply_to_a_pop",),
@@ -187,7 +187,7 @@ BREAKAGES = {
         (
             Change(
                 "_listener.py",
-                'raise TimeoutError(f"the connection has been silent for {now() - self._heard_at:.0f} seconds")',
+                'raise TimeoutError(f"the connection has been silent for {silence:.0f} seconds")',
                 "pinged_at = None",
             ),
         ),
@@ -198,7 +198,7 @@ BREAKAGES = {
         (
             Change(
                 "_pipeline.py",
-                'self.lose(TimeoutError(f"No reply from the server for {REPLY_TIMEOUT:g} seconds"))',
+                'self.lose(TimeoutError(f"No reply from the server for {timeout:g} seconds"))',
                 "pass",
             ),
         ),
@@ -568,5 +568,41 @@ BREAKAGES = {
         "what the codec cannot read comes again at once from a queue of vt=0",
         (Change("_shared.py", "elif left_ms < SHORTEST_HIDING * 1000:", "elif False:"),),
         ("test_claims.py::TestUnreadable::test_without_a_lease",),
+    ),
+    "replies-alone-are-a-sign-of-life": Breakage(
+        "a reply that takes long to arrive is taken for silence",
+        (
+            Change("_wire.py", "        self.heard_at = self._now()\n        self._reader", "        self._reader"),
+            Change(
+                "_wire.py",
+                "            if reply is False:",
+                "            self.heard_at = self._now()\n            if reply is False:",
+            ),
+        ),
+        (
+            "test_claims.py::TestSlowLine::test_a_large_message",
+            "test_claims.py::TestSlowLine::test_many",
+            "test_pipeline.py::test_reply_that_takes_long",
+        ),
+    ),
+    "no-patience-with-whole-replies": Breakage(
+        "the way through redis-py's public methods waits no longer for a reply than the other for a byte",
+        (Change("_wire.py", "patience = 6", "patience = 1"),),
+        ("test_pipeline.py::test_reply_that_takes_long",),
+    ),
+    "repeated-claim-for-all": Breakage(
+        "each repetition of a claim hides as many messages as the first attempt",
+        (Change("_commands/receive.py", "lambda: (1, lease", "lambda: (args[0], lease"),),
+        ("test_claims.py::TestRepeatedClaim::test_claims_one",),
+    ),
+    "late-reply-dropped": Breakage(
+        "messages in a reply that comes after the deadline are lost",
+        (Change("_scripts.py", "if call.holds_messages and attempts:", "if False:"),),
+        ("test_claims.py::TestAfterTheDeadline::test_put_back",),
+    ),
+    "long-poll-leaves-what-arrives": Breakage(
+        "a long poll that ends does not wait for a message that is arriving",
+        (Change("_scripts.py", "heard_at = ends if pipeline is None", "heard_at = ends if True"),),
+        ("test_claims.py::TestSlowLine::test_a_long_poll_that_ends",),
     ),
 }
