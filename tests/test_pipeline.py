@@ -11,7 +11,7 @@ from functools import partial
 import anyio
 import pytest
 import redis
-from aiorsmq import AsyncRSMQ, _pipeline
+from aiorsmq import AsyncRSMQ, _pipeline, _wire
 from aiorsmq._pipeline import Pipeline
 from aiorsmq._tasks import Tasks, resolve
 from aiorsmq._wire import StreamWire, TransportWire, seize
@@ -242,3 +242,64 @@ async def test_silence_within_a_reply(tmp_path, monkeypatch, way):
     async with pipeline_to(tmp_path / "server.sock", says(b"$10\r\n", b"xx"), way) as pipeline:
         with anyio.fail_after(5), pytest.raises(redis.TimeoutError):
             await call(pipeline, "PING")
+
+
+HOSTILE = {
+    "array": b"*1000000000\r\n",
+    "nested": b"*3\r\n$3\r\n*1\r\r\n*2\r\n:1\r\n*1000000000\r\n",
+    "behind a reply": b"+OK\r\n*1000000000\r\n",
+    "leading zeros": b"*" + b"0" * 30 + b"1000000000\r\n",
+    "many": b"*1000000\r\n" * 5,
+    "set": b"~1000000000\r\n",
+    "push": b">1000000000\r\n",
+    "attribute": b"|1000000000\r\n",
+    "deep": b"*1\r\n" * 2000,
+}
+
+
+@pytest.mark.parametrize("said", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+async def test_too_large_an_array(tmp_path, said, size):
+    """A reply that announces more elements than any should have is refused before there is room made for them."""
+    pieces = [said[at : at + size] for at in range(0, len(said), size)]
+    async with pipeline_to(tmp_path / "server.sock", says(*pieces)) as pipeline:
+        with anyio.fail_after(5), pytest.raises(redis.InvalidResponse):
+            await asyncio.gather(call(pipeline, "PING"), call(pipeline, "PING"))
+
+
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [
+        ("MAX_BULK", b"*2\r\n$1099511627776\r\n" + b"x" * 20_000),
+        ("MAX_BYTES", b"*1000\r\n" + (b"$5000\r\n" + b"x" * 5000 + b"\r\n") * 4),
+        ("MAX_LINES", b"*9999\r\n" + (b"*1000\r\n" + b":1\r\n" * 1000) * 11),
+    ],
+)
+async def test_endless_reply(tmp_path, monkeypatch, bound, said):
+    """So is one that goes on and on, in one string or in many elements."""
+    monkeypatch.setattr(_wire, bound, 10_000)
+    monkeypatch.setattr(_wire, "_BUFFER", 0)
+    pieces = [said[at : at + 1000] for at in range(0, len(said), 1000)]
+    async with pipeline_to(tmp_path / "server.sock", says(*pieces)) as pipeline:
+        with anyio.fail_after(5), pytest.raises(redis.InvalidResponse):
+            await call(pipeline, "PING")
+
+
+async def test_many_long_arrays(server, pipeline):
+    """Replies with many elements pass, as often as they are asked for."""
+    server.redis.sadd("names", *range(100_000))
+    for _ in range(3):
+        replies = await asyncio.gather(*(call(pipeline, "SMEMBERS", "names") for _ in range(15)))
+        assert [len(reply) for reply in replies] == [100_000] * 15
+    server.redis.delete("names")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 11, 64, 1000])
+async def test_bodies_like_long_arrays(tmp_path, size):
+    """A body may look like anything, in whatever pieces it comes."""
+    body = b"\r\n*1000000000\r\n>99999999\r\n~123456|1\n|1234567\n*7\r\n*"
+    said = (b"*2\r\n$%d\r\n%s\r\n*1\r\n$13\r\n*1000000000\r\n\r\n" % (len(body), body)) * 3
+    pieces = [said[at : at + size] for at in range(0, len(said), size)]
+    async with pipeline_to(tmp_path / "server.sock", says(*pieces)) as pipeline:
+        calls = [call(pipeline, word) for word in ("PING", "ECHO", "ECHO")]
+        assert await asyncio.gather(*calls) == [[body, [b"*1000000000\r\n"]]] * 3
