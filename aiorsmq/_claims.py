@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Protocol
 
-import anyio
 from redis.exceptions import RedisError
 
 from ._batch import InFlight
@@ -87,7 +86,7 @@ class Claims:
         """Claim up to `limit` messages; if there is none, wait up to `wait` seconds for the first, and for no other.
 
         Nothing is returned only if the server has said so. A claim that is under way when the wait ends is waited for,
-        for REPLY_TIMEOUT at the most; if that was never answered, or if no claim was, the error is raised.
+        for REPLY_TIMEOUT or while it is arriving; if that was never answered, or if no claim was, the error is raised.
         """
         slots = self.ask(limit, patient=False)
         if not wait:
@@ -96,7 +95,7 @@ class Claims:
         ends = loop.time() + wait
         giving_up = loop.call_at(ends, self._give_up, slots)
         try:
-            with anyio.CancelScope(deadline=ends + REPLY_TIMEOUT):
+            with self._scripts.while_heard("receive", ends, REPLY_TIMEOUT):
                 records = await self._fill(slots)
                 if records or loop.time() >= ends:
                     return records

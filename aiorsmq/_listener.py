@@ -60,7 +60,6 @@ class Listener:
         """Whether the server has confirmed a subscription on this connection."""
         self._silent = False
         """Whether the log says that nobody listens."""
-        self._heard_at = 0.0
         self._refused = False
         self._closed = False
 
@@ -116,7 +115,7 @@ class Listener:
         now = self._tasks.loop().time
         wire.attach(self._take_in, self._fail)
         subscribed: set[bytes] = set()
-        self._failure, self._heard_at, self._confirmed = None, now(), False
+        self._failure, self._confirmed, opened_at = None, False, now()
         ping_at, pinged_at = now() + PING_INTERVAL, None
         while self._flags:
             self._stirred.clear()
@@ -125,10 +124,11 @@ class Listener:
             if missing := self._flags.keys() - subscribed:
                 wire.write(pack(("SUBSCRIBE", *missing)))
                 subscribed |= missing
-            if pinged_at is not None and self._heard_at >= pinged_at:
+            if pinged_at is not None and wire.heard_at >= pinged_at:
                 pinged_at = None
             if pinged_at is not None and now() >= pinged_at + DEAD_AFTER:
-                raise TimeoutError(f"the connection has been silent for {now() - self._heard_at:.0f} seconds")
+                silence = now() - max(wire.heard_at, opened_at)
+                raise TimeoutError(f"the connection has been silent for {silence:.0f} seconds")
             if now() >= ping_at:
                 ping_at = now() + PING_INTERVAL
                 pinged_at = pinged_at or now()
@@ -141,7 +141,6 @@ class Listener:
 
     def _take_in(self, reply: Any) -> None:
         """Announcements and confirmations are news alike: what came before a confirmation was not announced to us."""
-        self._heard_at = self._tasks.loop().time()  # anyio's clock may refuse where there is no task
         match reply:
             case [b"message" | b"subscribe" as what, bytes(channel), _]:
                 if what == b"subscribe":

@@ -14,7 +14,10 @@ Answered = Callable[[Any], None]
 """Gets the reply to a call, or as an exception the server's error or the loss of the connection."""
 
 REPLY_TIMEOUT: Final = 5.0
-"""Seconds without a byte, while calls wait for their replies, after which a connection is given up."""
+"""Seconds without a byte, while calls wait for their replies, after which a connection is given up.
+
+Times `Wire.patience`.
+"""
 
 
 def _nobody_minds() -> None: ...
@@ -33,7 +36,7 @@ class Pipeline:
         self._wire = wire
         self._loop = asyncio.get_running_loop()
         self._unanswered: deque[Answered] = deque()
-        self._heard_at = 0.0
+        self._waiting_since = 0.0
         self._unsent: float = 0
         self._watchdog: asyncio.TimerHandle | None = None
         wire.attach(self._answer, self.lose)
@@ -48,12 +51,17 @@ class Pipeline:
             self._loop.call_soon(answered, ConnectionError("Connection was lost before the call"))
             return
         if not self._unanswered:
-            self._heard_at = self._loop.time()
+            self._waiting_since = self._loop.time()
             if self._watchdog is None:
                 self._unsent = math.inf
-                self._watchdog = self._loop.call_later(REPLY_TIMEOUT, self._check_silence)
+                self._watchdog = self._loop.call_later(REPLY_TIMEOUT * self._wire.patience, self._check_silence)
         self._unanswered.append(answered)
         self._wire.write(data)
+
+    @property
+    def heard_at(self) -> float:
+        """When something came in last, by the event loop's clock."""
+        return self._wire.heard_at
 
     def lose(self, error: Exception) -> None:
         if self.lost:
@@ -75,7 +83,6 @@ class Pipeline:
         await self._wire.aclose()
 
     def _answer(self, reply: Any) -> None:
-        self._heard_at = self._loop.time()
         try:
             answered = self._unanswered.popleft()
         except IndexError:
@@ -95,10 +102,11 @@ class Pipeline:
             return
         unsent = self._wire.unsent()
         if 0 < unsent < self._unsent:  # a large message on a slow line is no silence
-            self._heard_at = self._loop.time()
+            self._waiting_since = self._loop.time()
         self._unsent = unsent
-        left = self._heard_at + REPLY_TIMEOUT - self._loop.time()
+        timeout = REPLY_TIMEOUT * self._wire.patience
+        left = max(self._waiting_since, self._wire.heard_at) + timeout - self._loop.time()
         if left > 0:
             self._watchdog = self._loop.call_later(left, self._check_silence)
         else:
-            self.lose(TimeoutError(f"No reply from the server for {REPLY_TIMEOUT:g} seconds"))
+            self.lose(TimeoutError(f"No reply from the server for {timeout:g} seconds"))

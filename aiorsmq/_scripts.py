@@ -5,11 +5,13 @@ import hashlib
 import logging
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from importlib.resources import files
 from typing import Any, Final, NamedTuple, TypeVar
 
+import anyio
 import anyio.lowlevel
 from redis.exceptions import (
     AskError,
@@ -102,6 +104,8 @@ class Call(NamedTuple):
     """False if a second execution would do harm: then an unknown outcome is raised."""
     repeat: bool = True
     """False if it would be out of date by the time of a second attempt: then every failure is raised at once."""
+    holds_messages: bool = False
+    """Whether its reply does: one that is on its way at the deadline is waited for, so that they are put back."""
 
     def __repr__(self) -> str:  # no body
         return f"<Call of {self.script} of queue {self.qname!r}>"
@@ -191,6 +195,28 @@ class Scripts:
         except asyncio.TimeoutError:
             raise self.late(NO_REPLY) from None
 
+    @contextmanager
+    def while_heard(self, script: str, ends: float, patience: float) -> Generator[None]:
+        """Cancel the block so many seconds after `ends`; later, up to the deadline, while a reply is arriving."""
+        loop = self._tasks.loop()
+
+        def look() -> None:
+            nonlocal timer
+            pipeline = self._connections.current()
+            heard_at = ends if pipeline is None or script in self._trouble else pipeline.heard_at
+            at = min(max(ends, heard_at) + patience, ends + max(patience, self.deadline))
+            if at <= loop.time():
+                scope.cancel()
+            else:
+                timer = loop.call_at(at, look)
+
+        with anyio.CancelScope() as scope:
+            timer = loop.call_at(ends + patience, look)
+            try:
+                yield
+            finally:
+                timer.cancel()
+
     def trouble(self, script: str) -> Exception | None:
         """What calls of a script that are being repeated have met last."""
         return self._trouble.get(script)
@@ -238,22 +264,29 @@ class Scripts:
     ) -> None:
         outcome: Any = ClientClosed()  # stands if this task is cancelled
         errors = [] if error is None else [error]
+        attempts: list[asyncio.Future[Reply]] = []
         try:
             async with asyncio.timeout_at(until):
-                outcome = await self._retry(call, errors, pipeline)
+                outcome = await self._retry(call, errors, pipeline, attempts)
         except asyncio.TimeoutError:
             late = f"{call.script} of queue {call.qname!r} did not succeed within {self.deadline:g} seconds"
             known = [error for error in errors if not isinstance(error, NoScriptError)]
             outcome = known[-1] if known else TimeoutError(late)
+            if call.holds_messages and attempts:
+                with suppress(RedisError):
+                    outcome = await attempts[-1]
         except Exception as refused:  # noqa: BLE001 - whatever it is, it is the caller's to handle
             outcome = refused
         finally:
             self._answer(call, outcome, started, answered)
 
-    async def _retry(self, call: Call, errors: list[Exception], pipeline: Pipeline | None) -> Reply:
+    async def _retry(
+        self, call: Call, errors: list[Exception], pipeline: Pipeline | None, attempts: "list[asyncio.Future[Reply]]"
+    ) -> Reply:
         """Try until there is a reply, or an error that is not to be retried. `errors`: those met so far, on `pipeline`.
 
-        By EVAL: the server may have been restarted, and have forgotten the script.
+        By EVAL: the server may have been restarted, and have forgotten the script. The replies that were waited for are
+        added to `attempts`; cancelling leaves them alone.
         """
         args, pauses = call.args, backoff()
         if errors:
@@ -272,18 +305,19 @@ class Scripts:
                 if not (call.repeat or errors):
                     raise ConnectionError("the connection was just opened")  # who asked may want something else by now
                 try:
-                    return await self._evaluate(pipeline, call, args)
+                    attempts.append(self._evaluate(pipeline, call, args))
+                    return await asyncio.shield(attempts[-1])
                 except RedisError as error:
                     errors.append(error)
                     args = await self._learn_from(error, call, args, pipeline)
                     self._trouble[call.script] = error
             await asyncio.sleep(next(pauses))
 
-    async def _evaluate(self, pipeline: Pipeline, call: Call, args: Sequence[Argument]) -> Reply:
+    def _evaluate(self, pipeline: Pipeline, call: Call, args: Sequence[Argument]) -> "asyncio.Future[Reply]":
         script = _load(call.script)
         reply: asyncio.Future[Reply] = self._tasks.loop().create_future()
         pipeline.call(partial(resolve, reply), "EVAL", script.source, len(call.keys), *call.keys, *args)
-        return await reply
+        return reply
 
     async def _learn_from(
         self, error: Exception, call: Call, args: Sequence[Argument], pipeline: Pipeline | None

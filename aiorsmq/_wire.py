@@ -8,9 +8,10 @@ expected, `StreamWire` does the same through redis-py's public methods.
 
 import asyncio
 import logging
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Generator
+from typing import Any, Final, cast
 
 import anyio
 import hiredis
@@ -36,6 +37,27 @@ _REPLIES = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationE
 
 _PUSH = cast(type, getattr(hiredis, "PushNotification", ()))  # RESP3's; hiredis 3.0 and 3.1 have no class for it
 
+# What one reply may hold. The largest that there is reason to ask for: the names of millions of queues; a body as large
+# as servers take by default; `peek(1000)` of bodies of 64 KiB, each byte of which may look like the end of an element.
+MAX_ELEMENTS: Final = 4_000_000
+"""In arrays of 10,000 elements or more. hiredis makes room for all when an array begins, whether they come or not."""
+MAX_BULK: Final = 512 * 1024 * 1024
+MAX_BYTES: Final = 2 * 1024 * 1024 * 1024
+MAX_LINES: Final = 2**25
+
+_BUFFER = 1024 * 1024  # more than what comes in at once
+_CONSUMED = 1024  # as many bytes of which it has made elements hiredis may keep
+_LINE_FEED = 10
+
+# The types for which hiredis makes room; RESP3's are looked for in RESP2, too. Lines of bodies may begin so as well: if
+# such a line is found, the reader tells whether it is part of a body.
+_long_array = re.compile(rb"\*(?<![^\n]\*)\d{5}").search
+_long_set = re.compile(rb"~(?<![^\n]~)\d{5}").search
+_long_push = re.compile(rb">(?<![^\n]>)\d{5}").search
+_long_attribute = re.compile(rb"\|(?<![^\n]\|)\d{5}").search
+_long_arrays = re.compile(rb"[*~>|](?<![^\n][*~>|])(\d{5,})").finditer
+_cut_array = re.compile(rb"[*~>|]\d*\Z").search
+
 _logger = logging.getLogger(__name__)
 
 
@@ -45,8 +67,13 @@ def _nobody(_: Any) -> None: ...
 class Wire(ABC):
     """Reads by itself, from its making on; `attach` comes before the next await."""
 
+    patience: int = 1
+    """How many times as long a silence may last as on a wire that notes each byte."""
+
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
+        self.heard_at: float = 0.0
+        """When something came in last, by the event loop's clock."""
 
     def attach(self, received: Callable[[Any], None], lost: Callable[[Exception], None]) -> None:
         """Have each reply, an error as an exception, passed to `received`, and to `lost` why there will be no more.
@@ -76,6 +103,66 @@ class Wire(ABC):
         await self._connection.disconnect(nowait=True)
 
 
+def _has_long_array(data: bytes) -> object:
+    """Whether one seems to begin in it. One type after the other, and `in` first: it is asked for each message."""
+    return (
+        _long_array(data)
+        or (b">" in data and _long_push(data))
+        or (b"~" in data and _long_set(data))
+        or (b"|" in data and _long_attribute(data))
+    )
+
+
+class Bounds:
+    """Refuses replies that are larger than any should be, before they stall the event loop or fill the memory."""
+
+    def __init__(self, reader: "hiredis.Reader") -> None:
+        self._reader = reader
+        self.held: bytes = b""
+        """The beginning of what may be an array, and says in the next piece how long it is."""
+        self.used: bool = False
+        """Whether anything is counted for the reply that is coming in."""
+        self.reset()
+
+    def reset(self) -> None:
+        """A reply is complete: the next may be as large."""
+        self.used = False
+        self._elements = self._bytes = self._lines = 0
+
+    def pieces(self, data: bytes) -> Generator[bytes]:
+        """Cut before each long array, so that the reader tells whether that is one, or part of a body.
+
+        The reader is to be fed each piece, and asked for its replies, before the next.
+        """
+        data, self.held = self.held + data, b""
+        if cut := _cut_array(data, max(0, len(data) - 16)):
+            data, self.held = data[: cut.start()], data[cut.start() :]
+        begin = 0
+        for array in _long_arrays(data) if _has_long_array(data) else ():
+            yield data[begin : array.start()]
+            begin = array.start()
+            if not self._reader.has_data():  # it waits for no end of a body
+                self.used = True
+                self._elements += int(array[1][:20])
+                self._check("elements", self._elements, MAX_ELEMENTS)
+        yield data[begin:]
+
+    def add(self, data: bytes) -> None:
+        """Count what came in of a reply that is not complete."""
+        self.used = True
+        self._bytes += len(data)
+        buffered = self._reader.len()
+        self._check("bytes", self._bytes, MAX_BYTES)
+        self._check("bytes in one string", buffered, MAX_BULK + _BUFFER)
+        if buffered < len(data) + _CONSUMED:  # elements have been made of it
+            self._lines += data.count(b"\r\n")
+            self._check("lines", self._lines, MAX_LINES)
+
+    def _check(self, what: str, number: int, most: int) -> None:
+        if number > most:
+            raise InvalidResponse(f"a reply of the server has more than {most:,} {what}")
+
+
 class TransportWire(Wire, asyncio.Protocol):
     """On the transport of a connection that redis-py has opened and authenticated."""
 
@@ -85,7 +172,9 @@ class TransportWire(Wire, asyncio.Protocol):
         super().__init__(connection)
         self._transport = transport
         self._reader = reader
+        self._bounds = Bounds(reader)
         self._pushes = pushes
+        self._now = asyncio.get_running_loop().time
         self.write = transport.write
         transport.set_protocol(self)
 
@@ -98,30 +187,43 @@ class TransportWire(Wire, asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        self._reader.feed(data)
-        while True:
-            try:
-                reply = self._reader.gets()
-            except (InvalidResponse, TypeError) as error:  # hiredis's TypeError: a list as the key of a map
-                self._lost(InvalidResponse(str(error)))
-                return
-            if reply is False:
-                return
-            if self._pushes or not isinstance(reply, _PUSH):
-                self._received(reply)
+        self.heard_at = self._now()
+        bounds, reader, any_reply = self._bounds, self._reader, False
+        try:
+            plain = data[-1] == _LINE_FEED and not (bounds.held or _has_long_array(data))
+            for piece in (data,) if plain else bounds.pieces(data):
+                reader.feed(piece)
+                while (reply := reader.gets()) is not False:
+                    any_reply = True
+                    if bounds.used:
+                        bounds.reset()
+                    if self._pushes or not isinstance(reply, _PUSH):
+                        self._received(reply)
+            if not any_reply:
+                bounds.add(data)
+        except (InvalidResponse, TypeError) as error:  # hiredis's TypeError: a list as the key of a map
+            self._lost(InvalidResponse(str(error)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost(ConnectionError(f"Connection closed by the server: {exc or 'end of stream'}"))
 
 
 class StreamWire(Wire):
-    """Through redis-py's public methods: slower by two turns of the event loop a reply."""
+    """Through redis-py's public methods: slower by two turns of the event loop a reply.
+
+    They tell of whole replies only. So a silence is one after 30 seconds, as long as a call may take by default: a
+    reply that takes longer than that to arrive, with none before it, is cut. And how much a reply may hold is left to
+    redis-py.
+    """
+
+    patience = 6
 
     def __init__(self, connection: AbstractConnection, tasks: Tasks, pushes: bool) -> None:
         super().__init__(connection)
         self._pushes = pushes
         self._unsent: list[bytes] = []
         self._something_to_send = asyncio.Event()
+        self._now = asyncio.get_running_loop().time
         self._both = anyio.CancelScope()
         self._serving = tasks.start(self._serve())
 
@@ -159,9 +261,11 @@ class StreamWire(Wire):
     async def _receive(self) -> None:
         while True:
             try:
-                self._received(await self._read())
+                reply = await self._read()
             except _REPLIES as error:
-                self._received(error)
+                reply = error
+            self.heard_at = self._now()
+            self._received(reply)
 
     async def _read(self) -> Any:
         return await cast(Any, self._connection).read_response(

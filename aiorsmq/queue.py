@@ -149,7 +149,12 @@ class Queue(Generic[T]):
         lease (a second at the least), until it has been received too often; both with a warning in the log.
 
         None is only returned if the server has said so. An answer that is on its way when the wait ends is waited for,
-        up to 5 seconds; if it does not come, redis-py's error is raised.
+        up to 5 seconds, or up to the client's deadline while it is arriving; if it does not come, redis-py's error is
+        raised.
+
+        A message that arrives after the deadline goes to another waiting consumer, or back into the queue: choose a
+        deadline in which your largest message arrives. If the reply is lost, the receive is repeated, and what was lost
+        with it stays hidden for its lease: at most 64 messages, and one more for each repetition.
         """
         claims = self._shared.receiving(vt)
         if not check_seconds("wait", wait):
@@ -174,8 +179,9 @@ class Queue(Generic[T]):
 
         At most once: a message whose reply is lost on the way is gone (then redis-py's ConnectionError or TimeoutError
         is raised), and so is one whose handler fails. Cancelling as for `receive`: a popped message that reaches nobody
-        is put back. What the codec cannot decode is put back too, hidden for the queue's vt, or if there is a
-        dead-letter queue moved there. `max_receives` does not matter here: a pop ends the message anyway.
+        is put back, and so is one that arrives after the deadline. What the codec cannot decode is put back too, hidden
+        for the queue's vt, or if there is a dead-letter queue moved there. `max_receives` does not matter here: a pop
+        ends the message anyway.
         """
         messages = await self._take(self._shared.popping(), 1, wait, popped=True)
         return messages[0] if messages else None

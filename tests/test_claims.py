@@ -307,3 +307,99 @@ class TestHealth:
                 finally:
                     server.process.send_signal(signal.SIGCONT)
                 await wait_until(lambda: worker.healthy)
+
+
+class TestSlowLine:
+    """A line that is slow towards the client, but never silent for as long as the watchdogs wait."""
+
+    @pytest.fixture
+    async def far(self, server, proxy, short_silence):
+        """A client behind the line. Bodies of 60,000 bytes take five times as long as a silence."""
+        async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=10) as rsmq:
+            there = rsmq.queue("jobs")
+            await there.create(maxsize=-1)
+            proxy.rate = 60_000
+            yield there
+            proxy.rate = 0
+
+    async def test_a_large_message(self, far, proxy):
+        """A message that takes long to arrive is received once, and handed out."""
+        await far.send("x" * 60_000)
+        message = await far.receive()
+        assert (len(message.body), message.receive_count) == (60_000, 1)
+        assert (await far.attributes()).totalrecv == 1
+
+    async def test_popped(self, far):
+        """So it is by a pop."""
+        await far.send("x" * 60_000)
+        assert len((await far.pop()).body) == 60_000
+
+    async def test_many(self, far):
+        """Many messages that take long together are all handed out, and no others are hidden."""
+        await far.send_many(["x" * 5_000] * 20)
+        assert len(await far.receive_many(12)) == 12
+        assert (await far.attributes()).hiddenmsgs == 12
+
+    async def test_a_long_poll_that_ends(self, far, long_poll):
+        """A long poll whose message is arriving when the wait ends gets it."""
+        await far.send("x" * 60_000)
+        got = await long_poll(far, 0.01)
+        (message,) = got if isinstance(got, list) else [got]
+        assert len(message.body) == 60_000
+
+    async def test_others_on_the_connection(self, far):
+        """Other calls on the connection wait, and do not fail."""
+        await far.send("x" * 60_000)
+        receiving = asyncio.ensure_future(far.receive())
+        await asyncio.sleep(0)
+        assert await far.send("another")
+        assert await receiving
+
+
+class TestRepeatedClaim:
+    async def test_claims_one(self, server, proxy, short_silence):
+        """A claim whose reply was lost is repeated for one message: each attempt hides what it claims."""
+        async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=10) as rsmq:
+            queue = rsmq.queue("jobs")
+            await queue.create(vt=300)
+            assert await queue.receive() is None
+            await queue.send_many(["x"] * 300)
+            proxy.cut_after_execution = 5
+            assert len(await queue.receive_many(64)) == 64
+            lost = (await queue.attributes()).hiddenmsgs - 64
+            assert 32 < lost < 64 + 5  # 32 or 64 at first, then one with each repetition
+
+
+class TestAfterTheDeadline:
+    """A reply that takes longer than the deadline: the call fails, and what arrives later is put back."""
+
+    @pytest.fixture(params=["first call", "later call"])
+    async def far(self, server, proxy, request):
+        server.redis.script_flush()
+        async with AsyncRSMQ.from_url(server.url) as near:
+            await near.queue("jobs").create(vt=300, maxsize=-1)
+            await near.queue("jobs").send("x" * 60_000)
+        async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=0.5) as rsmq:
+            there = rsmq.queue("jobs")
+            await there.attributes()
+            if request.param == "later call":
+                await there.change_visibility((await there.pop()).id, 0)
+                await there.send("x" * 60_000)
+            proxy.rate = 60_000
+            yield there
+            proxy.rate = 0
+
+    @pytest.mark.parametrize("verb", ["receive", "pop", "receive_many"])
+    async def test_put_back(self, server, far, proxy, verb):
+        """What was received or popped is visible again when the reply has come, as if nobody had received it."""
+        call = {"receive": far.receive, "pop": far.pop, "receive_many": lambda: far.receive_many(5)}[verb]
+        with pytest.raises(redis.TimeoutError):
+            await call()
+        proxy.rate = 0
+        await wait_until(lambda: visible(server))
+        message = await far.receive()
+        assert (len(message.body), message.receive_count) == (60_000, 1)
+
+
+def visible(server):
+    return server.redis.zcount("rsmq:jobs", "-inf", server.redis.time()[0] * 1000)

@@ -165,7 +165,7 @@ class TestWorker:
         )
         try:
             async with AsyncRSMQ.from_url(server.url, username="reader", password="x", poll_interval=0.02) as rsmq:
-                with pytest.raises(NotPermitted, match="grant .hset"):
+                with pytest.raises(NotPermitted, match=r"grant \+hset"):
                     async with rsmq.queue("jobs").worker(print, create=True) as worker:
                         await wait_until(lambda: worker.healthy)
                         await queue.delete()

@@ -5,12 +5,13 @@ Both ways to the socket are held to the same: redis-py's transport taken over, a
 
 import asyncio
 import logging
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import anyio
 import pytest
 import redis
-from aiorsmq import AsyncRSMQ, _pipeline
+from aiorsmq import AsyncRSMQ, _pipeline, _wire
 from aiorsmq._pipeline import Pipeline
 from aiorsmq._tasks import Tasks, resolve
 from aiorsmq._wire import StreamWire, TransportWire, seize
@@ -29,13 +30,17 @@ async def pipeline(server, request):
     await connection.connect()
     connection.socket_timeout = None
     tasks = Tasks()
-    wire = seize(connection, tasks) if "transport" in request.param else StreamWire(connection, tasks, pushes=False)
-    assert isinstance(wire, TransportWire) == ("transport" in request.param)
-    pipeline = Pipeline(wire)
+    pipeline = Pipeline(take_over(connection, tasks, request.param))
     yield pipeline
     await pipeline.aclose()
     await tasks.finish(5)
     await client.aclose()
+
+
+def take_over(connection, tasks, way):
+    wire = seize(connection, tasks) if "transport" in way else StreamWire(connection, tasks, pushes=False)
+    assert isinstance(wire, TransportWire) == ("transport" in way)
+    return wire
 
 
 def call(pipeline, *command):
@@ -169,24 +174,132 @@ async def test_falls_back(server, caplog):
     await client.aclose()
 
 
-@pytest.mark.parametrize("said", [b"+OK\r\n", b"nonsense", b"%1\r\n*0\r\n:1\r\n"])
-async def test_nonsense(tmp_path, said):
-    """A connection on which something comes in that is no reply is given up; the event loop hears of no exception."""
+@asynccontextmanager
+async def pipeline_to(path, reply_to_ping, way="transport"):
+    """A pipeline to a server that says what it is told: with `reply_to_ping`, which writes to the stream."""
     trouble = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
 
-    async def serve(reader, writer):
-        while heard := await reader.read(65536):
-            writer.write(b"+OK\r\n" * heard.count(b"SETINFO"))  # redis-py says who it is
-            writer.write((b"+PONG\r\n" + said) * heard.count(b"PING"))
-        writer.close()
+    serving = set()
 
-    async with await asyncio.start_unix_server(serve, tmp_path / "server.sock"):
-        client = Redis(unix_socket_path=str(tmp_path / "server.sock"), protocol=2)
+    async def serve(reader, writer):
+        serving.add(writer)
+        with suppress(ConnectionError):
+            while heard := await reader.read(65536):
+                writer.write(b"+OK\r\n" * heard.count(b"SETINFO"))  # redis-py says who it is
+                for _ in range(heard.count(b"PING")):
+                    await reply_to_ping(writer)
+        writer.close()
+        serving.discard(writer)
+
+    async with await asyncio.start_unix_server(serve, path):
+        client = Redis(unix_socket_path=str(path), protocol=2)
         connection = client.connection_pool.make_connection()
         await connection.connect()
-        pipeline = Pipeline(seize(connection, Tasks()))
+        connection.socket_timeout = None
+        tasks = Tasks()
+        pipeline = Pipeline(take_over(connection, tasks, way))
+        yield pipeline
+        await pipeline.aclose()
+        await tasks.finish(5)
+        await client.aclose()
+        await wait_until(lambda: not serving)
+    assert trouble == []
+
+
+def says(*pieces, pause=0.0):
+    async def say(writer):
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(pause)
+
+    return say
+
+
+@pytest.mark.parametrize("said", [b"+OK\r\n", b"nonsense", b"%1\r\n*0\r\n:1\r\n"])
+async def test_nonsense(tmp_path, said):
+    """A connection on which something comes in that is no reply is given up; the event loop hears of no exception."""
+    async with pipeline_to(tmp_path / "server.sock", says(b"+PONG\r\n" + said)) as pipeline:
         assert await call(pipeline, "PING") == b"PONG"
         await wait_until(lambda: pipeline.lost)
-        await pipeline.aclose()
-    assert trouble == []
+
+
+@pytest.mark.parametrize("way", ["transport", "stream"])
+async def test_reply_that_takes_long(tmp_path, monkeypatch, way):
+    """A reply that takes longer than a silence may last is no silence, as long as something comes."""
+    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.3)
+    async with pipeline_to(
+        tmp_path / "server.sock", says(b"$10\r\n", *[b"x"] * 10, b"\r\n", pause=0.1), way
+    ) as pipeline:
+        assert await call(pipeline, "PING") == b"x" * 10
+
+
+@pytest.mark.parametrize("way", ["transport", "stream"])
+async def test_silence_within_a_reply(tmp_path, monkeypatch, way):
+    """A connection that falls silent in the middle of a reply is given up."""
+    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.1)
+    async with pipeline_to(tmp_path / "server.sock", says(b"$10\r\n", b"xx"), way) as pipeline:
+        with anyio.fail_after(5), pytest.raises(redis.TimeoutError):
+            await call(pipeline, "PING")
+
+
+HOSTILE = {
+    "array": b"*1000000000\r\n",
+    "nested": b"*3\r\n$3\r\n*1\r\r\n*2\r\n:1\r\n*1000000000\r\n",
+    "behind a reply": b"+OK\r\n*1000000000\r\n",
+    "leading zeros": b"*" + b"0" * 30 + b"1000000000\r\n",
+    "many": b"*1000000\r\n" * 5,
+    "set": b"~1000000000\r\n",
+    "push": b">1000000000\r\n",
+    "attribute": b"|1000000000\r\n",
+    "deep": b"*1\r\n" * 2000,
+}
+
+
+@pytest.mark.parametrize("said", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+async def test_too_large_an_array(tmp_path, said, size):
+    """A reply that announces more elements than any should have is refused before there is room made for them."""
+    pieces = [said[at : at + size] for at in range(0, len(said), size)]
+    async with pipeline_to(tmp_path / "server.sock", says(*pieces)) as pipeline:
+        with anyio.fail_after(5), pytest.raises(redis.InvalidResponse):
+            await asyncio.gather(call(pipeline, "PING"), call(pipeline, "PING"))
+
+
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [
+        ("MAX_BULK", b"*2\r\n$1099511627776\r\n" + b"x" * 20_000),
+        ("MAX_BYTES", b"*1000\r\n" + (b"$5000\r\n" + b"x" * 5000 + b"\r\n") * 4),
+        ("MAX_LINES", b"*9999\r\n" + (b"*1000\r\n" + b":1\r\n" * 1000) * 11),
+    ],
+)
+async def test_endless_reply(tmp_path, monkeypatch, bound, said):
+    """So is one that goes on and on, in one string or in many elements."""
+    monkeypatch.setattr(_wire, bound, 10_000)
+    monkeypatch.setattr(_wire, "_BUFFER", 0)
+    pieces = [said[at : at + 1000] for at in range(0, len(said), 1000)]
+    async with pipeline_to(tmp_path / "server.sock", says(*pieces)) as pipeline:
+        with anyio.fail_after(5), pytest.raises(redis.InvalidResponse):
+            await call(pipeline, "PING")
+
+
+async def test_many_long_arrays(server, pipeline):
+    """Replies with many elements pass, as often as they are asked for."""
+    server.redis.sadd("names", *range(100_000))
+    for _ in range(3):
+        replies = await asyncio.gather(*(call(pipeline, "SMEMBERS", "names") for _ in range(15)))
+        assert [len(reply) for reply in replies] == [100_000] * 15
+    server.redis.delete("names")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 11, 64, 1000])
+async def test_bodies_like_long_arrays(tmp_path, size):
+    """A body may look like anything, in whatever pieces it comes."""
+    body = b"\r\n*1000000000\r\n>99999999\r\n~123456|1\n|1234567\n*7\r\n*"
+    said = (b"*2\r\n$%d\r\n%s\r\n*1\r\n$13\r\n*1000000000\r\n\r\n" % (len(body), body)) * 3
+    pieces = [said[at : at + size] for at in range(0, len(said), size)]
+    async with pipeline_to(tmp_path / "server.sock", says(*pieces)) as pipeline:
+        calls = [call(pipeline, word) for word in ("PING", "ECHO", "ECHO")]
+        assert await asyncio.gather(*calls) == [[body, [b"*1000000000\r\n"]]] * 3

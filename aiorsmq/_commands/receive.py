@@ -50,15 +50,20 @@ class Page(NamedTuple):
 def receive(
     scripts: Scripts, keys: Keys, vt_ms: int | None, limit: int, answered: Callable[[Claim | Exception], None]
 ) -> None:
-    """Claim up to `limit` visible messages. A lost reply is retried: what it held comes back when its lease ends."""
-    args = (min(limit, MAX_CLAIM), "" if vt_ms is None else vt_ms, MAX_CLAIM_BYTES)
-    scripts.submit(Call("receive", keys.qname, keys.both, args), partial(_answer, keys, answered))
+    """Claim up to `limit` visible messages. A lost reply is retried: what it held comes back when its lease ends.
+
+    The retry claims one: on a line that loses every large reply, each attempt hides what it claims.
+    """
+    lease = "" if vt_ms is None else vt_ms
+    args = (min(limit, MAX_CLAIM), lease, MAX_CLAIM_BYTES)
+    call = Call("receive", keys.qname, keys.both, args, lambda: (1, lease, MAX_CLAIM_BYTES), holds_messages=True)
+    scripts.submit(call, partial(_answer, keys, answered))
 
 
 def pop(scripts: Scripts, keys: Keys, limit: int, answered: Callable[[Claim | Exception], None]) -> None:
     """Claim and delete up to `limit` visible messages. A lost reply is raised: what it held is gone."""
     args = (min(limit, MAX_CLAIM), "pop", MAX_CLAIM_BYTES)
-    call = Call("receive", keys.qname, keys.both, args, retry_unknown=False)
+    call = Call("receive", keys.qname, keys.both, args, retry_unknown=False, holds_messages=True)
     scripts.submit(call, partial(_answer, keys, answered, popped=True))
 
 

@@ -127,8 +127,8 @@ BREAKAGES = {
         (
             Change(
                 "_commands/receive.py",
-                'Call("receive", keys.qname, keys.both, args, retry_unknown=False)',
-                'Call("receive", keys.qname, keys.both, args)',
+                "args, retry_unknown=False, holds_messages=True)",
+                "args, holds_messages=True)",
             ),
         ),
         ("test_scripts.py::test_lost_reply_to_a_pop",),
@@ -187,7 +187,7 @@ BREAKAGES = {
         (
             Change(
                 "_listener.py",
-                'raise TimeoutError(f"the connection has been silent for {now() - self._heard_at:.0f} seconds")',
+                'raise TimeoutError(f"the connection has been silent for {silence:.0f} seconds")',
                 "pinged_at = None",
             ),
         ),
@@ -198,7 +198,7 @@ BREAKAGES = {
         (
             Change(
                 "_pipeline.py",
-                'self.lose(TimeoutError(f"No reply from the server for {REPLY_TIMEOUT:g} seconds"))',
+                'self.lose(TimeoutError(f"No reply from the server for {timeout:g} seconds"))',
                 "pass",
             ),
         ),
@@ -744,5 +744,57 @@ BREAKAGES = {
         "creating a queue that is there does not enter it in the set of all queues",
         (Change("_lua/create_queue.lua", "    redis.pcall('SADD', KEYS[3], ARGV[2])\n", ""),),
         ("test_missing_queue.py::TestSetOfAllQueues::test_mended",),
+    ),
+    "replies-alone-are-a-sign-of-life": Breakage(
+        "a reply that takes long to arrive is taken for silence",
+        (
+            Change("_wire.py", "        self.heard_at = self._now()\n        bounds", "        bounds"),
+            Change("_wire.py", "any_reply = True", "any_reply, self.heard_at = True, self._now()"),
+        ),
+        (
+            "test_claims.py::TestSlowLine::test_a_large_message",
+            "test_claims.py::TestSlowLine::test_many",
+            "test_pipeline.py::test_reply_that_takes_long",
+        ),
+    ),
+    "no-patience-with-whole-replies": Breakage(
+        "the way through redis-py's public methods waits no longer for a reply than the other for a byte",
+        (Change("_wire.py", "patience = 6", "patience = 1"),),
+        ("test_pipeline.py::test_reply_that_takes_long",),
+    ),
+    "repeated-claim-for-all": Breakage(
+        "each repetition of a claim hides as many messages as the first attempt",
+        (Change("_commands/receive.py", "lambda: (1, lease", "lambda: (args[0], lease"),),
+        ("test_claims.py::TestRepeatedClaim::test_claims_one",),
+    ),
+    "late-reply-dropped": Breakage(
+        "messages in a reply that comes after the deadline are lost",
+        (Change("_scripts.py", "if call.holds_messages and attempts:", "if False:"),),
+        ("test_claims.py::TestAfterTheDeadline::test_put_back",),
+    ),
+    "long-poll-leaves-what-arrives": Breakage(
+        "a long poll that ends does not wait for a message that is arriving",
+        (Change("_scripts.py", "heard_at = ends if pipeline is None", "heard_at = ends if True"),),
+        ("test_claims.py::TestSlowLine::test_a_long_poll_that_ends",),
+    ),
+    "room-for-what-is-announced": Breakage(
+        "a reply may announce any number of elements",
+        (Change("_wire.py", 'self._check("elements", self._elements, MAX_ELEMENTS)', "pass"),),
+        ("test_pipeline.py::test_too_large_an_array -k many",),
+    ),
+    "announced-in-two-pieces": Breakage(
+        "the length of an array that comes in two pieces is not looked at",
+        (Change("_wire.py", "if cut := _cut_array(data", "if cut := _cut_array(b''"),),
+        ("test_pipeline.py::test_too_large_an_array -k 1-many",),
+    ),
+    "bodies-taken-for-arrays": Breakage(
+        "a line of a body that looks like a long array ends the connection",
+        (Change("_wire.py", "if not self._reader.has_data():", "if True:"),),
+        ("test_pipeline.py::test_bodies_like_long_arrays",),
+    ),
+    "endless-replies": Breakage(
+        "a reply may go on for ever",
+        (Change("_wire.py", "                bounds.add(data)", "                pass"),),
+        ("test_pipeline.py::test_endless_reply",),
     ),
 }

@@ -55,6 +55,8 @@ class Proxy:
         """Seconds by which each piece may be late."""
         self.fragment = 0
         """Bytes that are passed on at once at the most; 0 for as many as there are."""
+        self.rate = 0
+        """Bytes a second that pass towards the clients; 0 for as many as they take."""
         self._links: set[Link] = set()
         self._forgotten: set[Link] = set()
         self._passing = asyncio.Event()
@@ -147,6 +149,9 @@ class Proxy:
                     if self.before_cut is not None:
                         await self.before_cut()
                     return
+                if is_reply and self.rate:
+                    await self._trickle(data, writer)
+                    continue
                 await self._pass_on(data, writer)
 
     def _cut(self, data):
@@ -162,6 +167,15 @@ class Proxy:
             return None
         self.cuts += 1
         return data[:kept]
+
+    async def _trickle(self, data, writer):
+        """Pass it on in small pieces, and go on at full speed when there is no rate any more."""
+        while data and (rate := self.rate):
+            size = max(1, rate // 50)
+            await self._pass_on(data[:size], writer)
+            await asyncio.sleep(size / rate)
+            data = data[size:]
+        await self._pass_on(data, writer)
 
     async def _pass_on(self, data, writer):
         while data:
