@@ -68,12 +68,12 @@ def _read(name: str) -> str:
     return (files("aiorsmq") / "_lua" / f"{name}.lua").read_text("utf-8")
 
 
-def backoff() -> Iterator[float]:
-    """Seconds to wait before each further attempt: 20 ms, doubling up to 1 s, each cut at random by up to a half."""
+def backoff(limit: float = 1.0) -> Iterator[float]:
+    """Seconds to wait before each further attempt: 20 ms, doubled up to the limit, cut at random by up to a half."""
     longest = 0.02
     while True:
         yield longest * random.uniform(0.5, 1)
-        longest = min(longest * 2, 1.0)
+        longest = min(longest * 2, limit)
 
 
 class Call(NamedTuple):
@@ -277,7 +277,7 @@ class Scripts:
             if not call.retry_unknown:
                 raise error
             return call.args if call.again is None else call.again()
-        if not isinstance(error, NoScriptError) and not _is_not_yet(error):
+        if not isinstance(error, NoScriptError) and not is_not_yet(error):
             raise error
         if _is_replica(error):
             await self._connections.drop(pipeline)
@@ -294,7 +294,7 @@ class Scripts:
     def is_outage(self, error: Exception) -> bool:
         """Whether trying again later may help: the server was reached once, and is away or not ready now."""
         return (
-            self._connections.ever_open and isinstance(error, RedisError) and (_is_unknown(error) or _is_not_yet(error))
+            self._connections.ever_open and isinstance(error, RedisError) and (_is_unknown(error) or is_not_yet(error))
         )
 
 
@@ -302,7 +302,7 @@ def _is_unknown(error: Exception) -> bool:
     return isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, _REFUSED + _NOT_YET)
 
 
-def _is_not_yet(error: Exception) -> bool:
+def is_not_yet(error: Exception) -> bool:
     if isinstance(error, _NOT_YET):
         return True
     text = str(error)  # which may name a user, who may have any name

@@ -138,8 +138,8 @@ BREAKAGES = {
         (
             Change(
                 "_scripts.py",
-                "if not isinstance(error, NoScriptError) and not _is_not_yet(error):",
-                "if not _is_not_yet(error):",
+                "if not isinstance(error, NoScriptError) and not is_not_yet(error):",
+                "if not is_not_yet(error):",
             ),
         ),
         ("test_scripts.py::test_script_flush", "chaos/test_server.py::test_forgotten_scripts", MODEL),
@@ -179,7 +179,7 @@ BREAKAGES = {
     ),
     "listens-once": Breakage(
         "a listener that has lost its connection makes no other",
-        (Change("_listener.py", "await asyncio.sleep(next(pauses))", "return"),),
+        (Change("_listener.py", "self._pause(error, opened=wire is not None)", "return"),),
         ("test_listener.py::test_killed", "chaos/test_wake_up.py::test_listener_killed_just_before"),
     ),
     "no-watchdog-of-the-listener": Breakage(
@@ -507,7 +507,7 @@ BREAKAGES = {
         "nobody looks for the server when its connection is lost",
         (
             Change("client.py", "        shared.look_again()\n", "        pass\n"),
-            Change("_listener.py", "                    flag.set()  # perhaps", "                    pass  # perhaps"),
+            Change("_listener.py", "            flag.set()  # perhaps", "            pass  # perhaps"),
         ),
         ("test_claims.py::TestHealth::test_a_worker_whose_server_is_killed",),
     ),
@@ -568,5 +568,52 @@ BREAKAGES = {
         "what the codec cannot read comes again at once from a queue of vt=0",
         (Change("_shared.py", "elif left_ms < SHORTEST_HIDING * 1000:", "elif False:"),),
         ("test_claims.py::TestUnreadable::test_without_a_lease",),
+    ),
+    "unknown-subscribe-is-an-outage": Breakage(
+        "a server that knows no SUBSCRIBE gets a new connection again and again",
+        (
+            Change("_listener.py", "self._again_at = self._now() + RETRY_REFUSED\n", "pass\n"),
+            Change("_listener.py", "opened=wire is not None", "opened=False"),
+        ),
+        ("test_listener.py::TestUnknown::test_subscribe_on_a_server",),
+    ),
+    "closed-on-subscribe-is-an-outage": Breakage(
+        "a proxy that closes the connection on SUBSCRIBE gets a new one again and again",
+        (Change("_listener.py", "opened=wire is not None", "opened=False"),),
+        ("test_listener.py::TestUnknown::test_subscribe_behind_a_proxy",),
+    ),
+    "one-refused-channel-stops-all": Breakage(
+        "a channel that is refused keeps the client from listening to any",
+        (
+            Change(
+                "_listener.py",
+                "self._refused[command] = self._now() + RETRY_REFUSED",
+                "self._again_at = math.inf; self._fail(error)",
+            ),
+        ),
+        ("test_listener.py::test_one_channel_is_refused",),
+    ),
+    "refused-for-ever": Breakage(
+        "a channel that was refused once is never tried again",
+        (
+            Change(
+                "_listener.py",
+                "self._refused[command] = self._now() + RETRY_REFUSED",
+                "self._refused[command] = math.inf",
+            ),
+        ),
+        ("test_listener.py::test_one_channel_is_refused",),
+    ),
+    "no-ping-no-listening": Breakage(
+        "a proxy that knows no PING costs a connection for each",
+        (
+            Change(
+                "_listener.py",
+                "case _ if command in _SIGNS_OF_LIFE:\n                self._refused[command] = math.inf",
+                "case _ if command in _SIGNS_OF_LIFE:\n                self._fail(error)",
+            ),
+            Change("_listener.py", "and command not in self._known:", "and False:"),
+        ),
+        ("test_listener.py::TestUnknown::test_ping",),
     ),
 }

@@ -55,6 +55,8 @@ class Proxy:
         """Seconds by which each piece may be late."""
         self.fragment = 0
         """Bytes that are passed on at once at the most; 0 for as many as there are."""
+        self.unknown: dict[bytes, bytes] = {}
+        """Commands that the server is not to hear, and what the proxy replies; with nothing to reply it closes."""
         self._links: set[Link] = set()
         self._forgotten: set[Link] = set()
         self._passing = asyncio.Event()
@@ -147,7 +149,15 @@ class Proxy:
                     if self.before_cut is not None:
                         await self.before_cut()
                     return
+                if not is_reply and (command := self._find_unknown(data)):
+                    if not self.unknown[command]:
+                        return
+                    link.client.write(self.unknown[command] * data.count(command))
+                    continue
                 await self._pass_on(data, writer)
+
+    def _find_unknown(self, data):
+        return next((command for command in self.unknown if b"\r\n%b\r\n" % command in data), None)
 
     def _cut(self, data):
         """What is left of a reply that is to be cut; None for one that is not."""
