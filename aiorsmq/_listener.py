@@ -15,14 +15,13 @@ from typing import Any, Final
 
 import anyio
 from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
     NoPermissionError,
     RedisError,
     ResponseError,
     TimeoutError,
 )
 
+from ._connection import LOGIN_REFUSED
 from ._scripts import backoff, is_not_yet
 from ._tasks import Tasks
 from ._wire import Wire, pack
@@ -160,7 +159,7 @@ class Listener:
             self._outages, self._refusals, self._confirmed = backoff(), backoff(RETRY_REFUSED), False
             opened = False
         is_refusal = opened and not isinstance(error, TimeoutError) and not is_not_yet(error)
-        is_refusal = is_refusal or isinstance(error, AuthenticationError | AuthorizationError)
+        is_refusal = is_refusal or isinstance(error, LOGIN_REFUSED)
         pause = next(self._refusals if is_refusal else self._outages)
         self._again_at = max(self._again_at, self._now() + pause)
         if not self._silent:

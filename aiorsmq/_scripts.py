@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple, TypeVar
 import anyio.lowlevel
 from redis.exceptions import (
     AuthenticationError,
-    AuthorizationError,
     BusyLoadingError,
     ConnectionError,
     InvalidResponse,
@@ -25,7 +24,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from ._connection import Connections
+from ._connection import LOGIN_REFUSED, Connections
 from ._pipeline import Answered, Pipeline
 from ._protocol import Clock
 from ._tasks import NO_REPLY, SLACK, Tasks, resolve
@@ -42,7 +41,6 @@ DEADLINE: Final = 30.0
 _NOT_YET = (BusyLoadingError, MasterDownError, ReadOnlyError, TryAgainError)
 _NOT_YET_WORDS = re.compile(r"\b(LOADING|BUSY|MASTERDOWN|READONLY|TRYAGAIN)\b")
 _NOT_PERMITTED_WORDS = re.compile(r"NOPERM|ACL failure|permission")
-_REFUSED = (AuthenticationError, AuthorizationError)
 
 _logger = logging.getLogger(__name__)
 
@@ -244,7 +242,7 @@ class Scripts:
             try:
                 pipeline = await self._connections.pipeline()
             except (ConnectionError, TimeoutError, OSError) as not_sent:
-                if isinstance(not_sent, _REFUSED) or not (self._connections.ever_open and call.repeat):
+                if not (call.repeat and self._connections.may_pass(not_sent)):
                     raise
                 errors.append(not_sent)
                 self._trouble[call.script] = not_sent
@@ -271,6 +269,9 @@ class Scripts:
         """Raise the error if it is not to be retried; else return the arguments to try again with."""
         if "QUEUE_DOES_NOT_EXIST" in str(error):
             raise QueueDoesNotExist(call.qname) from None
+        if _is_refused_login(error):
+            await self._wait_for_login(AuthenticationError(str(error)), call, pipeline)
+            return args
         if not (call.repeat or isinstance(error, NoScriptError)):
             raise error
         if _is_unknown(error):
@@ -283,6 +284,13 @@ class Scripts:
             await self._connections.drop(pipeline)
         return args
 
+    async def _wait_for_login(self, error: Exception, call: Call, pipeline: Pipeline | None) -> None:
+        """Have the next attempt log in, unless no login has ever worked."""
+        if self.clock.known:
+            await self._connections.relogin(pipeline, error)
+        if not (self.clock.known and call.repeat and self._connections.may_pass(error)):
+            raise error
+
     def failure(self) -> Exception | None:
         """Why the server cannot be reached, if it cannot."""
         return self._connections.failure
@@ -292,14 +300,22 @@ class Scripts:
         return isinstance(error, ClientClosed) or self.is_outage(error)
 
     def is_outage(self, error: Exception) -> bool:
-        """Whether trying again later may help: the server was reached once, and is away or not ready now."""
-        return (
-            self._connections.ever_open and isinstance(error, RedisError) and (_is_unknown(error) or is_not_yet(error))
-        )
+        """Whether trying again later may help: the server was reached once, and is away or not ready now.
+
+        Or it refuses the login, not for long.
+        """
+        if not isinstance(error, RedisError) or not self._connections.may_pass(error):
+            return False
+        return isinstance(error, LOGIN_REFUSED) or _is_unknown(error) or is_not_yet(error)
+
+
+def _is_refused_login(error: Exception) -> bool:
+    """As a reply to a call. "Unauthenticated multibulk" is what Redis 7 says to a long command."""
+    return isinstance(error, LOGIN_REFUSED) or "unauthenticated" in str(error)
 
 
 def _is_unknown(error: Exception) -> bool:
-    return isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, _REFUSED + _NOT_YET)
+    return isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, LOGIN_REFUSED + _NOT_YET)
 
 
 def is_not_yet(error: Exception) -> bool:

@@ -143,7 +143,8 @@ class Worker(Generic[T]):
         With `signals`, SIGTERM and SIGINT stop it too, and the second one skips the wait: unless another part of the
         program, such as a web server, handles SIGTERM.
 
-        Raises QueueDoesNotExist, also if a queue is deleted later, and redis-py's errors where waiting does not help.
+        Raises QueueDoesNotExist, also if a queue is deleted later, and redis-py's errors where waiting does not help;
+        a password that worked before and is refused is waited for, for a minute.
         """
         await self._prepare()
         await self._run(signals)

@@ -616,4 +616,40 @@ BREAKAGES = {
         ),
         ("test_listener.py::TestUnknown::test_ping",),
     ),
+    "refused-password-is-final-at-once": Breakage(
+        "a password that is refused while it is rotated ends streams and workers",
+        (Change("_connection.py", "self._refused_since + LOGIN_PATIENCE", "self._refused_since"),),
+        ("test_connection.py::TestRefusedLogin::test_waited_out",),
+    ),
+    "refused-password-is-never-final": Breakage(
+        "a password that is refused for good is waited for, for ever",
+        (Change("_connection.py", "self._refused_since + LOGIN_PATIENCE", "math.inf"),),
+        (
+            "test_connection.py::TestRefusedLogin::test_refused_for_good",
+            "test_connection.py::TestRefusedLogin::test_logged_out_for_good",
+        ),
+    ),
+    "login-that-never-worked-is-waited-for": Breakage(
+        "a missing password is taken for one that is being rotated",
+        (
+            Change("_scripts.py", "if self.clock.known:", "if True:"),
+            Change("_scripts.py", "(self.clock.known and ", "("),
+        ),
+        ("test_connection.py::TestRefusedLogin::test_no_password",),
+    ),
+    "each-call-logs-in": Breakage(
+        "the more calls wait, the more often a refused login is tried",
+        (Change("_connection.py", "self._refused_at + LOGIN_PAUSE", "self._refused_at"),),
+        ("test_connection.py::TestRefusedLogin::test_few_attempts",),
+    ),
+    "stays-logged-out": Breakage(
+        "a connection that is no longer logged in is kept",
+        (Change("_scripts.py", "if _is_refused_login(error):", "if False:"),),
+        ("test_connection.py::TestRefusedLogin::test_logged_out",),
+    ),
+    "patience-is-spent-once": Breakage(
+        "a second rotation finds the patience of the first spent",
+        (Change("_connection.py", "(has_worked and self._opened_at > self._refused_since)", "False"),),
+        ("test_connection.py::TestRefusedLogin::test_rotated_again",),
+    ),
 }

@@ -152,7 +152,7 @@ class Proxy:
                 if not is_reply and (command := self._find_unknown(data)):
                     if not self.unknown[command]:
                         return
-                    link.client.write(self.unknown[command] * data.count(command))
+                    link.client.write(self.unknown[command] * data.count(b"\r\n%b\r\n" % command))
                     continue
                 await self._pass_on(data, writer)
 
