@@ -6,17 +6,33 @@ busy pool cannot hold them up; they are made by that pool, with its settings.
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import anyio
 from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, ResponseError, TimeoutError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
 
 from ._pipeline import Pipeline
 from ._settings import CONNECT_TIMEOUT, no_retry
 from ._tasks import Tasks
 from ._wire import Wire, seize
 from .errors import ClientClosed
+
+LOGIN_PATIENCE: Final = 60.0
+"""Seconds from the first refusal on for which a client that was logged in before takes a refused password or token for
+one that is being rotated."""
+LOGIN_PAUSE: Final = 0.25
+"""Seconds from a refused login of such a client to its next, however many calls want one."""
+LOGIN_REFUSED: Final = (AuthenticationError, AuthorizationError)
 
 
 def _is_known(opening: "asyncio.Task[Pipeline]") -> None:
@@ -42,6 +58,8 @@ class Connections:
         """When that was, by the event loop's clock."""
         self.failure: Exception | None = None
         """Why the latest attempt to open the pipeline failed; None if it did not."""
+        self._opened_at = self._refused_at = -math.inf
+        self._refused_since: float | None = None
         self.before_opening: Callable[[], Awaitable[None]] | None = None
         """Awaited before a connection is opened."""
         self.when_lost: Callable[[], None] = lambda: None
@@ -62,10 +80,6 @@ class Connections:
             self._given_up_at = self._tasks.loop().time() + self._connect_timeout
         return self._given_up_at
 
-    def is_expected(self) -> bool:
-        """Whether trying again may help: the server was reached once, or may not be up yet."""
-        return self.ever_open or self._tasks.loop().time() < self.given_up_at()
-
     def current(self) -> Pipeline | None:
         """The pipeline, if it is open."""
         return None if self._pipeline is None or self._pipeline.lost else self._pipeline
@@ -76,6 +90,8 @@ class Connections:
             return pipeline
         if self._closed:
             raise ClientClosed
+        if self.failure is not None and time.monotonic() < self._refused_at + LOGIN_PAUSE:
+            raise self.failure.with_traceback(None)
         if self._opening is None or self._opening.done():
             self._opening = self._tasks.start(self._open_pipeline())
             self._opening.add_done_callback(_is_known)
@@ -87,16 +103,41 @@ class Connections:
             self._pipeline = Pipeline(await self.open(), self.when_lost)
         except (RedisError, OSError) as error:
             self.failure = error
+            if isinstance(error, LOGIN_REFUSED) and self.ever_open:
+                self._note_refusal(error)
             raise
         else:
             if not self.ever_open:
                 self.ever_open, self.reached_at = True, self._tasks.loop().time()
                 if self.when_reached is not None:
                     self.when_reached(self._pipeline)
-            self.failure = None
+            self.failure, self._opened_at = None, time.monotonic()
             return self._pipeline
         finally:
             self._opening = None
+
+    def may_pass(self, error: Exception) -> bool:
+        """Whether what keeps this client from the server may be over later: it was reached once, or may not be up yet.
+
+        A refused login may for LOGIN_PATIENCE, if one has worked: then the password is not in rotation, but wrong.
+        """
+        if not isinstance(error, LOGIN_REFUSED):
+            return self.ever_open or self._tasks.loop().time() < self.given_up_at()
+        if not self.ever_open:
+            return False
+        return self._refused_since is not None and time.monotonic() < self._refused_since + LOGIN_PATIENCE
+
+    async def relogin(self, pipeline: Pipeline | None, error: Exception) -> None:
+        """Give a pipeline up on which the server says that nobody is logged in."""
+        if pipeline is not None and pipeline is self._pipeline:
+            self._note_refusal(error)
+            await self.drop(pipeline)
+
+    def _note_refusal(self, error: Exception) -> None:
+        self.failure, self._refused_at = error, time.monotonic()
+        has_worked = self._refused_at > self._opened_at + CONNECT_TIMEOUT  # else it may have been refused by each reply
+        if self._refused_since is None or (has_worked and self._opened_at > self._refused_since):
+            self._refused_since = self._refused_at
 
     async def open(self, *, pushes: bool = False) -> Wire:
         """Open and authenticate one connection; the caller closes it. `pushes`: see `seize`."""
@@ -113,8 +154,11 @@ class Connections:
                 raise TimeoutError("Timeout connecting to server") from None
             if ", with args beginning with" in str(error):  # of AUTH, which a proxy may not know
                 raise ResponseError(str(error).partition(", with args")[0]) from None
-            if isinstance(error.__cause__, AuthenticationError | AuthorizationError):
-                raise error.__cause__ from None  # redis-py 8.1 wraps a wrong password, which waiting does not mend
+            refusal = error.__cause__ if isinstance(error.__cause__, RedisError) else error  # redis-py 8.1 wraps it
+            if isinstance(refusal, NoPermissionError):
+                raise AuthorizationError(str(refusal)) from None
+            if isinstance(refusal, LOGIN_REFUSED):
+                raise refusal from None
             raise
         connection.socket_timeout = None  # it would abort the wait for a reply that nobody asked for yet
         return seize(connection, self._tasks, pushes=pushes)

@@ -206,6 +206,11 @@ class Clock:
         usual = _NO_JUMP_US + (now_us - learned_us) // 1000  # two clocks drift apart
         return jump_us / 1_000_000 if abs(jump_us) > usual else 0.0
 
+    @property
+    def known(self) -> bool:
+        """Whether a reply has told it."""
+        return self._learned_us is not None
+
     def now_us(self) -> int:
         return time.monotonic_ns() // 1000 + self._ahead_us
 

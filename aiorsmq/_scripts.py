@@ -16,7 +16,6 @@ import anyio.lowlevel
 from redis.exceptions import (
     AskError,
     AuthenticationError,
-    AuthorizationError,
     BusyLoadingError,
     ClusterCrossSlotError,
     ConnectionError,
@@ -31,7 +30,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from ._connection import Connections
+from ._connection import LOGIN_REFUSED, Connections
 from ._pipeline import Answered, Pipeline
 from ._protocol import Clock
 from ._tasks import NO_REPLY, SLACK, Tasks, resolve
@@ -48,7 +47,6 @@ DEADLINE: Final = 30.0
 _NOT_YET = (BusyLoadingError, MasterDownError, ReadOnlyError, TryAgainError)
 _NOT_YET_WORDS = re.compile(r"\b(LOADING|BUSY|MASTERDOWN|READONLY|TRYAGAIN)\b")
 _NOT_PERMITTED_WORDS = re.compile(r"NOPERM|ACL failure|permission|[Tt]he user executing the script can't")
-_REFUSED = (AuthenticationError, AuthorizationError)
 _NAMED_COMMAND = re.compile(r"run the '([\w-]+)")
 _LINE = re.compile(r"@user_script: ?(\d+)")  # 6.2 and 7.0 name no command, but where in the script it stands
 _COMMAND = re.compile(r"redis\.p?call\('(\w+)'")
@@ -81,12 +79,12 @@ def _read(name: str) -> str:
     return (files("aiorsmq") / "_lua" / f"{name}.lua").read_text("utf-8")
 
 
-def backoff() -> Iterator[float]:
-    """Seconds to wait before each further attempt: 20 ms, doubling up to 1 s, each cut at random by up to a half."""
+def backoff(limit: float = 1.0) -> Iterator[float]:
+    """Seconds to wait before each further attempt: 20 ms, doubled up to the limit, cut at random by up to a half."""
     longest = 0.02
     while True:
         yield longest * random.uniform(0.5, 1)
-        longest = min(longest * 2, 1.0)
+        longest = min(longest * 2, limit)
 
 
 class Call(NamedTuple):
@@ -297,7 +295,7 @@ class Scripts:
             try:
                 pipeline = await self._connections.pipeline()
             except (ConnectionError, TimeoutError, OSError) as not_sent:
-                if isinstance(not_sent, _REFUSED) or not (self._connections.is_expected() and call.repeat):
+                if not (call.repeat and self._connections.may_pass(not_sent)):
                     raise
                 errors.append(not_sent)
                 self._trouble[call.script] = not_sent
@@ -329,17 +327,27 @@ class Scripts:
             raise refusal from error
         if reason := _unsupported(error):
             raise UnsupportedServer(reason) from None  # the server's text quotes the script, or bodies
+        if _is_refused_login(error):
+            await self._wait_for_login(AuthenticationError(str(error)), call, pipeline)
+            return args
         if not (call.repeat or isinstance(error, NoScriptError)):
             raise error
         if _is_unknown(error):
             if not call.retry_unknown:
                 raise error
             return call.args if call.again is None else call.again()
-        if not isinstance(error, NoScriptError) and not _is_not_yet(error):
+        if not isinstance(error, NoScriptError) and not is_not_yet(error):
             raise error
         if _is_replica(error):
             await self._connections.drop(pipeline)
         return args
+
+    async def _wait_for_login(self, error: Exception, call: Call, pipeline: Pipeline | None) -> None:
+        """Have the next attempt log in, unless no login has ever worked."""
+        if self.clock.known:
+            await self._connections.relogin(pipeline, error)
+        if not (self.clock.known and call.repeat and self._connections.may_pass(error)):
+            raise error
 
     def failure(self) -> Exception | None:
         """Why the server cannot be reached, if it cannot."""
@@ -350,12 +358,18 @@ class Scripts:
         return isinstance(error, ClientClosed | UnsupportedServer) or self.is_outage(error)
 
     def is_outage(self, error: Exception) -> bool:
-        """Whether trying again later may help: the server is expected, and is away or not ready now."""
-        return (
-            self._connections.is_expected()
-            and isinstance(error, RedisError)
-            and (_is_unknown(error) or _is_not_yet(error))
-        )
+        """Whether trying again later may help: the server is expected, and is away or not ready now.
+
+        Or it refuses the login, not for long.
+        """
+        if not isinstance(error, RedisError) or not self._connections.may_pass(error):
+            return False
+        return isinstance(error, LOGIN_REFUSED) or _is_unknown(error) or is_not_yet(error)
+
+
+def _is_refused_login(error: Exception) -> bool:
+    """As a reply to a call. "Unauthenticated multibulk" is what Redis 7 says to a long command."""
+    return isinstance(error, LOGIN_REFUSED) or "unauthenticated" in str(error)
 
 
 def _not_permitted(error: Exception, call: Call) -> NotPermitted | None:
@@ -374,10 +388,10 @@ def _not_permitted(error: Exception, call: Call) -> NotPermitted | None:
 
 
 def _is_unknown(error: Exception) -> bool:
-    return isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, _REFUSED + _NOT_YET)
+    return isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, LOGIN_REFUSED + _NOT_YET)
 
 
-def _is_not_yet(error: Exception) -> bool:
+def is_not_yet(error: Exception) -> bool:
     if isinstance(error, _NOT_YET):
         return True
     text = str(error)  # which may name a user, a queue or a key, who may have any name

@@ -53,8 +53,9 @@ class Messages(Generic[T]):
 
         Cancelling loses nothing: a message claimed for this call goes to another waiting consumer, or back to its old
         place in the queue. Outages of the server are waited out; raised are QueueDoesNotExist (see `create` of
-        `Queue.messages`), and redis-py's errors where waiting does not help (no permission, wrong password, an address
-        that never answered); and with `prefetch`, whatever kept a message from being deleted at the end of its block.
+        `Queue.messages`), and redis-py's errors where waiting does not help (no permission, an address that never
+        answered, a password that never worked or has been refused for a minute); and with `prefetch`, whatever kept a
+        message from being deleted at the end of its block.
         """
         deletes = self._unconfirmed
         while deletes and deletes[0].done():

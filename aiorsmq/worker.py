@@ -155,7 +155,7 @@ class Worker(Generic[T]):
         program, such as a web server, handles SIGTERM.
 
         Raises QueueDoesNotExist if a queue is not there when it starts, and redis-py's errors where waiting does not
-        help.
+        help; a password that worked before and is refused is waited for, for a minute.
         """
         await self._prepare()
         await self._run(signals)

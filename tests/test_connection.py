@@ -1,6 +1,9 @@
 """Whose connection settings are used: our own, or those of a client that was given."""
 
+import asyncio
+import inspect
 import ssl
+import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -8,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 import trustme
-from aiorsmq import AsyncRSMQ, InvalidParameterValue, UnsupportedServer
+from aiorsmq import AsyncRSMQ, InvalidParameterValue, UnsupportedServer, _connection
 from aiorsmq._wire import TransportWire
 from redis.asyncio import Redis
 
@@ -188,3 +191,155 @@ async def test_login_at_a_server_that_knows_none(own_server, protocol):
         with pytest.raises(redis.ResponseError, match="unknown command") as caught:
             await rsmq.list_queues()
     assert "secret" not in "".join(traceback.format_exception(caught.value)).replace("secret:secret@", "")
+
+
+class Rotation:
+    """A user whose password is refused for a while, and who is logged out by it."""
+
+    def __init__(self, server):
+        self._redis = server.redis
+        self.options = {"username": "rotating", "password": "s3cret"}
+        self._redis.acl_setuser(
+            "rotating", enabled=True, reset=True, passwords=["+s3cret"], keys=["*"], channels=["*"],
+            categories=["+@all"],
+        )  # fmt: skip
+        self._redis.acl_log_reset()
+
+    def begin(self):
+        self._redis.acl_setuser("rotating", enabled=True, passwords=["-s3cret", "+other"])
+        self._redis.execute_command("CLIENT", "KILL", "USER", "rotating")
+
+    def end(self):
+        self._redis.acl_setuser("rotating", enabled=True, passwords=["+s3cret"])
+
+    def refusals(self):
+        return sum(int(entry["count"]) for entry in self._redis.acl_log() if entry["reason"] == "auth")
+
+
+@pytest.fixture
+def rotation(server):
+    yield Rotation(server)
+    server.redis.acl_deluser("rotating")
+    server.redis.acl_log_reset()
+
+
+class TestRefusedLogin:
+    async def test_waited_out(self, server, rsmq, rotation, caplog):
+        """While a password is rotated, calls, long polls, streams and workers of a client that knew it wait."""
+        names = ["sent", "polled", "streamed", "worked"]
+        for name in names:
+            await rsmq.create_queue(qname=name)
+        async with AsyncRSMQ.from_url(server.url, poll_interval=3600, **rotation.options) as other:
+            handled = asyncio.Event()
+
+            async def handler(_):
+                handled.set()
+
+            async with other.queue("worked").worker(handler) as worker:
+                polling = asyncio.ensure_future(other.queue("polled").receive(wait=60))
+                streaming = asyncio.ensure_future(anext(other.queue("streamed").messages()))
+                channels = [f"rsmq:rt:{name}" for name in names[1:]]
+                await wait_until(lambda: all(count for _, count in server.redis.pubsub_numsub(*channels)))
+                rotation.begin()
+                sending = asyncio.ensure_future(other.queue("sent").send("x"))
+                await wait_until(lambda: rotation.refusals() > 5)
+                assert not any(waiting.done() for waiting in (sending, polling, streaming))
+                assert not worker.healthy
+                rotation.end()
+                await sending
+                for name in names[1:]:
+                    await rsmq.send_message(qname=name, message="x")
+                await (await polling).delete()
+                await (await streaming).delete()
+                await asyncio.wait_for(handled.wait(), 10)
+                assert worker.healthy
+        assert "s3cret" not in caplog.text
+        await rsmq.delete_queue(qname="sent")
+
+    async def test_refused_for_good(self, server, queue, rotation, monkeypatch):
+        """After LOGIN_PATIENCE everybody gets redis-py's error, and later calls get it at once."""
+        monkeypatch.setattr(_connection, "LOGIN_PATIENCE", 0.5)
+        async with AsyncRSMQ.from_url(server.url, deadline=3600, **rotation.options) as other:
+            other_queue = other.queue("jobs")
+            working = asyncio.ensure_future(other_queue.worker(print).run())
+            polling = asyncio.ensure_future(other_queue.receive(wait=60))
+            streaming = asyncio.ensure_future(anext(other_queue.messages()))
+            await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+            rotation.begin()
+            for waiting in (working, polling, streaming, other_queue.send("x"), other_queue.send("x")):
+                with pytest.raises(redis.AuthenticationError):
+                    await asyncio.wait_for(waiting, 10)
+            rotation.end()
+
+    async def test_rotated_again(self, server, queue, rotation, monkeypatch):
+        """The patience begins again with a refusal after a login that has lasted."""
+        monkeypatch.setattr(_connection, "CONNECT_TIMEOUT", 0.2)
+        async with AsyncRSMQ.from_url(server.url, realtime=False, **rotation.options) as other:
+            await other.list_queues()
+            since = set()
+            for _ in range(2):
+                await wait_until(lambda: time.monotonic() > other._connections._opened_at + 0.2)
+                before = rotation.refusals()
+                rotation.begin()
+                sending = asyncio.ensure_future(other.queue("jobs").send("x"))
+                await wait_until(lambda before=before: rotation.refusals() > before + 1)
+                rotation.end()
+                await sending
+                since.add(other._connections._refused_since)
+            assert len(since) == 2
+
+    async def test_few_attempts(self, server, queue, rotation, monkeypatch):
+        """However many calls wait, a login is tried again once each LOGIN_PAUSE."""
+        monkeypatch.setattr(_connection, "LOGIN_PAUSE", 3600)
+        async with AsyncRSMQ.from_url(server.url, realtime=False, deadline=0.5, **rotation.options) as other:
+            await other.list_queues()
+            rotation.begin()
+            calls = [other.queue(f"q{n}").send("x") for n in range(50)]
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(outcome) for outcome in outcomes} == {redis.AuthenticationError}
+            assert rotation.refusals() == 1
+            rotation.end()
+
+    async def test_never_accepted(self, server, rotation):
+        """A password that never worked is refused at once, after one attempt."""
+        rotation.begin()
+        async with AsyncRSMQ.from_url(server.url, deadline=3600, **rotation.options) as other:
+            with pytest.raises(redis.AuthenticationError):
+                await other.list_queues()
+            assert rotation.refusals() == 1
+            with pytest.raises(redis.AuthenticationError):
+                await anext(other.queue("jobs").messages())
+
+    async def test_no_password(self, own_server):
+        """So is a missing one, where the first to say so is the reply to a call."""
+        server = own_server()
+        server.redis.config_set("requirepass", "s3cret")
+        names = inspect.signature(Redis).parameters.keys() & {"driver_info", "lib_name", "lib_version"}
+        names = {"driver_info"} if "driver_info" in names else names  # later versions deprecate the others
+        client = Redis.from_url(server.url, protocol=2, **dict.fromkeys(names))  # says nothing when it connects
+        async with AsyncRSMQ(client, deadline=3600) as other:
+            with pytest.raises(redis.AuthenticationError):
+                await asyncio.wait_for(other.queue("jobs").send("x"), 10)
+        await client.aclose()
+
+    async def test_logged_out(self, own_server):
+        """Where an open connection is no longer logged in, the call is made on another."""
+        server = own_server()
+        server.redis.config_set("requirepass", "s3cret")
+        async with AsyncRSMQ.from_url(server.url, realtime=False, password="s3cret") as other:
+            queue = other.queue("jobs")
+            await queue.create()
+            for call in (lambda: queue.send_many(["x"] * 20), queue.attributes):
+                before = server.redis.info("stats")["total_connections_received"]
+                other._connections.current().call(lambda _: None, "RESET")
+                await call()
+                assert server.redis.info("stats")["total_connections_received"] == before + 1
+
+    async def test_logged_out_for_good(self, server, queue, proxy, monkeypatch):
+        """Logins that work and are worth nothing are given up after LOGIN_PATIENCE as well."""
+        monkeypatch.setattr(_connection, "LOGIN_PATIENCE", 0.5)
+        async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=0.2) as other:
+            await other.list_queues()
+            proxy.unknown = dict.fromkeys([b"EVAL", b"EVALSHA"], b"-NOAUTH Authentication required.\r\n")
+            with pytest.raises(redis.AuthenticationError):
+                await asyncio.wait_for(anext(other.queue("jobs").messages()), 10)

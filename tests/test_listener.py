@@ -1,8 +1,10 @@
 """One connection for all announcements, which may fail in any way without a message being missed."""
 
 import asyncio
+import itertools
 import logging
 
+import pytest
 from aiorsmq import AsyncRSMQ, _connection, _listener, _pipeline
 
 from support import wait_until
@@ -64,6 +66,131 @@ async def test_not_permitted(server, queue, caplog):
         assert (await queue.attributes()).msgs == 1
     finally:
         server.redis.acl_deluser("deaf")
+
+
+async def test_one_channel_is_refused(server, caplog, monkeypatch):
+    """A channel that is refused leaves the others alone, and is heard when it is permitted, on the same connection."""
+    monkeypatch.setattr(_listener, "PING_INTERVAL", 0.05)
+    monkeypatch.setattr(_listener, "RETRY_REFUSED", 0.1)
+    user = {"username": "half", "password": "pw"}
+    server.redis.acl_setuser(
+        "half", enabled=True, passwords=["+pw"], keys=["rsmq:*"], reset=True, categories=["+@all"], reset_channels=True,
+        channels=["rsmq:rt:open"],
+    )  # fmt: skip
+    try:
+        with caplog.at_level(logging.WARNING, "aiorsmq"):
+            async with (
+                AsyncRSMQ.from_url(server.url) as sending,
+                AsyncRSMQ.from_url(server.url, poll_interval=3600, **user) as other,
+            ):
+                for qname in ("open", "closed"):
+                    await sending.create_queue(qname=qname)
+                closed = asyncio.ensure_future(other.receive_message(qname="closed", wait=30))
+                await wait_until(lambda: caplog.records)
+                for _ in range(3):
+                    heard = asyncio.ensure_future(other.receive_message(qname="open", wait=30))
+                    await listening(server, "open")
+                    await sending.send_message(qname="open", message="x")
+                    await (await heard).delete()
+                first = server.redis.client_list(_type="pubsub")[0]["id"]
+                await sending.send_message(qname="closed", message="x")
+                heard = asyncio.ensure_future(other.receive_message(qname="open", wait=30))
+                server.redis.acl_setuser("half", enabled=True, channels=["rsmq:rt:closed"])
+                await (await closed).delete()
+                assert [client["id"] for client in server.redis.client_list(_type="pubsub")] == [first]
+                heard.cancel()
+        assert [record.name for record in caplog.records] == ["aiorsmq.startup.channel"]
+        assert "rsmq:rt:closed" in caplog.text
+    finally:
+        server.redis.acl_deluser("half")
+        server.redis.acl_log_reset()
+
+
+class TestUnknown:
+    """What a proxy, or a server whose administrator has renamed it, does not know."""
+
+    @pytest.fixture
+    def eager(self, monkeypatch):
+        """Outages are over at once, refusals never."""
+        monkeypatch.setattr(_listener, "RETRY_REFUSED", 3600)
+        monkeypatch.setattr(_listener, "backoff", lambda limit=0.001: itertools.repeat(limit))
+
+    async def poll(self, url, queue, caplog):
+        """Receive by polling, for a while."""
+        with caplog.at_level(logging.INFO, "aiorsmq"):
+            async with AsyncRSMQ.from_url(url, poll_interval=0.01) as other:
+                for n in range(20):
+                    asking = asyncio.ensure_future(other.queue("jobs").receive(wait=10))
+                    await wait_until(lambda: caplog.records)
+                    await queue.send(str(n))
+                    await (await asking).delete()
+        assert [record.message.split(",")[0] for record in caplog.records] == ["not listening"]
+
+    async def test_subscribe_on_a_server(self, own_server, caplog, eager):
+        """Without SUBSCRIBE a client says so once, polls, and opens no further connection."""
+        server = own_server("--rename-command", "SUBSCRIBE", "")
+        async with AsyncRSMQ.from_url(server.url) as rsmq:
+            queue = rsmq.queue("jobs")
+            await queue.create()
+            before = server.redis.info("stats")["total_connections_received"]
+            await self.poll(server.url, queue, caplog)
+        assert server.redis.info("stats")["total_connections_received"] == before + 2
+
+    @pytest.mark.parametrize("reply", [b"-ERR unsupported command 'SUBSCRIBE'\r\n", b"-invalid request\r\n", b""])
+    async def test_subscribe_behind_a_proxy(self, server, queue, proxy, caplog, eager, reply):
+        """So behind a proxy that does not know it, whatever it says, and if it closes the connection instead."""
+        proxy.unknown[b"SUBSCRIBE"] = reply
+        before = server.redis.info("stats")["total_connections_received"]
+        await self.poll(proxy.url, queue, caplog)
+        assert server.redis.info("stats")["total_connections_received"] == before + 2
+
+    @pytest.mark.parametrize("reply", [b"-ERR unknown command\r\n", b""])
+    async def test_subscribe_is_mended(self, server, queue, proxy, monkeypatch, reply):
+        """It is tried again, rarely: then announcements are heard."""
+        monkeypatch.setattr(_listener, "RETRY_REFUSED", 0.1)
+        proxy.unknown[b"SUBSCRIBE"] = reply
+        async with AsyncRSMQ.from_url(proxy.url, poll_interval=3600) as other:
+            asking = asyncio.ensure_future(other.queue("jobs").receive(wait=30))
+            await wait_until(lambda: other._listener._silent)
+            proxy.unknown.clear()
+            await listening(server, "jobs")
+            await queue.send("x")
+            await (await asking).delete()
+
+    @pytest.mark.parametrize("reply", [b"-ERR unknown command 'PING'\r\n", b""])
+    async def test_ping(self, server, queue, proxy, monkeypatch, reply):
+        """Without PING it listens all the same, and notices a silent connection; one that closes on it is lost once."""
+        monkeypatch.setattr(_listener, "PING_INTERVAL", 0.05)
+        proxy.unknown[b"PING"] = reply
+        async with AsyncRSMQ.from_url(proxy.url, poll_interval=3600) as other:
+            before = server.redis.info("stats")["total_connections_received"]
+            asking = asyncio.ensure_future(other.queue("jobs").receive(wait=30))
+            await wait_until(lambda: server.commands().get("unsubscribe", 0) > 5)
+            assert server.redis.info("stats")["total_connections_received"] <= before + 2 + (not reply)
+            monkeypatch.setattr(_listener, "DEAD_AFTER", 0.1)
+            monkeypatch.setattr(_connection, "CONNECT_TIMEOUT", 0.5)
+            first = server.redis.client_list(_type="pubsub")[0]["id"]
+            proxy.silent = True
+            await wait_until(lambda: first not in [client["id"] for client in server.redis.client_list(_type="pubsub")])
+            proxy.silent = False
+            await queue.send("x")
+            await (await asking).delete()
+
+    async def test_no_sign_of_life(self, server, queue, proxy, monkeypatch):
+        """With neither PING nor UNSUBSCRIBE it listens, on one connection."""
+        monkeypatch.setattr(_listener, "PING_INTERVAL", 0.05)
+        monkeypatch.setattr(_listener, "DEAD_AFTER", 0.05)
+        proxy.unknown = {b"PING": b"-ERR unknown command\r\n", b"UNSUBSCRIBE": b"-ERR unknown command\r\n"}
+        async with AsyncRSMQ.from_url(proxy.url, poll_interval=0.05) as other:
+            asking = asyncio.ensure_future(other.queue("jobs").receive(wait=30))
+            await listening(server, "jobs")
+            first = server.redis.client_list(_type="pubsub")[0]["id"]
+            await wait_until(lambda: len(other._listener._refused) == 2)
+            server.reset_stats()
+            await wait_until(lambda: server.script_calls() > 5)
+            assert server.redis.client_list(_type="pubsub")[0]["id"] == first
+            await queue.send("x")
+            await (await asking).delete()
 
 
 async def test_sends_without_the_right_to_announce(server, queue):

@@ -97,6 +97,22 @@ async def test_not_told(careless, warnings):
         careless.redis.acl_log_reset()
 
 
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_not_known(own_server, caplog, protocol):
+    """A server without CONFIG, CLIENT and INFO is used like any other, and the log says nothing."""
+    server = own_server(*(word for name in ("CONFIG", "CLIENT", "INFO") for word in ("--rename-command", name, "")))
+    client = Redis.from_url(server.url, protocol=protocol)
+    with caplog.at_level(logging.NOTSET, "aiorsmq"):
+        async with AsyncRSMQ(client, poll_interval=3600) as rsmq:
+            await rsmq.create_queue(qname="jobs")
+            asking = asyncio.ensure_future(rsmq.receive_message(qname="jobs", wait=10))
+            await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+            await rsmq.send_message(qname="jobs", message="x")
+            assert await (await asking).delete()
+    await client.aclose()
+    assert caplog.records == []
+
+
 async def test_no_round_trip_of_its_own(careless, warnings):
     """The first call does not wait for the answers; nothing is asked of the server later on."""
     async with AsyncRSMQ.from_url(careless.url, poll_interval=0.05) as rsmq:

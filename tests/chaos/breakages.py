@@ -138,8 +138,8 @@ BREAKAGES = {
         (
             Change(
                 "_scripts.py",
-                "if not isinstance(error, NoScriptError) and not _is_not_yet(error):",
-                "if not _is_not_yet(error):",
+                "if not isinstance(error, NoScriptError) and not is_not_yet(error):",
+                "if not is_not_yet(error):",
             ),
         ),
         ("test_scripts.py::test_script_flush", "chaos/test_server.py::test_forgotten_scripts", MODEL),
@@ -179,7 +179,7 @@ BREAKAGES = {
     ),
     "listens-once": Breakage(
         "a listener that has lost its connection makes no other",
-        (Change("_listener.py", "await asyncio.sleep(next(pauses))", "return"),),
+        (Change("_listener.py", "self._pause(error, opened=wire is not None)", "return"),),
         ("test_listener.py::test_killed", "chaos/test_wake_up.py::test_listener_killed_just_before"),
     ),
     "no-watchdog-of-the-listener": Breakage(
@@ -614,7 +614,7 @@ BREAKAGES = {
         "nobody looks for the server when its connection is lost",
         (
             Change("client.py", "        shared.look_again()\n", "        pass\n"),
-            Change("_listener.py", "                    flag.set()  # perhaps", "                    pass  # perhaps"),
+            Change("_listener.py", "            flag.set()  # perhaps", "            pass  # perhaps"),
         ),
         ("test_claims.py::TestHealth::test_a_worker_whose_server_is_killed",),
     ),
@@ -796,5 +796,88 @@ BREAKAGES = {
         "a reply may go on for ever",
         (Change("_wire.py", "                bounds.add(data)", "                pass"),),
         ("test_pipeline.py::test_endless_reply",),
+    ),
+    "unknown-subscribe-is-an-outage": Breakage(
+        "a server that knows no SUBSCRIBE gets a new connection again and again",
+        (
+            Change("_listener.py", "self._again_at = self._now() + RETRY_REFUSED\n", "pass\n"),
+            Change("_listener.py", "opened=wire is not None", "opened=False"),
+        ),
+        ("test_listener.py::TestUnknown::test_subscribe_on_a_server",),
+    ),
+    "closed-on-subscribe-is-an-outage": Breakage(
+        "a proxy that closes the connection on SUBSCRIBE gets a new one again and again",
+        (Change("_listener.py", "opened=wire is not None", "opened=False"),),
+        ("test_listener.py::TestUnknown::test_subscribe_behind_a_proxy",),
+    ),
+    "one-refused-channel-stops-all": Breakage(
+        "a channel that is refused keeps the client from listening to any",
+        (
+            Change(
+                "_listener.py",
+                "self._refused[command] = self._now() + RETRY_REFUSED",
+                "self._again_at = math.inf; self._fail(error)",
+            ),
+        ),
+        ("test_listener.py::test_one_channel_is_refused",),
+    ),
+    "refused-for-ever": Breakage(
+        "a channel that was refused once is never tried again",
+        (
+            Change(
+                "_listener.py",
+                "self._refused[command] = self._now() + RETRY_REFUSED",
+                "self._refused[command] = math.inf",
+            ),
+        ),
+        ("test_listener.py::test_one_channel_is_refused",),
+    ),
+    "no-ping-no-listening": Breakage(
+        "a proxy that knows no PING costs a connection for each",
+        (
+            Change(
+                "_listener.py",
+                "case _ if command in _SIGNS_OF_LIFE:\n                self._refused[command] = math.inf",
+                "case _ if command in _SIGNS_OF_LIFE:\n                self._fail(error)",
+            ),
+            Change("_listener.py", "and command not in self._known:", "and False:"),
+        ),
+        ("test_listener.py::TestUnknown::test_ping",),
+    ),
+    "refused-password-is-final-at-once": Breakage(
+        "a password that is refused while it is rotated ends streams and workers",
+        (Change("_connection.py", "self._refused_since + LOGIN_PATIENCE", "self._refused_since"),),
+        ("test_connection.py::TestRefusedLogin::test_waited_out",),
+    ),
+    "refused-password-is-never-final": Breakage(
+        "a password that is refused for good is waited for, for ever",
+        (Change("_connection.py", "self._refused_since + LOGIN_PATIENCE", "math.inf"),),
+        (
+            "test_connection.py::TestRefusedLogin::test_refused_for_good",
+            "test_connection.py::TestRefusedLogin::test_logged_out_for_good",
+        ),
+    ),
+    "login-that-never-worked-is-waited-for": Breakage(
+        "a missing password is taken for one that is being rotated",
+        (
+            Change("_scripts.py", "if self.clock.known:", "if True:"),
+            Change("_scripts.py", "(self.clock.known and ", "("),
+        ),
+        ("test_connection.py::TestRefusedLogin::test_no_password",),
+    ),
+    "each-call-logs-in": Breakage(
+        "the more calls wait, the more often a refused login is tried",
+        (Change("_connection.py", "self._refused_at + LOGIN_PAUSE", "self._refused_at"),),
+        ("test_connection.py::TestRefusedLogin::test_few_attempts",),
+    ),
+    "stays-logged-out": Breakage(
+        "a connection that is no longer logged in is kept",
+        (Change("_scripts.py", "if _is_refused_login(error):", "if False:"),),
+        ("test_connection.py::TestRefusedLogin::test_logged_out",),
+    ),
+    "patience-is-spent-once": Breakage(
+        "a second rotation finds the patience of the first spent",
+        (Change("_connection.py", "(has_worked and self._opened_at > self._refused_since)", "False"),),
+        ("test_connection.py::TestRefusedLogin::test_rotated_again",),
     ),
 }

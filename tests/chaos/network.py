@@ -57,6 +57,8 @@ class Proxy:
         """Bytes that are passed on at once at the most; 0 for as many as there are."""
         self.rate = 0
         """Bytes a second that pass towards the clients; 0 for as many as they take."""
+        self.unknown: dict[bytes, bytes] = {}
+        """Commands that the server is not to hear, and what the proxy replies; with nothing to reply it closes."""
         self._links: set[Link] = set()
         self._forgotten: set[Link] = set()
         self._passing = asyncio.Event()
@@ -152,7 +154,15 @@ class Proxy:
                 if is_reply and self.rate:
                     await self._trickle(data, writer)
                     continue
+                if not is_reply and (command := self._find_unknown(data)):
+                    if not self.unknown[command]:
+                        return
+                    link.client.write(self.unknown[command] * data.count(b"\r\n%b\r\n" % command))
+                    continue
                 await self._pass_on(data, writer)
+
+    def _find_unknown(self, data):
+        return next((command for command in self.unknown if b"\r\n%b\r\n" % command in data), None)
 
     def _cut(self, data):
         """What is left of a reply that is to be cut; None for one that is not."""
