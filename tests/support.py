@@ -13,8 +13,8 @@ from aiorsmq.embedded import _find_binary
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-PATIENCE = 60.0
-"""Seconds after which a test that waits gives up, as it hangs: long enough for the slowest machine."""
+PATIENCE = 25.0
+"""Seconds after which a test that waits gives up: plenty on a slow machine, less than the library's own deadline."""
 
 
 class Server:

@@ -20,6 +20,8 @@ from aiorsmq import (
     QueueDoesNotExist,
 )
 
+from support import PATIENCE
+
 ANY_ID = "0" * 32
 
 
@@ -343,7 +345,7 @@ class TestMessages:
                 return raw
 
         jobs, body = rsmq.queue("jobs", codec=Careless()), "x"
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             async with refused("message", body, "bytes"):
                 await jobs.send(body)
             async with refused("message", body, "bytes"):
@@ -533,7 +535,7 @@ class TestQueues:
     @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
     async def test_unknown(self, rsmq, unchanged, operation):
         """Every operation on a queue that does not exist raises QueueDoesNotExist at once, and makes nothing."""
-        with anyio.fail_after(5), pytest.raises(QueueDoesNotExist) as caught:
+        with anyio.fail_after(PATIENCE), pytest.raises(QueueDoesNotExist) as caught:
             await operation(rsmq.queue("none"))
         assert caught.value.qname == "none"
         assert "'none'" in str(caught.value)

@@ -10,7 +10,7 @@ import pytest
 from aiorsmq import AsyncRSMQ, QueueDoesNotExist
 
 from interop.peers import Ours
-from support import wait_until
+from support import PATIENCE, wait_until
 
 POLL_INTERVAL = 0.2
 
@@ -48,7 +48,7 @@ async def waiting(server, ours, **options):
 
         async def next_one():
             nonlocal first
-            with anyio.fail_after(10):
+            with anyio.fail_after(PATIENCE):
                 message = await first
             first = asyncio.create_task(anext(messages))
             return message
@@ -145,7 +145,7 @@ async def test_node_ends_our_long_poll(server, patient, start_node):
         long_poll = asyncio.create_task(patient.queue.receive(wait=50))
         await wait_until(lambda: is_listening(server) and server.script_calls())
         await node.send(body)
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             message = await long_poll
         assert message.body == body
 
@@ -157,7 +157,7 @@ async def test_one_burst_many_consumers(server, patient, start_node):
     consumers = [asyncio.create_task(patient.queue.receive(wait=50)) for _ in range(20)]
     await wait_until(lambda: is_listening(server))
     await asyncio.gather(*(node.send(f"message {n}") for n in range(20)))
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         messages = await asyncio.gather(*consumers)
     assert {message.body for message in messages} == {f"message {n}" for n in range(20)}
     assert [message.receive_count for message in messages] == [1] * 20
