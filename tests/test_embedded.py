@@ -20,7 +20,7 @@ import pytest
 from aiorsmq import AsyncRSMQ, EmbeddedServer, EmbeddedServerError, ExtraNotInstalled
 from aiorsmq.embedded import _find_binary
 
-from support import wait_until
+from support import PATIENCE, wait_until
 
 
 def processes(folder):
@@ -54,7 +54,7 @@ async def run(program, *args):
     """Run a program to its end, and return what it printed, by line."""
     process = await start(program, *args)
     try:
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE):
             output, errors = await process.communicate()
     finally:
         if process.returncode is None:
