@@ -299,7 +299,7 @@ class TestMessages:
     async def test_surrogates(self, queue, refused):
         """A str that UTF-8 cannot say is no message."""
         body = "a\ud800"
-        async with refused("message", body, "surrogates not allowed"):
+        async with refused("message", body, "half a surrogate pair"):
             await queue.send(body)
 
     @pytest.mark.parametrize("body", ["x", None, 5, [1]])
@@ -318,7 +318,6 @@ class TestMessages:
             ([math.nan], "not JSON compliant"),
             ({(1, 2): 3}, "keys must be"),
             (circle, "Circular"),
-            (["\ud800"], "surrogates not allowed"),
         ]:
             async with refused("message", body, reason):
                 await jobs.send(body)

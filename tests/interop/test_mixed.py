@@ -117,7 +117,7 @@ async def test_failing_handlers(server, start_node, pyrsmq):
                 tasks.create_task(produce(peer))
                 if peer is not everyone[0]:
                     tasks.create_task(fail_first(peer, done))
-            await wait_until(lambda: len(done) == 3 * EACH, timeout=30)
+            await wait_until(lambda: len(done) == 3 * EACH)
             stream.cancel()
         assert sorted(done) == sorted((body, 2) for body in SENT)
         await check_the_books(server, everyone, totalrecv=2 * len(SENT))
