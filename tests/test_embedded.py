@@ -257,7 +257,7 @@ async def test_start_cancelled(tmp_path, turn, again):
         starting.cancel()
     await asyncio.wait([starting])
     assert starting.cancelled()
-    await wait_until(lambda: not servers(folder))
+    await wait_until(lambda: not processes(folder))
     if again is None:
         await wait_until(lambda: is_clear(folder))
     async with server, AsyncRSMQ.from_url(server.url) as rsmq:
@@ -278,7 +278,7 @@ async def test_stop_cancelled(tmp_path, turn):
     stopping.cancel()
     await asyncio.wait([stopping])
     if turn:
-        await wait_until(lambda: not servers(folder))
+        await wait_until(lambda: not processes(folder))
     await server.start()
     assert len(servers(folder)) == 1
     await server.stop()
