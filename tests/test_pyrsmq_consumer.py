@@ -258,7 +258,7 @@ class TestWaiting:
 
     async def test_outage(self, own_server, start):
         """An outage of the server is waited out."""
-        server = own_server("--appendonly", "yes")
+        server = own_server("--appendonly", "yes", "--appendfsync", "always")
         seen = Seen()
         options = {"unix_socket_path": server.socket}
         consumer = start(seen.awaited, options=options, empty_queue_delay=0.1)

@@ -99,7 +99,7 @@ async def test_lost_reply_to_a_pop(server, queue, proxy):
 
 async def test_restart(own_server):
     """A restarted server is not noticed by callers: calls wait, streams go on."""
-    server = own_server("--appendonly", "yes")
+    server = own_server("--appendonly", "yes", "--appendfsync", "always")
     async with AsyncRSMQ.from_url(server.url, poll_interval=0.2) as rsmq:
         queue = rsmq.queue("jobs")
         await queue.create()

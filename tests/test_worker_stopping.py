@@ -205,7 +205,7 @@ async def test_outage(own_server, caplog):
 
     So does a handler, with its message, if nobody else has received it when the server is back.
     """
-    server = own_server("--appendonly", "yes")
+    server = own_server("--appendonly", "yes", "--appendfsync", "always")
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         queue = rsmq.queue("jobs")
         await queue.create()
