@@ -10,16 +10,16 @@ import nox
 
 nox.options.sessions = ["tests", "lint", "typing"]
 nox.options.default_venv_backend = "venv"
-nox.options.error_on_missing_interpreters = False
+nox.options.error_on_missing_interpreters = True
 
 PYPROJECT = nox.project.load_toml()
 PROJECT = Path(__file__).parent
 
 
-def _interpreters() -> list[str]:
-    """Those of 3.11 to 3.13 that are present and start; pyenv's are found even when they are not selected."""
+def _other_interpreters() -> list[str]:
+    """Those of 3.11 to 3.13 that are present, start, and do not run this; pyenv's are found even if not selected."""
     found: list[str] = []
-    for version in ("3.11", "3.12", "3.13"):
+    for version in sorted({"3.11", "3.12", "3.13"} - {f"3.{sys.version_info.minor}"}):
         on_path = shutil.which(f"python{version}")
         pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
         for python in [on_path, *map(str, pyenv)]:
@@ -33,19 +33,43 @@ def _install(session: nox.Session, *groups: str) -> None:
     session.install("-q", "-e", ".[embedded]", *nox.project.dependency_groups(PYPROJECT, *groups))
 
 
-INTERPRETERS = _interpreters()
+APART = [f"--ignore=tests/{folder}" for folder in ("interop", "examples", "chaos")]
+PLAIN = (*APART, "-n", "2", "-k", "not uvloop")
+"""On asyncio's own event loop, by two processes, each with its own server."""
+BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
 
 
-@nox.session(python=INTERPRETERS)
+@nox.session
 def tests(session: nox.Session) -> None:
-    """The tests on the embedded server, on every interpreter that is present; they need nothing but Python.
-
-    With uvloop on the first of them only: that takes as long again.
-    """
+    """The tests on asyncio's own event loop; they need nothing but Python, and take less than three minutes."""
     _install(session, "test")
-    apart = [f"--ignore=tests/{folder}" for folder in ("interop", "examples", "chaos")]
-    once = [] if session.python == INTERPRETERS[0] else ["-k", "not uvloop"]
-    session.run("pytest", *apart, *once, *session.posargs)
+    session.run("pytest", *PLAIN, *session.posargs)
+
+
+@nox.session(python=_other_interpreters())
+def interpreters(session: nox.Session) -> None:
+    """The tests on every other interpreter that is present."""
+    _install(session, "test")
+    session.run("pytest", "-q", *PLAIN, *session.posargs)
+
+
+@nox.session
+def uvloop(session: nox.Session) -> None:
+    """The tests on uvloop."""
+    _install(session, "test")
+    session.run("pytest", "-q", *APART, "-n", "2", "-k", "uvloop", *session.posargs)
+
+
+@nox.session
+def busy(session: nox.Session) -> None:
+    """The tests beside six busy loops: a slow machine turns none of them red."""
+    _install(session, "test")
+    loops = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(6)]  # noqa: S603 - each ends with this program
+    try:
+        session.run("pytest", "-q", *PLAIN, *session.posargs)
+    finally:
+        for loop in loops:
+            loop.kill()
 
 
 @nox.session

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiorsmq
 import pytest
-from aiorsmq import AsyncRSMQ
+from aiorsmq import AsyncRSMQ, _leases
 
 from chaos.network import Proxy
 from support import Server, check_keys, wait_until
@@ -66,6 +66,18 @@ async def queue(rsmq):
     queue = rsmq.queue("jobs")
     await queue.create()
     return queue
+
+
+@pytest.fixture
+def renew(monkeypatch):
+    """`renew(worker)` has it renew its leases now, and not after a third of them: so they may be long in tests."""
+    monkeypatch.setattr(_leases, "TICK", 0.01)
+
+    def renew(worker):
+        for source in worker._sources:
+            source.leases._renew_at = 0.0
+
+    return renew
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import subprocess
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -12,6 +12,9 @@ import redis
 from aiorsmq.embedded import _find_binary
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
+
+PATIENCE = 25.0
+"""Seconds after which a test that waits gives up: plenty on a slow machine, less than the library's own deadline."""
 
 
 class Server:
@@ -82,7 +85,31 @@ class Stubborn:
                 await self.go_on.wait()
 
 
-async def wait_until(condition, *, timeout=10.0):
+@asynccontextmanager
+async def stalls():
+    """`async with stalls() as lost`: `lost()` is by how many seconds bare sleeps beside the block have overrun so far.
+
+    That is what a machine that stalls, or is busy, takes from everybody. A bound in seconds that has to be is widened
+    by it: `assert took < bound + lost()`.
+    """
+    loop = asyncio.get_running_loop()
+    overrun, due = 0.0, loop.time()
+
+    async def watch():
+        nonlocal overrun, due
+        while True:
+            due = loop.time() + 0.01
+            await asyncio.sleep(0.01)
+            overrun += loop.time() - due
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield lambda: overrun + max(loop.time() - due, 0)
+    finally:
+        watching.cancel()
+
+
+async def wait_until(condition, *, timeout=PATIENCE):
     """Wait until a condition, plain or async, is true, and return what it returned; fail after `timeout` seconds."""
     with anyio.fail_after(timeout):
         while True:

@@ -25,7 +25,7 @@ from aiorsmq import (
     Reject,
 )
 
-from support import wait_until
+from support import PATIENCE, wait_until
 
 ANY_ID = "0" * 32
 
@@ -294,7 +294,9 @@ class TestNumbers:
 
 class TestMessages:
     @pytest.mark.parametrize(
-        "body", [None, 5, 1.5, True, ["x"], {"a": 1}, bytearray(b"x"), memoryview(b"x"), object(), str], ids=repr
+        "body",
+        [None, 5, 1.5, True, ["x"], {"a": 1}, bytearray(b"x"), memoryview(b"x"), object(), str],
+        ids=lambda body: repr(body)[:12],
     )
     async def test_type(self, rsmq, queue, refused, body):
         """A message is a str or bytes; the error calls it as the method does."""
@@ -308,7 +310,7 @@ class TestMessages:
     async def test_surrogates(self, queue, refused):
         """A str that UTF-8 cannot say is no message."""
         body = "a\ud800"
-        async with refused("body", body, "surrogate"):
+        async with refused("body", body, "half a surrogate pair"):
             await queue.send(body)
 
     @pytest.mark.parametrize("body", ["x", None, 5, [1]])
@@ -353,7 +355,7 @@ class TestMessages:
                 return raw
 
         jobs, body = rsmq.queue("jobs", codec=Careless()), "x"
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             async with refused("body", body, "bytes"):
                 await jobs.send(body)
             async with refused("bodies", body, "bytes"):
@@ -695,15 +697,17 @@ class TestQueues:
     @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
     async def test_unknown(self, rsmq, unchanged, operation):
         """Every operation on a queue that does not exist raises QueueDoesNotExist at once, and makes nothing."""
-        with anyio.fail_after(5), pytest.raises(QueueDoesNotExist) as caught:
+        with anyio.fail_after(PATIENCE), pytest.raises(QueueDoesNotExist) as caught:
             await operation(rsmq.queue("none"))
         assert caught.value.qname == "none"
         assert "'none'" in str(caught.value)
 
     @pytest.mark.parametrize(
         "name",
-        METHODS.keys()
-        - {"queue", "create_queue", "delete_queue", "messages", "delete_message", "change_message_visibility"},
+        sorted(
+            METHODS.keys()
+            - {"queue", "create_queue", "delete_queue", "messages", "delete_message", "change_message_visibility"}
+        ),
     )
     async def test_unknown_by_method(self, rsmq, unchanged, name):
         """So do RSMQ's own methods."""

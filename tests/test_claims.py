@@ -9,7 +9,7 @@ import redis
 from aiorsmq import JSON, AsyncRSMQ, _claims, _listener, _pipeline, client
 from redis.exceptions import ReadOnlyError, RedisError
 
-from support import wait_until
+from support import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ class TestDeadline:
             await there.attributes()
             proxy.silent = True
             receives = [asyncio.ensure_future(there.receive()) for _ in range(200)]
-            with anyio.fail_after(20):
+            with anyio.fail_after(PATIENCE):
                 results = await asyncio.gather(*receives, return_exceptions=True)
             assert {type(result) for result in results} == {redis.TimeoutError}
             proxy.silent = False
@@ -228,7 +228,7 @@ class TestDeadline:
             await there.send("warm-up")
             proxy.silent = True
             sends = [asyncio.ensure_future(there.send("x")) for _ in range(200)]
-            with anyio.fail_after(20):
+            with anyio.fail_after(PATIENCE):
                 results = await asyncio.gather(*sends, return_exceptions=True)
             assert {type(result) for result in results} == {redis.TimeoutError}
             not_sent = sum("was not sent" in str(result) for result in results)

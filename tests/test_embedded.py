@@ -20,21 +20,22 @@ import pytest
 from aiorsmq import AsyncRSMQ, EmbeddedServer, EmbeddedServerError, ExtraNotInstalled
 from aiorsmq.embedded import _find_binary
 
-from support import wait_until
+from support import PATIENCE, wait_until
 
 
-def processes(folder):
+def processes(folder, name=""):
     """The processes in whose command line the folder is: the server that has its socket there, and its guard."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE and str(folder) in " ".join(process.cmdline()):
+            there = process.status() != psutil.STATUS_ZOMBIE and name in process.name()
+            if there and str(folder) in " ".join(process.cmdline()):
                 found.append(process)
     return found
 
 
 def servers(folder):
-    return [process for process in processes(folder) if process.name() == "valkey-server"]
+    return processes(folder, "valkey-server")
 
 
 def is_clear(folder):
@@ -54,7 +55,7 @@ async def run(program, *args):
     """Run a program to its end, and return what it printed, by line."""
     process = await start(program, *args)
     try:
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE):
             output, errors = await process.communicate()
     finally:
         if process.returncode is None:
@@ -256,13 +257,13 @@ async def test_start_cancelled(tmp_path, turn, again):
         starting.cancel()
     await asyncio.wait([starting])
     assert starting.cancelled()
-    await wait_until(lambda: not servers(folder))
+    await wait_until(lambda: not processes(folder))
     if again is None:
-        assert is_clear(folder)
+        await wait_until(lambda: is_clear(folder))
     async with server, AsyncRSMQ.from_url(server.url) as rsmq:
         assert await rsmq.list_queues() == set()
         assert len(servers(folder)) == 1
-    assert is_clear(folder)
+    await wait_until(lambda: is_clear(folder))
 
 
 @pytest.mark.parametrize("turn", range(5))
@@ -277,18 +278,19 @@ async def test_stop_cancelled(tmp_path, turn):
     stopping.cancel()
     await asyncio.wait([stopping])
     if turn:
-        await wait_until(lambda: not servers(folder))
+        await wait_until(lambda: not processes(folder))
     await server.start()
     assert len(servers(folder)) == 1
     await server.stop()
-    assert is_clear(folder)
+    await wait_until(lambda: is_clear(folder))
 
 
 async def test_stopped_while_it_starts():
     """A stop that comes while the server starts ends it, and the start fails; the next start is not hurt."""
     server = EmbeddedServer()
     first, second = (asyncio.create_task(server.start()) for _ in range(2))
-    await wait_until(lambda: server._guard)
+    while server._guard is None:  # not a turn longer: it may be up soon
+        await asyncio.sleep(0)
     await server.stop()
     with pytest.raises(EmbeddedServerError):
         await first
@@ -332,7 +334,7 @@ async def test_out_of_descriptors(tmp_path):
         tmp_path,
     )
     assert len(printed) == 24
-    assert is_clear(Path(printed[1]))
+    await wait_until(lambda: is_clear(Path(printed[1])))
     assert {line.split()[0] for line in printed[::2]} == {"started", "refused"}
     assert "Too many open files" in printed[0]
 
@@ -343,7 +345,7 @@ async def test_binary_missing():
     binary, server._binary = server._binary, Path("/no/such/valkey-server")
     with pytest.raises(EmbeddedServerError, match="/no/such/valkey-server"):
         await server.start()
-    assert is_clear(Path(server.socket).parent)
+    await wait_until(lambda: is_clear(Path(server.socket).parent))
     server._binary = binary
     async with server:
         pass

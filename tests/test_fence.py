@@ -103,7 +103,7 @@ async def test_a_worker_that_receives_its_message_again(rsmq, jobs, other):
     worker = jobs.worker(handler, vt=60, concurrency=2)
     await jobs.send_many(["job", "busy"])
     async with worker:
-        await wait_until(lambda: worker.stats.in_flight == 2)
+        await wait_until(lambda: worker.stats.in_flight == 2 and attempts)
         assert await other._shared.bury([attempts[0]._record], "by another program") == ["dead"]
         assert [moved async for moved in rsmq.queue("dead").redrive()] == [1]
         assert await (await other.receive()).release()

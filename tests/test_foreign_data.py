@@ -9,7 +9,7 @@ import pytest
 from aiorsmq import BYTES, JSON, AsyncRSMQ, MessageTooLong, QueueAlreadyExists, QueueDoesNotExist
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from support import wait_until
+from support import PATIENCE, wait_until
 
 pytestmark = pytest.mark.foreign_data
 
@@ -57,7 +57,7 @@ def messages_left(server):
 async def stream(queue, count, **options):
     """The first messages of a stream; it must not take long."""
     messages = []
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         async with queue.messages(**options) as received:
             while len(messages) < count:
                 messages.append(await anext(received))
@@ -115,7 +115,7 @@ class TestPhantoms:
     async def test_nothing_else(self, server, queue):
         """A queue of nothing but phantoms is empty."""
         put_phantoms(server, 500)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             assert await queue.receive() is None
             assert await queue.pop() is None
         assert messages_left(server) == (0, set())
@@ -518,10 +518,10 @@ class TestBodies:
         await jobs.send({"n": 1})
         set_attribute(server, "vt", vt)
         before = now_ms(server)
-        with caplog.at_level(logging.WARNING, "aiorsmq"), anyio.fail_after(10):
+        with caplog.at_level(logging.WARNING, "aiorsmq"), anyio.fail_after(PATIENCE):
             messages = [await jobs.pop()] if how == "pop" else await stream(jobs, 1, pop=True)
         assert [message.body for message in messages] == [{"n": 1}]
-        await wait_until(lambda: server.redis.zcard("rsmq:jobs") == 1, timeout=1)
+        await wait_until(lambda: server.redis.zcard("rsmq:jobs") == 1)
         assert before + 30_000 <= score_of(server, FOREIGN_ID) <= now_ms(server) + 30_000
         fields = [FOREIGN_ID, f"{FOREIGN_ID}:rc", f"{FOREIGN_ID}:fr"]
         assert server.redis.hmget("rsmq:jobs:Q", fields) == [b"{no json", b"5", b"1700000000000"]
@@ -530,7 +530,7 @@ class TestBodies:
     async def test_no_json_without_a_lease(self, server, rsmq, queue):
         """A receive with vt=0 looks once at what it cannot decode, and comes to an end."""
         put(server, body="{no json")
-        with anyio.fail_after(3):
+        with anyio.fail_after(PATIENCE):
             assert await rsmq.queue("jobs", codec=JSON).receive(vt=0) is None
 
     async def test_no_json_for_long(self, server, rsmq, queue):
@@ -623,7 +623,7 @@ class TestTypes:
         put(server)
         server.redis.set(key, "precious")
         before = keyspace(server)
-        with anyio.fail_after(5), pytest.raises(ResponseError, match="WRONGTYPE"):
+        with anyio.fail_after(PATIENCE), pytest.raises(ResponseError, match="WRONGTYPE"):
             await operation(queue)
         assert keyspace(server) == before
 
@@ -689,7 +689,7 @@ class TestFullServer:
         """A send to it is refused at once and stores nothing."""
         server, queue = full
         before = keyspace(server)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             for send in (
                 lambda: queue.send("x"),
                 lambda: queue.send("x", delay=5),
@@ -767,7 +767,7 @@ class TestFullServer:
         asking.cancel()
         await asyncio.wait([asking])
         assert asking.cancelled()
-        await wait_until(lambda: server.redis.hget("rsmq:jobs:Q", "totalrecv") == b"0", timeout=2)
+        await wait_until(lambda: server.redis.hget("rsmq:jobs:Q", "totalrecv") == b"0")
         assert (await queue.peek(1))[0].body == "first"
 
     async def test_no_json_popped(self, full):

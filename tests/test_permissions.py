@@ -19,7 +19,7 @@ from aiorsmq import JSON, AsyncRSMQ, NotPermitted
 from aiorsmq.pyrsmq import RedisSMQ
 from redis.exceptions import NoPermissionError
 
-from support import check_keys, wait_until
+from support import PATIENCE, check_keys, wait_until
 
 TOTALS = {b"totalsent", b"totalrecv", b"modified"}
 
@@ -497,7 +497,7 @@ async def attempt(server, proxy, rsmq):
                 server.redis.script_flush()
                 refuse()
                 try:
-                    with anyio.fail_after(20):
+                    with anyio.fail_after(PATIENCE):
                         await anext(steps, None)
                 except NotPermitted as refused:
                     if is_one_call:
@@ -606,7 +606,7 @@ async def test_queue_by_the_name_of_an_outage(server, rsmq):
     await rsmq.create_queue(qname="LOADING")
     acl(server, "reset", "on", ">pw", "+@all", "-zadd", "allkeys")
     async with AsyncRSMQ.from_url(server.url, username="someone", password="pw") as other:
-        with anyio.fail_after(5), pytest.raises(NotPermitted):
+        with anyio.fail_after(PATIENCE), pytest.raises(NotPermitted):
             await other.queue("LOADING").send("x")
     server.redis.acl_deluser("someone")
 

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from support import wait_until
+from support import PATIENCE, wait_until
 
 
 @pytest.fixture(params=["transport", "stream", "transport, RESP3", "stream, RESP3"])
@@ -116,7 +116,7 @@ async def test_lost(server, pipeline):
 async def test_call_after_the_loss(pipeline):
     """A call on a connection that has been lost meanwhile fails at once: nobody else would answer it."""
     pipeline.lose(redis.ConnectionError("lost"))
-    with anyio.fail_after(5), pytest.raises(redis.ConnectionError):
+    with anyio.fail_after(PATIENCE), pytest.raises(redis.ConnectionError):
         await call(pipeline, "PING")
 
 
@@ -130,19 +130,19 @@ async def test_idle_loss(server, pipeline):
 async def test_silence(server, pipeline, monkeypatch):
     """A connection from which no byte comes while calls wait is given up with redis-py's TimeoutError."""
     monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.2)
-    with anyio.fail_after(5), pytest.raises(redis.TimeoutError):
+    with anyio.fail_after(PATIENCE), pytest.raises(redis.TimeoutError):
         await call(pipeline, "BLPOP", "nothing", 0)
     assert pipeline.lost
 
 
 async def test_slow_line(server, queue, proxy, monkeypatch):
     """A connection on which a large message is still going out is not silent, however long that takes."""
-    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.3)
+    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 1)
     await queue.set_attributes(maxsize=-1)
     async with AsyncRSMQ.from_url(proxy.url) as other:
         await other.list_queues()
         proxy.delay = 0.02
-        other._scripts.deadline = 10
+        other._scripts.deadline = 20
         await other.queue("jobs").send(b"x" * 5_000_000)
     await queue.delete()
 

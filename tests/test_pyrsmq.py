@@ -23,7 +23,7 @@ from aiorsmq.pyrsmq import (
     RedisSMQException,
 )
 
-from support import wait_until
+from support import PATIENCE, wait_until
 
 EXAMPLE = (Path(__file__).parent / "pyrsmq_example.txt").read_text()
 
@@ -431,13 +431,13 @@ class TestConnection:
         """With realtime=True what is sent is announced, as Node does; without, as is the default, it is not."""
         with redis.Redis(unix_socket_path=server.socket) as other, other.pubsub() as listening:
             listening.subscribe("rsmq:rt:jobs")
-            assert listening.get_message(timeout=5)["type"] == "subscribe"
+            assert listening.get_message(timeout=PATIENCE)["type"] == "subscribe"
             async with new(qname="jobs", realtime=realtime) as controller:
                 await controller.createQueue()
                 for body in ("one", "two"):
                     await controller.sendMessage(message=body)
             other.publish("rsmq:rt:jobs", "the end")
-            heard = iter(lambda: listening.get_message(timeout=5)["data"], b"the end")
+            heard = iter(lambda: listening.get_message(timeout=PATIENCE)["data"], b"the end")
             assert list(heard) == announced
         await wait_until(lambda: server.redis.pubsub_channels() == [])
 

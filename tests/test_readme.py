@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support import Server, free_port
+from support import PATIENCE, Server, free_port
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text()
@@ -43,7 +43,7 @@ def test_every_program_has_its_output():
 def test_program(host, program, output):
     """A program prints what stands below it."""
     command = [sys.executable, "-W", "error", "-c", program.replace('host="127.0.0.1"', host)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=4 * PATIENCE, check=False)
     assert (done.stdout, done.returncode) == (output, 0), done.stderr
 
 

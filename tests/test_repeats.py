@@ -242,7 +242,7 @@ async def test_delete_within_the_lease(far, queue, cut_reply):
     assert (await queue.attributes()).msgs == 0
 
 
-async def test_delete_by_a_worker_whose_lease_was_renewed(far, queue, proxy):
+async def test_delete_by_a_worker_whose_lease_was_renewed(far, queue, proxy, renew):
     """So it is for a worker's delete after its lease was renewed: it succeeds."""
     await queue.send_many(["warm-up", "job"])
     there = far.queue("jobs")
@@ -251,6 +251,7 @@ async def test_delete_by_a_worker_whose_lease_was_renewed(far, queue, proxy):
     async def handler(message):
         if message.body == "job":
             first = message.visible_until
+            renew(worker)
             await wait_until(lambda: lease() > first.timestamp() * 1000)
             renewals.append(message)
             proxy.cut_after_execution = 1
@@ -259,7 +260,7 @@ async def test_delete_by_a_worker_whose_lease_was_renewed(far, queue, proxy):
         (held,) = worker._sources[0].leases.held.values()
         return float(held.visible_until)
 
-    worker = there.worker(handler, vt=0.5, concurrency=1)
+    worker = there.worker(handler, concurrency=1)
     async with worker:
         await wait_until(lambda: worker.stats.succeeded == 2)
     assert renewals

@@ -11,7 +11,7 @@ import pytest
 import redis
 from aiorsmq import AsyncRSMQ, ClientClosed, QueueDoesNotExist
 
-from support import wait_until
+from support import PATIENCE, stalls, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -70,33 +70,26 @@ async def collect(stream):
 
 class TestWakeUps:
     async def test_announced(self, server, queue):
-        """A consumer that waits is woken by an announcement, within milliseconds."""
-        async with patient(server) as other, anyio.create_task_group() as tasks:
-            woken = []
-
-            async def consume():
-                async for message in other.queue("jobs").messages():
-                    woken.append((message.body, time.monotonic()))
-                    await message.delete()
-
-            tasks.start_soon(consume)
+        """A consumer that waits is woken by an announcement, at once: by no poll, and no due time."""
+        async with patient(server) as other, stalls() as lost:
+            asking = asyncio.ensure_future(anext(other.queue("jobs").messages()))
             await listening(server)
             sent = time.monotonic()
             await queue.send("now")
-            await wait_until(lambda: woken)
-            tasks.cancel_scope.cancel()
-        assert woken[0][0] == "now"
-        assert woken[0][1] - sent < 1
+            message = await asking
+            assert time.monotonic() - sent < 1 + lost()
+            assert message.body == "now"
+            await message.delete()
 
     async def test_delayed(self, server, queue):
         """A delayed message wakes its consumer when it becomes due, not before, and nobody has announced that."""
-        async with patient(server) as other:
+        async with patient(server) as other, stalls() as lost:
             await queue.send("later", delay=0.3)
             async for message in other.queue("jobs").messages():
                 late = time.time() - message.sent_at.timestamp() - 0.3
                 await message.delete()
                 break
-        assert 0 <= late < 1
+            assert 0 <= late < 1 + lost()
 
     async def test_expired_lease(self, server, queue):
         """A message whose lease ends wakes another consumer at that moment."""
@@ -142,7 +135,7 @@ class TestWakeUps:
                 for _ in range(random.randrange(12)):
                     await asyncio.sleep(0)
                 await queue.send(str(n))
-                message = await asyncio.wait_for(asking, 5)
+                message = await asyncio.wait_for(asking, PATIENCE)
                 assert message.body == str(n)
                 await message.delete()
                 await stream.aclose()
@@ -169,17 +162,16 @@ class TestCounts:
             await listening(server)
             calls = server.script_calls()
             await wait_until(lambda: server.script_calls() > calls)  # from one poll ...
-            server.reset_stats()
             started = time.monotonic()
-            await wait_until(lambda: server.script_calls() == 4)  # ... to the fourth after it
-            assert time.monotonic() - started > 0.9
+            server.reset_stats()
+            await wait_until(lambda: server.script_calls() >= 4)  # ... to the fourth after it
             commands = server.commands()
+            assert commands["evalsha"] <= (time.monotonic() - started) / 0.25 + 1
             assert commands.keys() - {"evalsha", "info", "config", "config|resetstat"} <= {
                 *("time", "hmget", "zrem", "zrangebyscore", "zrange"),  # what a claim does
                 *("ping", "subscribe"),
             }
             assert commands.get("ping", 0) <= 1
-            assert commands["evalsha"] == 4
             assert len(server.redis.client_list(_type="pubsub")) == 1
             tasks.cancel_scope.cancel()
 
@@ -360,12 +352,12 @@ class TestSharing:
         await listening(server)
         stream._claims._line.rotate(-1)
         await queue.send("while it waits")
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             assert (await step).body == "while it waits"
         stream._claims._line.rotate(-1)
         await queue.send("before it waits")
         await wait_until(lambda: any(slot.record for slot in stream._ahead))
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             assert (await anext(stream)).body == "before it waits"
 
     async def test_order_after_a_gap(self, server, queue):
@@ -640,7 +632,7 @@ async def test_a_lease_that_ended_while_it_was_claimed_ahead(server, queue):
     await queue.send_many(["a", "b", "c"])
     holding = queue.messages(prefetch=2)
     assert (await anext(holding)).body == "a"
-    others = queue.messages()
+    others = queue.messages(vt=30)
     for _ in "abc":
         assert await (await anext(others)).delete()
     waiting = asyncio.ensure_future(anext(others))

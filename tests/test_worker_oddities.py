@@ -252,9 +252,8 @@ async def test_short_max_lease(queue):
         await message.delete()
 
 
-async def test_vt_changes_meanwhile(queue, server):
+async def test_vt_changes_meanwhile(queue, server, renew):
     """A worker keeps the leases that it began with when the queue's vt is changed."""
-    await queue.set_attributes(vt=2)
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def handler(message):
@@ -266,13 +265,14 @@ async def test_vt_changes_meanwhile(queue, server):
         await begun.wait()
         await queue.set_attributes(vt=1)
         first = server.redis.zscore("rsmq:jobs", id)
+        renew(worker)
         renewed = await wait_until(lambda: (score := server.redis.zscore("rsmq:jobs", id)) > first and score)
-        assert renewed - time.time() * 1000 > 1500
+        assert renewed - time.time() * 1000 > 1000
         go_on.set()
         await wait_until(lambda: worker.stats.succeeded == 1)
 
 
-async def test_last_receipt_by_its_own_claim(rsmq, server):
+async def test_last_receipt_by_its_own_claim(rsmq, server, renew):
     """A message that the worker's own claim has received once too often is not dead while its handler works on it."""
     queue = rsmq.queue("mortal")
     await queue.create(max_receives=1, dead_letter_queue="dead")
@@ -283,12 +283,13 @@ async def test_last_receipt_by_its_own_claim(rsmq, server):
         await go_on.wait()
 
     id = await queue.send("x")
-    async with queue.worker(handler, vt=5, concurrency=2) as worker:
+    async with queue.worker(handler, concurrency=2) as worker:
         await begun.wait()
         server.redis.zadd("rsmq:mortal", {id: 1})
         server.redis.publish("rsmq:rt:mortal", "1")
         await wait_until(lambda: server.redis.hget("rsmq:mortal:Q", f"{id}:rc") == b"2")
         renewed = server.redis.zscore("rsmq:mortal", id)
+        renew(worker)
         await wait_until(lambda: server.redis.zscore("rsmq:mortal", id) > renewed)
         go_on.set()
         await wait_until(lambda: worker.stats.succeeded == 1)
@@ -298,23 +299,24 @@ async def test_last_receipt_by_its_own_claim(rsmq, server):
 
 async def test_urgent_beside_a_full_queue(rsmq):
     """An urgent message is next, though the queue behind it has never been empty."""
-    order = []
+    order, go_on = [], asyncio.Semaphore(20)
 
     async def handler(message):
         order.append(message.queue)
-        await asyncio.sleep(0.002)
+        await go_on.acquire()
 
     urgent, bulk = rsmq.queue("urgent"), rsmq.queue("bulk")
     await urgent.create()
     await bulk.create()
     await bulk.send_many(["x"] * 300)
     async with rsmq.worker([urgent, bulk], handler, concurrency=1) as worker:
-        await wait_until(lambda: len(order) > 20)
+        await wait_until(lambda: len(order) == 21)
         await urgent.send("x")
-        sent_after = len(order)
-        await wait_until(lambda: "urgent" in order)
-        assert order.index("urgent") < sent_after + 20
+        await wait_until(worker._sources[0].claims.has_reason)  # its announcement has come
+        for _ in range(281):
+            go_on.release()
         await wait_until(lambda: worker.stats.succeeded == 301)
+    assert order.index("urgent") == 21
 
 
 async def test_deaths_are_counted_once(mortal):

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from aiorsmq import AsyncRSMQ, _listener, _pipeline
 
-from support import wait_until
+from support import PATIENCE, wait_until
 
 WATCHDOG = 0.2
 
@@ -100,7 +100,7 @@ async def test_leases_that_end_meanwhile(server, queue, report):
         refused = [await mine.delete(), await mine.extend(60), await mine.release()]
         asking = asyncio.ensure_future(anext(stream))
         await queue.send("e")
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             message = await asking
         assert message.body == "e"
         assert await message.delete()

@@ -19,6 +19,8 @@ from aiorsmq._wire import TransportWire
 from hypothesis import strategies as st
 from redis.asyncio.connection import Connection
 
+from support import PATIENCE
+
 replies = st.recursive(
     st.sampled_from(
         [b"+OK\r\n", b":1\r\n", b"$-1\r\n", b"*-1\r\n", b"$3\r\nabc\r\n", b"-ERR \xff\r\n", b"*0\r\n", b"_\r\n"]
@@ -53,7 +55,7 @@ def test_replies(runner, fuzz):
             await asyncio.sleep(0)
             theirs.sendall(said[cut:])
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while not pipeline.lost:
                     await asyncio.sleep(0)
         assert pipeline.lost

@@ -12,7 +12,7 @@ from aiorsmq import AsyncRSMQ, Message, Messages, Queue
 from aiorsmq._slot import Slot
 from aiorsmq._stream import Claims
 
-from support import wait_until
+from support import PATIENCE, wait_until
 
 OURS = (AsyncRSMQ, Queue, Messages, Message, Claims, Slot)
 
@@ -78,7 +78,7 @@ async def test_opened_and_closed(server, rsmq, queue, seed, scale, report):
         async with AsyncRSMQ.from_url(server.url) as another:
             await leave(another, seed)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         for _ in range(times):
             await once()
     left = await left_behind(server, before)
@@ -92,7 +92,7 @@ async def test_dropped_iterators(server, rsmq, queue, seed, scale, report):
     await rsmq.queue("empty").create()
     assert await rsmq.queue("empty").receive(wait=0.1) is None  # it has both connections now
     before, times = Belongings(server), scale(100, 300)
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         for _ in range(times):
             await leave(rsmq, seed)
     left = await left_behind(server, before)

@@ -7,7 +7,7 @@ import time
 import pytest
 from aiorsmq import AsyncRSMQ
 
-from support import wait_until
+from support import PATIENCE, wait_until
 
 POLL = 0.25
 LATE = 1.0
@@ -23,7 +23,7 @@ class Lateness:
     async def of(self, asking, since=None):
         """Wait for a message, and delete it. `since`: when it became visible; else now is meant."""
         since = since or time.time()
-        message = await asyncio.wait_for(asking, 10)
+        message = await asyncio.wait_for(asking, PATIENCE)
         self.ms.append((time.time() - since) * 1000)
         assert await message.delete()
         return message
@@ -110,7 +110,7 @@ async def test_delayed(server, queue, seed, scale, report):
             await queue.send(str(n), delay=delay)
             due[str(n)] = since + delay
         while due:
-            message = await asyncio.wait_for(rsmq.queue("jobs").receive(wait=10), 10)
+            message = await asyncio.wait_for(rsmq.queue("jobs").receive(wait=10), PATIENCE)
             late.ms.append((time.time() - due.pop(message.body)) * 1000)
             await message.delete()
     report(f"{late}", f"not early, within {LATE:g} s")
@@ -126,7 +126,7 @@ async def test_expired_lease(server, queue, seed, scale, report):
     ends = {message.id: message.visible_until.timestamp() for message in held}
     async with never_polling(server) as rsmq:
         while ends:
-            message = await asyncio.wait_for(rsmq.queue("jobs").receive(wait=10), 10)
+            message = await asyncio.wait_for(rsmq.queue("jobs").receive(wait=10), PATIENCE)
             late.ms.append((time.time() - ends.pop(message.id)) * 1000)
             assert message.receive_count == 2
             assert await message.delete()

@@ -18,6 +18,8 @@ import pytest
 import rsmq.cmd.exceptions
 from aiorsmq import AsyncRSMQ, Message, QueueAlreadyExists, QueueAttributes, QueueDoesNotExist
 
+from support import PATIENCE
+
 QNAME = "jobs"
 HERE = Path(__file__).parent
 ATTRIBUTES = ("vt", "delay", "maxsize", "totalrecv", "totalsent", "created", "modified", "msgs", "hiddenmsgs")
@@ -150,7 +152,7 @@ class Node:
         n = next(self._numbers)
         reply = self._replies[n] = asyncio.get_running_loop().create_future()
         self._process.stdin.write(json.dumps({"n": n, "method": method, "options": options}).encode() + b"\n")
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             result = await reply
         if "error" not in result:
             return result.get("result")
@@ -163,7 +165,7 @@ class Node:
 
     async def heard(self) -> str:
         """Wait for the next announcement and return its payload."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             channel, payload = await self._announcements.get()
         assert channel == f"rsmq:rt:{QNAME}"
         return payload

@@ -8,7 +8,7 @@ import anyio
 from aiorsmq import AsyncRSMQ
 
 from interop.peers import Ours
-from support import wait_until
+from support import PATIENCE, wait_until
 
 EACH = 100
 SENT = [f"{name} {n} 🐇" for name in ("Ours", "Node", "PyRSMQ") for n in range(EACH)]
@@ -27,7 +27,7 @@ async def consume(peer, received):
 
 
 async def consume_as_stream(ours, received):
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         async for message in ours.queue.messages():
             async with message:
                 received.append((message.body, message.receive_count))
@@ -117,7 +117,7 @@ async def test_failing_handlers(server, start_node, pyrsmq):
                 tasks.create_task(produce(peer))
                 if peer is not everyone[0]:
                     tasks.create_task(fail_first(peer, done))
-            await wait_until(lambda: len(done) == 3 * EACH, timeout=30)
+            await wait_until(lambda: len(done) == 3 * EACH)
             stream.cancel()
         assert sorted(done) == sorted((body, 2) for body in SENT)
         await check_the_books(server, everyone, totalrecv=2 * len(SENT))

@@ -22,7 +22,7 @@ import rsmq
 import rsmq.consumer
 from aiorsmq import pyrsmq
 
-from support import wait_until
+from support import PATIENCE, wait_until
 
 PAGE = (Path(__file__).parents[2] / "examples" / "migrating-from-pyrsmq.md").read_text()
 DIFFERENCES = []
@@ -550,10 +550,10 @@ class TestDifferences:
         with redis.Redis(port=server.port) as other, other.pubsub() as listening:
             listening.subscribe("theirs:rt:jobs", "ours:rt:jobs")
             for _ in range(2):
-                assert listening.get_message(timeout=5)["type"] == "subscribe"
+                assert listening.get_message(timeout=PATIENCE)["type"] == "subscribe"
             await both.agree(lambda r, _: r.sendMessage(message="x"))
             other.publish("theirs:rt:jobs", "the end")
-            heard = [listening.get_message(timeout=5) for _ in range(2)]
+            heard = [listening.get_message(timeout=PATIENCE) for _ in range(2)]
         assert [(said["channel"], said["data"]) for said in heard] == [
             (b"ours:rt:jobs", b"1"),
             (b"theirs:rt:jobs", b"the end"),
@@ -591,7 +591,7 @@ class Consumers:
             extender.stop()
             await anyio.to_thread.run_sync(extender.join)
         self.theirs.rsqm.client.close()
-        await self.ours.stop(5)
+        await self.ours.stop(PATIENCE)
         await asyncio.wait([self.running])
 
 
@@ -728,5 +728,6 @@ def test_before(running_server, program, output):
     """What the page shows as `before` prints, with the real PyRSMQ, what `after` prints (see tests/test_readme.py)."""
     running_server.redis.flushall()
     program = program.replace('host="127.0.0.1"', f'host="127.0.0.1", port={running_server.port}')
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=4 * PATIENCE, check=False)
     assert (done.stdout, done.returncode) == (output, 0), done.stderr
