@@ -13,7 +13,6 @@ from typing import Final
 import anyio
 from redis.asyncio import Redis
 from redis.exceptions import (
-    AuthenticationError,
     AuthorizationError,
     NoPermissionError,
     RedisError,
@@ -21,6 +20,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from ._failures import LOGIN_REFUSED
 from ._pipeline import Pipeline
 from ._settings import CONNECT_TIMEOUT, no_retry
 from ._tasks import Tasks
@@ -32,7 +32,6 @@ LOGIN_PATIENCE: Final = 60.0
 one that is being rotated."""
 LOGIN_PAUSE: Final = 0.25
 """Seconds from a refused login of such a client to its next, however many calls want one."""
-LOGIN_REFUSED: Final = (AuthenticationError, AuthorizationError)
 
 
 def _is_known(opening: "asyncio.Task[Pipeline]") -> None:

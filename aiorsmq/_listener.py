@@ -21,8 +21,8 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from ._connection import LOGIN_REFUSED
-from ._scripts import backoff, is_not_yet
+from ._failures import LOGIN_REFUSED, is_not_yet
+from ._scripts import backoff
 from ._tasks import Tasks
 from ._wire import Wire, pack
 

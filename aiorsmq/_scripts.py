@@ -14,46 +14,35 @@ from typing import Any, Final, NamedTuple, TypeVar
 import anyio
 import anyio.lowlevel
 from redis.exceptions import (
-    AskError,
     AuthenticationError,
-    BusyLoadingError,
-    ClusterCrossSlotError,
     ConnectionError,
     InvalidResponse,
-    MasterDownError,
-    MovedError,
-    NoPermissionError,
     NoScriptError,
-    ReadOnlyError,
     RedisError,
     TimeoutError,
-    TryAgainError,
 )
 
-from ._connection import LOGIN_REFUSED, Connections
+from ._connection import Connections
+from ._failures import (
+    LOGIN_REFUSED,
+    is_not_yet,
+    is_refused_login,
+    is_replica,
+    is_unknown,
+    not_permitted,
+    unsupported,
+)
 from ._pipeline import Answered, Pipeline
 from ._protocol import Clock
 from ._tasks import NO_REPLY, SLACK, Tasks, resolve
 from ._wire import Argument
-from .errors import ONE_SHARD, ClientClosed, NotPermitted, QueueDoesNotExist, UnsupportedServer
+from .errors import ClientClosed, QueueDoesNotExist, UnsupportedServer
 
 Reply = list[Any]
 T = TypeVar("T")
 
 DEADLINE: Final = 30.0
 """Seconds after which a call gives up, unless its client says otherwise."""
-
-# Inside a script an error loses its class: all on Redis 6.2, ACL errors everywhere. Hence the words.
-_NOT_YET = (BusyLoadingError, MasterDownError, ReadOnlyError, TryAgainError)
-_NOT_YET_WORDS = re.compile(r"\b(LOADING|BUSY|MASTERDOWN|READONLY|TRYAGAIN)\b")
-_NOT_PERMITTED_WORDS = re.compile(r"NOPERM|ACL failure|permission|[Tt]he user executing the script can't")
-_NAMED_COMMAND = re.compile(r"run the '([\w-]+)")
-_LINE = re.compile(r"@user_script: ?(\d+)")  # 6.2 and 7.0 name no command, but where in the script it stands
-_COMMAND = re.compile(r"redis\.p?call\('(\w+)'")
-_NO_SCRIPTS = re.compile(r"(unknown|unsupported) command\W+eval", re.IGNORECASE)
-_NO_COMMAND = re.compile("unknown (redis |valkey )?command called from", re.IGNORECASE)
-_MOVED = re.compile(r"(?:(?:MOVED|ASK) )?\d+ (\S+:\d+)$")  # redis-py 5 has no classes for them but in a cluster
-_ELSEWHERE = (ClusterCrossSlotError, MovedError, AskError)
 
 _logger = logging.getLogger(__name__)
 
@@ -323,22 +312,23 @@ class Scripts:
         """Raise the error if it is not to be retried; else return the arguments to try again with."""
         if "QUEUE_DOES_NOT_EXIST" in str(error):
             raise QueueDoesNotExist(call.qname) from None
-        if (refusal := _not_permitted(error, call)) is not None:
+        source = _load(call.script).source
+        if (refusal := not_permitted(error, call.qname, call.script, source, call.keys)) is not None:
             raise refusal from error
-        if reason := _unsupported(error):
+        if reason := unsupported(error):
             raise UnsupportedServer(reason) from None  # the server's text quotes the script, or bodies
-        if _is_refused_login(error):
+        if is_refused_login(error):
             await self._wait_for_login(AuthenticationError(str(error)), call, pipeline)
             return args
         if not (call.repeat or isinstance(error, NoScriptError)):
             raise error
-        if _is_unknown(error):
+        if is_unknown(error):
             if not call.retry_unknown:
                 raise error
             return call.args if call.again is None else call.again()
         if not isinstance(error, NoScriptError) and not is_not_yet(error):
             raise error
-        if _is_replica(error):
+        if is_replica(error):
             await self._connections.drop(pipeline)
         return args
 
@@ -364,54 +354,4 @@ class Scripts:
         """
         if not isinstance(error, RedisError) or not self._connections.may_pass(error):
             return False
-        return isinstance(error, LOGIN_REFUSED) or _is_unknown(error) or is_not_yet(error)
-
-
-def _is_refused_login(error: Exception) -> bool:
-    """As a reply to a call. "Unauthenticated multibulk" is what Redis 7 says to a long command."""
-    return isinstance(error, LOGIN_REFUSED) or "unauthenticated" in str(error)
-
-
-def _not_permitted(error: Exception, call: Call) -> NotPermitted | None:
-    """What an error of the server's ACL is about, in a script or before it; None if it is another's, or not known."""
-    text = str(error)
-    if not (isinstance(error, NoPermissionError) or _NOT_PERMITTED_WORDS.search(text)):
-        return None
-    command = _NAMED_COMMAND.search(text)
-    if command is None and (lines := _LINE.findall(text)):
-        command = _COMMAND.search(_load(call.script).source.splitlines()[int(lines[-1]) - 1])
-    if command is not None:
-        return NotPermitted(call.qname, call.script, command[1].upper(), f"+{command[1].lower()}")
-    if re.search(r"\bkeys?\b", text):
-        return NotPermitted(call.qname, call.script, None, " ".join(f"~{key}" for key in call.keys))
-    return None
-
-
-def _is_unknown(error: Exception) -> bool:
-    return isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, LOGIN_REFUSED + _NOT_YET)
-
-
-def is_not_yet(error: Exception) -> bool:
-    if isinstance(error, _NOT_YET):
-        return True
-    text = str(error)  # which may name a user, a queue or a key, who may have any name
-    return _NOT_YET_WORDS.search(text) is not None and not (
-        isinstance(error, NoPermissionError) or _NOT_PERMITTED_WORDS.search(text)
-    )
-
-
-def _is_replica(error: Exception) -> bool:
-    return isinstance(error, ReadOnlyError) or "READONLY" in str(error)
-
-
-def _unsupported(error: Exception) -> str | None:
-    """Why no call can succeed on this server, if the error says so."""
-    moved = _MOVED.match(str(error))
-    if moved or isinstance(error, _ELSEWHERE) or str(error).startswith("CROSSSLOT "):
-        where = f"; this slot is at {moved[1]}" if moved else ""
-        return f"the server is part of a cluster, which is not supported yet: {ONE_SHARD}{where}"
-    if _NO_SCRIPTS.search(str(error)):
-        return "the server does not know EVALSHA or EVAL, and this library needs Lua scripts"
-    if _NO_COMMAND.search(str(error)):
-        return "the server lacks or has renamed a command that the scripts call: use Redis 6.2, Valkey 8, or newer"
-    return None
+        return isinstance(error, LOGIN_REFUSED) or is_unknown(error) or is_not_yet(error)

@@ -148,17 +148,17 @@ BREAKAGES = {
         "the error of a replica is not waited out",
         (
             Change(
-                "_scripts.py",
+                "_failures.py",
                 "MasterDownError, ReadOnlyError, TryAgainError)\n_NOT",
                 "MasterDownError, TryAgainError)\n_NOT",
             ),
-            Change("_scripts.py", "MASTERDOWN|READONLY|TRYAGAIN", "MASTERDOWN|TRYAGAIN"),
+            Change("_failures.py", "MASTERDOWN|READONLY|TRYAGAIN", "MASTERDOWN|TRYAGAIN"),
         ),
         ("chaos/test_conditions.py::test_waited_out",),
     ),
     "stays-at-the-replica": Breakage(
         "a connection that has ended at a replica is kept",
-        (Change("_scripts.py", "if _is_replica(error):", "if False:"),),
+        (Change("_scripts.py", "if is_replica(error):", "if False:"),),
         ("test_scripts.py::test_left_at_a_replica",),
     ),
     "no-deadline": Breakage(
@@ -491,7 +491,7 @@ BREAKAGES = {
     ),
     "a-script-is-quoted": Breakage(
         "an error repeats what a server without scripts says",
-        (Change("_scripts.py", "if _NO_SCRIPTS.search(str(error)):", "if False:"),),
+        (Change("_failures.py", "if _NO_SCRIPTS.search(str(error)):", "if False:"),),
         ("test_connection.py::test_no_scripts",),
     ),
     "a-login-is-quoted": Breakage(
@@ -872,7 +872,7 @@ BREAKAGES = {
     ),
     "stays-logged-out": Breakage(
         "a connection that is no longer logged in is kept",
-        (Change("_scripts.py", "if _is_refused_login(error):", "if False:"),),
+        (Change("_scripts.py", "if is_refused_login(error):", "if False:"),),
         ("test_connection.py::TestRefusedLogin::test_logged_out",),
     ),
     "patience-is-spent-once": Breakage(
