@@ -54,9 +54,10 @@ async def delete_queue(scripts: Scripts, keys: Keys, missing_ok: bool) -> bool:
         *("delete_queue", keys.qname, (*keys.both, keys.queues, *side_keys), ("first", *args)),
         again=lambda: ("retry", *args),
     )
-    deleted = await scripts.run(call, _only)
+    until = scripts.until()
+    deleted = await scripts.run(call, _only, until)
     if deleted:
-        forgetting = scripts.run(call._replace(args=("forget", *args), repeat=False))
+        forgetting = scripts.run(call._replace(args=("forget", *args), repeat=False), until=until)
         await asyncio.gather(forgetting, return_exceptions=True)  # if it fails: the server forgets by itself
     elif not missing_ok:
         raise QueueDoesNotExist(keys.qname)
@@ -129,9 +130,9 @@ async def _with_chain(
     The script writes only if it was given the whole chain of dead-letter queues behind that one, and if the chain ends;
     else it says how it goes on. So whatever others change meanwhile, no circle is closed.
     """
-    chain = [] if dead_letter_queue is None else [dead_letter_queue]
+    chain, until = [] if dead_letter_queue is None else [dead_letter_queue], scripts.until()
     while True:
-        result = await scripts.run(call(chain), partial(_or_following, read))
+        result = await scripts.run(call(chain), partial(_or_following, read), until)
         if not isinstance(result, _Following):
             return result
         right, following = result
