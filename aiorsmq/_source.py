@@ -41,9 +41,9 @@ class Source(Generic[T]):
         self.read = read
         self._vt = None if vt is None else at_least(SHORTEST_LEASE, "vt", vt)
         self._create = create
-        self.is_missing = False
+        self.is_missing: bool = False
         """Whether the queue was not there when it was last asked,"""
-        self.look_at = 0.0
+        self.look_at: float = 0.0
         """and the moment of the event loop's clock at which to ask again."""
 
     async def prepare(self, max_lease: float) -> None:

@@ -138,12 +138,13 @@ class NotPermitted(_AboutQueue, redis.exceptions.NoPermissionError):
 
     def __init__(self, qname: str, script: str, command: str | None, grant: str) -> None:
         super().__init__(qname)
-        self.args = qname, script, command, grant
+        Exception.__init__(self, qname, script, command, grant)  # what it is pickled with
         self.script = script
         self.command = command
         self.grant = grant
 
-    __repr__ = Exception.__repr__  # redis-py's has none of the facts
+    def __repr__(self) -> str:
+        return Exception.__repr__(self)  # redis-py's has none of the facts
 
     def __str__(self) -> str:
         what = f"the command {self.command}" if self.command else "one of its keys"

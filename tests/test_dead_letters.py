@@ -259,11 +259,11 @@ class TestPolicy:
         await rsmq.create_queue(qname="a")
         run, looks = rsmq._scripts.run, []
 
-        async def run_and_change(call, read):
+        async def run_and_change(call, *rest):
             looks.append(call)
             if len(looks) == 2:
                 server.redis.hset("rsmq:b:Q", "dead_letter_queue", "a")
-            return await run(call, read)
+            return await run(call, *rest)
 
         monkeypatch.setattr(rsmq._scripts, "run", run_and_change)
         with pytest.raises(InvalidParameterValue, match="a -> b -> a"):
