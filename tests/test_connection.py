@@ -139,7 +139,7 @@ async def test_a_cluster(own_server):
     nodes[1].execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
     nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", ports[1])
     for node in nodes:
-        await wait_until(lambda node=node: b"cluster_state:ok" in node.execute_command("CLUSTER", "INFO"), timeout=30)
+        await wait_until(lambda node=node: b"cluster_state:ok" in node.execute_command("CLUSTER", "INFO"))
     owner = int(nodes[0].execute_command("CLUSTER", "KEYSLOT", "{rsmq}")) >= 8192
     async with AsyncRSMQ(port=ports[owner], ns="{rsmq}") as rsmq:
         await round_trip(rsmq)

@@ -154,7 +154,7 @@ class TestWorker:
                 await wait_until(lambda: worker.healthy)
                 server.kill()  # it keeps nothing
                 server.start()
-                await wait_until(lambda: is_defined(server), timeout=30)
+                await wait_until(lambda: is_defined(server))
                 await queue.send("x")
                 await wait_until(lambda: worker.stats.succeeded == 1)
 
