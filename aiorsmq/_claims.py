@@ -315,8 +315,6 @@ class Claims:
         if burial.cancelled() or not burial.result():
             self._next_ms = None  # they could not be moved: leave them alone until the safety poll
             claim = claim._replace(more=False)
-        else:
-            claim = claim._replace(more=self._more_are_visible())
         self._distribute(claim, asked)
         self._plan()
 
@@ -333,6 +331,7 @@ class Claims:
                 slot.meet(left.popleft())
             elif slot.patient or claim.more:
                 unmet.append(slot)
+                self._flag.is_set = self._flag.is_set or not slot.patient  # another claim may say meanwhile: no more
             else:
                 slot.finish()
         self._line.extendleft(reversed(unmet))

@@ -155,6 +155,26 @@ class TestCutShort:
         received = await asyncio.gather(*(queue.receive(vt=0 if n % 2 else 30) for n in range(150)))
         assert sum(message is None for message in received[::2]) >= 5
 
+    async def test_more_than_there_are_of_large_bodies(self, server):
+        """So they are told at once if one of two claims is cut short, and the other finds that there are no more."""
+        async with AsyncRSMQ.from_url(server.url, poll_interval=3600, deadline=3) as rsmq:
+            queue = rsmq.queue("jobs")
+            await queue.create(maxsize=-1)
+            for _ in range(3):
+                await queue.send_many(["x" * 400_000] * 5)
+                received = await asyncio.gather(*(queue.receive() for _ in range(100)))
+                assert sum(message is not None for message in received) == 5
+
+    async def test_without_a_lease_beside_the_dead(self, rsmq):
+        """A receive_many with vt=0 that finds dead messages does not receive the others twice."""
+        queue = rsmq.queue("jobs")
+        await queue.create(vt=0, max_receives=1, dead_letter_queue="dead")
+        await queue.send("dead")
+        assert await queue.receive()
+        await queue.send_many(["a", "b"])
+        assert [(one.body, one.receive_count) for one in await queue.receive_many(9)] == [("a", 1), ("b", 1)]
+        assert (await queue.attributes()).msgs == 2
+
     async def test_order_of_large_bodies_with_prefetch(self, rsmq):
         """A stream with prefetch hands out in order what several claims bring that were cut short by their size."""
         queue = rsmq.queue("jobs")

@@ -526,7 +526,7 @@ BREAKAGES = {
             Change("_lua/_common.lua", "(since and text(since) or '')", "''"),
             Change("models.py", 'b" " + self.first_received', 'b" "'),
         ),
-        ("test_fence.py::test_a_receipt_from_before_a_move",),
+        ("test_fence.py::test_a_receipt_from_before_a_move", "chaos/test_moves.py::test_stale_receipts", MODEL),
     ),
     "a-move-within-a-millisecond": Breakage(
         "a message that moves in the millisecond of its first receipt can have the same receipt again",
@@ -541,7 +541,7 @@ BREAKAGES = {
     "a-later-queue-is-deleted": Breakage(
         "deleting a queue is repeated on a queue that was created since",
         (Change("_lua/delete_queue.lua", "if there and not done then", "if there then"),),
-        ("test_repeats.py::test_delete_of_a_queue",),
+        ("test_repeats.py::test_delete_of_a_queue", "chaos/test_changed_world.py::test_repeats"),
     ),
     "put-back-again": Breakage(
         "a popped message is put back again after another consumer has popped it",
@@ -550,7 +550,7 @@ BREAKAGES = {
                 "_commands/settle.py", 'self._call("restore", args, retry_unknown=False)', 'self._call("restore", args)'
             ),
         ),
-        ("test_repeats.py::test_put_back",),
+        ("test_repeats.py::test_put_back", "chaos/test_changed_world.py::test_repeats"),
     ),
     "sent-again-though-dead": Breakage(
         "a send is repeated though its message lies in the dead-letter queue",
@@ -575,7 +575,7 @@ BREAKAGES = {
     "purge-takes-what-is-sent": Breakage(
         "a purge whose reply was lost is repeated on what was sent since",
         (Change("_commands/admin.py", 'call("begin", retry_unknown=False)', 'call("begin", retry_unknown=True)'),),
-        ("test_repeats.py::TestPurge::test_lost_reply",),
+        ("test_repeats.py::TestPurge::test_lost_reply", "chaos/test_changed_world.py::test_repeats"),
     ),
     "cut-short-is-complete": Breakage(
         "a claim that stopped early is taken for all that there is",
@@ -664,7 +664,7 @@ BREAKAGES = {
     "late-first-attempt": Breakage(
         "a first attempt of a send that arrives after its repetition shows what a consumer holds",
         (Change("_lua/send.lua", "'ZADD', KEYS[1], 'NX', ", "'ZADD', KEYS[1], "),),
-        ("test_repeats.py::test_first_attempt_after_its_repetition",),
+        ("test_repeats.py::test_first_attempt_after_its_repetition", "chaos/test_late.py::test_late_requests"),
     ),
     "too-long-is-stored": Breakage(
         "a repeated send returns ids of messages that were too long at first and never stored",
@@ -754,6 +754,7 @@ BREAKAGES = {
         (
             "test_claims.py::TestSlowLine::test_a_large_message",
             "test_claims.py::TestSlowLine::test_many",
+            "chaos/test_late.py::test_slow_line",
             "test_pipeline.py::test_reply_that_takes_long",
         ),
     ),
@@ -879,5 +880,22 @@ BREAKAGES = {
         "a second rotation finds the patience of the first spent",
         (Change("_connection.py", "(has_worked and self._opened_at > self._refused_since)", "False"),),
         ("test_connection.py::TestRefusedLogin::test_rotated_again",),
+    ),
+    "nobody-asks-for-those-left": Breakage(
+        "those for whom a claim cut short had nothing wait for the safety poll if another claim finds no more",
+        (Change("_claims.py", "self._flag.is_set = self._flag.is_set or not slot.patient", "pass"),),
+        ("test_claims.py::TestCutShort::test_more_than_there_are_of_large_bodies", MODEL),
+    ),
+    "received-again-beside-the-dead": Breakage(
+        "a claim without a lease that meets dead messages asks again for what it has just handed out",
+        (
+            Change(
+                "_claims.py",
+                "claim = claim._replace(more=False)\n",
+                "claim = claim._replace(more=False)\n"
+                "        else:\n            claim = claim._replace(more=self._more_are_visible())\n",
+            ),
+        ),
+        ("test_claims.py::TestCutShort::test_without_a_lease_beside_the_dead", MODEL),
     ),
 }

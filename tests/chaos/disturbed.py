@@ -6,19 +6,25 @@ import contextlib
 from hypothesis import strategies as st
 from hypothesis.stateful import multiple, precondition, rule
 
-from chaos.machine import Programs, bodies, handles, ids, ms, periods, rarely, seconds, some_ids, whole_seconds
+from chaos.draws import bodies, handles, ids, ms, periods, rarely, seconds, some_ids, whole_seconds
+from chaos.dying import DyingPrograms
 from chaos.model import NONSENSE, Span
 from support import wait_until
+
+NO_QUEUES = [b"", b"QUEUES", b"jobs", b"a b", b"\xff"]
+"""What is no dead-letter queue of "jobs"."""
 
 
 def undoing_is_exact(self):
     """What is visible would stand as it stood before if it were received and that undone."""
     now = self.now()
     due = self.model.due(Span(now, now))
-    return self.model.exists and not self.killed and all(self.model.messages[id].is_clean for id in due)
+    messages, most = self.model.messages, self.model.max_receives
+    clean = all(messages[id].is_clean and messages[id].fence[0] < most for id in due)
+    return self.model.exists and not self.killed and clean
 
 
-class DisturbedPrograms(Programs):
+class DisturbedPrograms(DyingPrograms):
     """The whole state machine."""
 
     @rule()
@@ -33,7 +39,7 @@ class DisturbedPrograms(Programs):
             pass  # until the end of the stream has arrived: the client does the same then, however fast it is
         self.killed = True
         if noticed:
-            self.look()
+            self.look("jobs")
 
     @precondition(lambda self: self.model.messages)
     @rule(at=st.integers(0, 100), name=st.sampled_from(["rc", "fr"]), value=st.none() | st.sampled_from([*NONSENSE]))
@@ -55,6 +61,17 @@ class DisturbedPrograms(Programs):
         value=st.none() | st.sampled_from([*NONSENSE]),
     )
     def an_attribute_is_spoilt(self, name, value):
+        self.spoil(name, value)
+
+    @precondition(lambda self: self.model.exists)
+    @rule(
+        policy=st.tuples(st.just("max_receives"), st.sampled_from([None, b"0", *NONSENSE]))
+        | st.tuples(st.just("dead_letter_queue"), st.sampled_from([None, *NO_QUEUES]))
+    )
+    def a_policy_is_spoilt(self, policy):
+        self.spoil(*policy)
+
+    def spoil(self, name, value):
         self.model.attributes[name] = value
         if value is None:
             del self.model.attributes[name]
@@ -102,7 +119,7 @@ class DisturbedPrograms(Programs):
         if not self.model.can_count("totalrecv") or (due and not self.model.messages[due[0]].is_clean):
             return
         reply = self.node.pop(now) if pop else self.node.receive(now, ms(vt))
-        receive = self.model.pop(Span(now, now)) if pop else self.model.receive(Span(now, now), 1, ms(vt))
+        receive = self.model.pop(Span(now, now)) if pop else self.model.receive_as_node(Span(now, now), ms(vt))
         assert reply[:3] == [value for receipt in receive for value in receipt[:3]]
 
     @rule(id=some_ids, vt=st.none() | seconds)
@@ -145,7 +162,7 @@ class DisturbedPrograms(Programs):
         elif pop:
             self.received([result], self.model.pop(now))
         else:
-            return self.received(result, self.model.receive(now, limit, 100_000))
+            return self.received(result, *self.model.receive(now, [limit], 100_000))
         return multiple()
 
     @precondition(undoing_is_exact)
@@ -160,7 +177,7 @@ class DisturbedPrograms(Programs):
                 return [await anext(stream) for _ in range(count)]
 
         messages, now = self.run(some())
-        handed_out = self.received(messages, self.model.receive(now, count, 100_000))
+        handed_out = self.received(messages, *self.model.receive(now, [count], 100_000))
         self.is_undone()
         return handed_out
 

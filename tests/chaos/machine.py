@@ -1,41 +1,47 @@
-"""Programs made at random of all that can be done to a queue; after every step the server holds what the model does.
+"""Programs made at random of all that can be done to queues; after every step the server holds what the model does.
 
 Time passes without waiting: the scores are shifted. All times are multiples of 50 s, or far from them, so that it is
 certain what is visible however long a program takes.
 """
 
 import asyncio
+import math
 
 import redis
-from aiorsmq import BYTES, AsyncRSMQ, MessageTooLong, QueueAlreadyExists, QueueDoesNotExist, RedisSMQException
+from aiorsmq import (
+    BYTES,
+    AsyncRSMQ,
+    InvalidParameterValue,
+    MessageTooLong,
+    QueueAlreadyExists,
+    QueueDoesNotExist,
+    RedisSMQException,
+)
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, multiple, rule
 
+from chaos.draws import (
+    bodies,
+    delays,
+    fence_of,
+    handles,
+    ids,
+    ms,
+    ms_of,
+    names,
+    periods,
+    policies,
+    rarely,
+    seconds,
+    some_ids,
+    whole_seconds,
+)
 from chaos.model import Model, Receipt, Span, agrees
 from chaos.node import Node
+from support import wait_until
 
-handles = Bundle("handles")
-"""Every message that was ever handed out or looked at."""
-ids = Bundle("ids")
-"""Every id that was ever sent."""
-
-bodies = st.binary(max_size=12) | st.sampled_from([b"x" * 1024, b"x" * 1025])
-whole_seconds = st.sampled_from([50, 0, 100, 9_999_999])
-seconds = st.sampled_from([0, 0, 50, 100, 125.5, 9_999_999])
-delays = st.none() | seconds
-periods = st.integers(0, 3)
-"""How many times 50 s pass before a step."""
-some_ids = st.one_of(ids, ids, ids, st.sampled_from([b"vt", b"totalsent", b"0" * 32, b"short:rc"]))
-rarely = st.integers(0, 7).map(lambda n: n == 7)
-"""Without it most programs would end with an empty queue, or with none."""
-
-
-def ms(seconds):
-    return None if seconds is None else round(seconds * 1000)
-
-
-def ms_of(moment):
-    return None if moment is None else round(moment.timestamp() * 1000)
+QUEUES = ("jobs", "dead")
+"""Each may be the other's dead-letter queue."""
 
 
 class Programs(RuleBasedStateMachine):
@@ -47,14 +53,19 @@ class Programs(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.server.redis.flushall()
-        self.model = Model()
+        self.models = {}
+        self.models |= {name: Model(name, self.models) for name in QUEUES}
+        self.model = self.models["jobs"]
         self.node = Node(self.server.redis, "jobs")
         self.trouble = []
         self.runner = asyncio.Runner()
         self.runner.get_loop().set_exception_handler(lambda _, context: self.trouble.append(context))
         self.rsmq = AsyncRSMQ.from_url(self.server.url, poll_interval=3600)
-        self.queue = self.rsmq.queue("jobs", codec=BYTES)
+        self.queues = {name: self.rsmq.queue(name, codec=BYTES) for name in QUEUES}
+        self.queue = self.queues["jobs"]
         self.latest_id, self.sent_by_node = "", 0
+        self.leased = dict.fromkeys(QUEUES, False)
+        """Whether the last messages that came with the queue's own vt were hidden."""
         self.latest = 0
         self.begun = False
         self.killed = self.unsure = False
@@ -74,11 +85,16 @@ class Programs(RuleBasedStateMachine):
 
     def the_server_holds_what_the_model_holds(self):
         with self.server.redis.pipeline() as at_once:
-            at_once.hgetall("rsmq:jobs:Q").zrange("rsmq:jobs", 0, -1, withscores=True)
-            fields, scores, names, keys = at_once.smembers("rsmq:QUEUES").keys("*").execute()
-        if moved := self.model.meet(fields, dict(scores), names == {b"jobs"}):
-            self.server.redis.zadd("rsmq:jobs", moved)
-        assert set(keys) <= {b"rsmq:QUEUES", b"rsmq:jobs", b"rsmq:jobs:Q", b"rsmq:jobs:deleted"}
+            for name in QUEUES:
+                at_once.hgetall(f"rsmq:{name}:Q").zrange(f"rsmq:{name}", 0, -1, withscores=True)
+                at_once.hgetall(f"rsmq:{name}:reasons")
+            *content, listed, keys = at_once.smembers("rsmq:QUEUES").keys("*").execute()
+        for at, (name, model) in enumerate(self.models.items()):
+            fields, scores, reasons = content[3 * at : 3 * at + 3]
+            if moved := model.meet(fields, dict(scores), reasons, name.encode() in listed):
+                self.server.redis.zadd(f"rsmq:{name}", moved)
+        known = {f"rsmq:{name}{what}" for name in QUEUES for what in ("", ":Q", ":reasons", ":deleted")}
+        assert {key.decode() for key in keys} <= known | {"rsmq:QUEUES"}
 
     def now(self):
         """A millisecond of its own for each step: so the order of scores does not depend on how fast we are."""
@@ -97,18 +113,25 @@ class Programs(RuleBasedStateMachine):
             result = error
         return result, Span(first, self.now())
 
-    def let_pass(self, periods):
-        if periods and self.model.messages:
-            with self.server.redis.pipeline() as all_at_once:
-                for id in self.model.messages:
-                    all_at_once.zincrby("rsmq:jobs", -periods * 50_000, id)
-                all_at_once.execute()
-            self.model.let_pass(periods * 50_000)
+    def run_together(self, calls):
+        async def all_of_them():
+            return await asyncio.gather(*calls(), return_exceptions=True)
 
-    def is_refused(self, result, *bodies):
-        if not self.model.exists:
+        return self.run(all_of_them())
+
+    def let_pass(self, periods):
+        for name, model in self.models.items() if periods else ():
+            if model.messages:
+                with self.server.redis.pipeline() as all_at_once:
+                    for id in model.messages:
+                        all_at_once.zincrby(f"rsmq:{name}", -periods * 50_000, id)
+                    all_at_once.execute()
+                model.let_pass(periods * 50_000)
+
+    def is_refused(self, at, result, *bodies):
+        if not self.models[at].exists:
             assert isinstance(result, QueueDoesNotExist), result
-        elif not all(map(self.model.fits, bodies)):
+        elif not all(map(self.models[at].fits, bodies)):
             assert isinstance(result, MessageTooLong), result
         else:
             assert not isinstance(result, Exception), result
@@ -118,11 +141,11 @@ class Programs(RuleBasedStateMachine):
         """A pop or a purge that was sent into a killed connection: the client cannot know that nothing was done."""
         return self.unsure and isinstance(result, redis.ConnectionError)
 
-    def stored(self, now, id, body, delay):
+    def stored(self, at, now, id, body, delay):
         assert len(id) == 32
         assert id > self.latest_id
         self.latest_id = id
-        self.model.send(now, id.encode(), body, ms(delay))
+        self.models[at].send(now, id.encode(), body, ms(delay))
         return id.encode()
 
     def received(self, messages, receipts):
@@ -135,85 +158,166 @@ class Programs(RuleBasedStateMachine):
             assert agrees(ms_of(said.first), first)
         return multiple(*messages)
 
-    @initialize(target=ids, vt=whole_seconds, delay=st.sampled_from([0, 0, 50]), some=st.lists(bodies, max_size=9))
-    def begin(self, vt, delay, some):
-        self.create(vt, delay, 1024, exist_ok=False)
-        return self.send_many(some or [b"first"], None)
+    @initialize(
+        target=ids,
+        vt=whole_seconds,
+        delay=st.sampled_from([0, 0, 50]),
+        maxsize=st.sampled_from([1024, 1024, -1]),
+        policy=policies,
+        some=st.lists(bodies, max_size=9),
+    )
+    def begin(self, vt, delay, maxsize, policy, some):
+        self.create("jobs", vt, delay, maxsize, policy, exist_ok=False)
+        return self.send_many("jobs", some if maxsize < 0 else [body[:1024] for body in some] or [b"first"], None)
 
-    @rule(vt=whole_seconds, delay=whole_seconds, maxsize=st.sampled_from([1024, 65536, -1]), exist_ok=st.booleans())
-    def create(self, vt, delay, maxsize, exist_ok):
-        result, now = self.run(self.queue.create(vt=vt, delay=delay, maxsize=maxsize, exist_ok=exist_ok))
-        created = self.model.create(now, vt, delay, maxsize)
+    @rule(
+        at=names,
+        vt=whole_seconds,
+        delay=whole_seconds,
+        maxsize=st.sampled_from([1024, 65536, -1]),
+        policy=policies,
+        exist_ok=st.booleans(),
+    )
+    def create(self, at, vt, delay, maxsize, policy, exist_ok):
+        model, (name, most) = self.models[at], self.read(at, policy)
+        settings = {"max_receives": most, "dead_letter_queue": name, "exist_ok": exist_ok}
+        result, now = self.run(self.queues[at].create(vt=vt, delay=delay, maxsize=maxsize, **settings))
+        if "vt" not in model.attributes and name and model.closes_a_circle(name):
+            assert isinstance(result, InvalidParameterValue)
+            return
+        created = model.create(now, vt, delay, maxsize)
+        if created and name:
+            model.let_die(now, name, most)
+        elif created and most:
+            model.attributes["max_receives"] = b"%d" % most
         if self.unsure and result is True:  # it may be its own, of an attempt whose reply was lost
             return
         assert result is created if created or exist_ok else isinstance(result, QueueAlreadyExists)
 
-    @rule(really=rarely, missing_ok=st.booleans())
-    def delete_queue(self, really, missing_ok):
-        if not really and self.model.exists:
+    def read(self, at, policy):
+        """The dead-letter queue and the max_receives of a policy."""
+        dies, most = policy
+        return next(name for name in QUEUES if name != at) if dies else None, most
+
+    @rule(at=names, really=rarely, missing_ok=st.booleans())
+    def delete_queue(self, at, really, missing_ok):
+        if not really and self.models[at].exists:
             return
-        result, _ = self.run(self.queue.delete(missing_ok=missing_ok))
-        deleted = self.model.delete()
+        result, _ = self.run(self.queues[at].delete(missing_ok=missing_ok))
+        deleted = self.models[at].delete()
         if not (self.unsure and result is True):
             assert result is deleted if deleted or missing_ok else isinstance(result, QueueDoesNotExist)
 
     @rule(
+        at=names,
         values=st.dictionaries(st.sampled_from(["vt", "delay"]), whole_seconds)
-        | st.fixed_dictionaries({"vt": whole_seconds, "maxsize": st.sampled_from([1024, 65536, -1])})
+        | st.fixed_dictionaries({"vt": whole_seconds, "maxsize": st.sampled_from([1024, 65536, -1])}),
     )
-    def set_attributes(self, values):
-        result, now = self.run(self.queue.set_attributes(**values or {"vt": 100}))
-        if not self.is_refused(result):
-            self.model.change(now, **values or {"vt": 100})
+    def set_attributes(self, at, values):
+        result, now = self.run(self.queues[at].set_attributes(**values or {"vt": 100}))
+        if not self.is_refused(at, result):
+            self.models[at].change(now, **values or {"vt": 100})
 
-    @rule(target=ids, body=bodies, delay=delays)
-    def send(self, body, delay):
-        result, now = self.run(self.queue.send(body, delay=delay))
-        return multiple() if self.is_refused(result, body) else self.stored(now, result, body, delay)
+    @rule(target=ids, at=names, body=bodies, delay=delays)
+    def send(self, at, body, delay):
+        result, now = self.run(self.queues[at].send(body, delay=delay))
+        return multiple() if self.is_refused(at, result, body) else self.stored(at, now, result, body, delay)
 
-    @rule(target=ids, some=st.lists(bodies, min_size=1, max_size=6), delay=delays)
-    def send_many(self, some, delay):
-        result, now = self.run(self.queue.send_many(some, delay=delay))
-        if self.is_refused(result, *some):
+    @rule(target=ids, at=names, some=st.lists(bodies, min_size=1, max_size=6), delay=delays)
+    def send_many(self, at, some, delay):
+        result, now = self.run(self.queues[at].send_many(some, delay=delay))
+        if self.is_refused(at, result, *some):
             return multiple()
-        return multiple(*[self.stored(now, id, body, delay) for id, body in zip(result, some, strict=True)])
+        return multiple(*[self.stored(at, now, id, body, delay) for id, body in zip(result, some, strict=True)])
 
-    @rule(target=ids, some=st.lists(st.tuples(bodies, delays), min_size=2, max_size=20))
-    def send_together(self, some):
-        async def all_of_them():
-            sends = [self.queue.send(body, delay=delay) for body, delay in some]
-            return await asyncio.gather(*sends, return_exceptions=True)
+    @rule(target=ids, at=names, number=st.integers(60, 140), really=rarely)
+    def send_a_crowd(self, at, number, really):
+        """More than one script call hands out."""
+        return self.send_many(at, [b"one of many"] * number, 0) if really else multiple()
 
-        results, now = self.run(all_of_them())
-        sent = [each for each in zip(results, some, strict=True) if not self.is_refused(each[0], each[1][0])]
-        return multiple(*[self.stored(now, id, *message) for id, message in sent])
+    @rule(target=ids, at=names, number=st.integers(2, 5))
+    def send_large(self, at, number):
+        """So large that one script call does not hand out all."""
+        if self.models[at].attribute("maxsize") >= 0:
+            return multiple()
+        return self.send_many(at, [b"large" * 80_000] * number, 0)
 
-    @rule(target=handles, later=periods, limit=st.integers(1, 20), vt=st.none() | seconds)
-    def receive(self, later, limit, vt):
+    @rule(target=ids, at=names, some=st.lists(st.tuples(bodies, delays), min_size=2, max_size=20))
+    def send_together(self, at, some):
+        results, now = self.run_together(lambda: [self.queues[at].send(body, delay=delay) for body, delay in some])
+        sent = [each for each in zip(results, some, strict=True) if not self.is_refused(at, each[0], each[1][0])]
+        return multiple(*[self.stored(at, now, id, *message) for id, message in sent])
+
+    @rule(target=handles, at=names, later=periods, limit=st.integers(1, 20) | st.just(100), vt=st.none() | seconds)
+    def receive(self, at, later, limit, vt):
         self.let_pass(later)
-        if ms(vt) == 0 or (vt is None and self.model.attribute("vt") == 0):
-            limit = min(limit, 8)  # no more than one script call takes for certain: another would count them again
-        one = limit == 1
-        result, now = self.run(self.queue.receive(vt=vt) if one else self.queue.receive_many(limit, vt=vt))
-        if self.is_refused(result):
-            return multiple()
-        messages = ([] if result is None else [result]) if one else result
-        return self.received(messages, self.model.receive(now, limit, ms(vt)))
+        if vt is None and self.leased[at] and self.models[at].attribute("vt") == 0:
+            limit = 1  # two calls at once, for it does not know yet that there are no leases now, find the same
+        got = self.receive_together(at, 0, [limit], vt)
+        if vt is None and got.values:
+            self.leased[at] = self.models[at].attribute("vt") > 0
+        return got
 
-    @rule(target=handles, limit=st.integers(1, 3))
-    def receive_again(self, limit):
+    @rule(
+        target=handles,
+        at=names,
+        later=periods,
+        limits=st.lists(st.sampled_from([1, 1, 1, 2, 10, 70]), min_size=2, max_size=6)
+        | st.integers(2, 150).map(lambda number: [1] * number),
+        vt=st.sampled_from([0, 0, 50, 100]),
+    )
+    def receive_together(self, at, later, limits, vt):
+        self.let_pass(later)
+        queue, model = self.queues[at], self.models[at]
+        receive = lambda limit: queue.receive(vt=vt) if limit == 1 else queue.receive_many(limit, vt=vt)  # noqa: E731
+        results, now = self.run_together(lambda: map(receive, limits))
+        if sum(self.is_refused(at, result) for result in results):
+            return multiple()
+        got = [result if isinstance(result, list) else [result] if result else [] for result in results]
+        before = set(model.messages)
+        receipts = model.receive(now, limits, ms(vt))
+        if len(receipts) == 1 < len(limits):  # any may have got them
+            assert all(len(some) <= limit for some, limit in zip(got, limits, strict=True))
+            got = [sorted((one for some in got for one in some), key=lambda one: self.order(receipts[0], one))]
+        self.wait_for_moves(at, before, now)
+        return multiple(*[one for some in zip(got, receipts, strict=True) for one in self.received(*some).values])
+
+    def order(self, receipts, message):
+        return next((n for n, receipt in enumerate(receipts) if receipt.id == message.id.encode()), -1)
+
+    def wait_for_moves(self, at, before, now):
+        """What has been received too often moves, or is dropped, in the background."""
+        model = self.models[at]
+        moved = before - model.messages.keys()
+
+        def are_gone():
+            return not moved.intersection(self.server.redis.zrange(f"rsmq:{at}", 0, -1))
+
+        there = model.dead.messages if model.dead else {}
+        if moved:
+            self.runner.run(wait_until(are_gone, timeout=2))
+            by_then = Span(now.first, self.now() + 1)  # what was first received just now comes a ms later
+            for id in moved & there.keys():
+                stored = there[id]
+                stored.score, stored.reason = by_then, (by_then, *stored.reason[1:])
+
+    @rule(target=handles, at=names, limit=st.integers(1, 3))
+    def receive_again(self, at, limit):
         """After the lease has ended: so there is a receipt that must no longer count."""
-        first = self.receive(0, limit, 50)
+        first = self.receive(at, 0, limit, 50)
         self.the_server_holds_what_the_model_holds()
-        return multiple(*first.values, *self.receive(1, limit, 50).values)
+        return multiple(*first.values, *self.receive(at, 1, limit, 50).values)
 
-    @rule(later=periods)
-    def pop(self, later):
+    @rule(at=names, later=periods, number=st.sampled_from([1, 1, 2, 80]))
+    def pop(self, at, later, number):
         self.let_pass(later)
-        message, now = self.run(self.queue.pop())
-        if not self.is_lost(message) and not self.is_refused(message):
-            self.received([] if message is None else [message], self.model.pop(now))
-            assert message is None or self.run(message.delete())[0] is False
+        number = 1 if self.killed else number
+        results, now = self.run_together(lambda: [self.queues[at].pop() for _ in range(number)])
+        if self.is_lost(results[0]) or sum(self.is_refused(at, result) for result in results):
+            return
+        messages = [message for message in results if message is not None]
+        self.received(messages, self.models[at].pop(now, number))
+        assert not messages or self.run(messages[0].delete())[0] is False
 
     @rule(handle=handles, how=st.sampled_from(["delete", "delete", "extend", "release"]), seconds=seconds)
     def settle(self, handle, how, seconds):
@@ -228,58 +332,61 @@ class Programs(RuleBasedStateMachine):
         kinds, some = {}, some[:6] * 2 if twice else some
         some = [(m, how, s) for m, how, s in some if kinds.setdefault(m.id, how == "delete") == (how == "delete")]
 
-        async def all_of_them():
-            settled = [message.delete() if how == "delete" else getattr(message, how)(s) for message, how, s in some]
-            return await asyncio.gather(*settled, return_exceptions=True)
+        def calls():
+            return [m.delete() if how == "delete" else getattr(m, how)(seconds) for m, how, seconds in some]
 
-        results, now = self.run(all_of_them())
+        results, now = self.run_together(calls)
         for result, (message, how, s) in zip(results, some, strict=True):
-            self.settled(result, now, message.id.encode(), message.receive_count, None if how == "delete" else s)
+            seconds = None if how == "delete" else s
+            self.settled(message.queue, result, now, message.id.encode(), fence_of(message), seconds)
 
-    def settled(self, result, now, id, count, seconds):
-        """`seconds`: None for a delete. A delete whose first attempt was lost takes what is gone for deleted."""
-        if self.is_refused(result):
-            return
-        gone = seconds is None and self.unsure and id not in self.model.messages
-        done = self.model.remove(id, count) if seconds is None else self.model.hide(now, id, ms(seconds), count)
+    def settled(self, at, result, now, id, fence, seconds):
+        """`seconds`: None for a delete. A delete whose first attempt was lost takes what is gone for deleted.
+
+        In a queue that is not there nothing is settled.
+        """
+        model = self.models[at]
+        gone = seconds is None and self.unsure and id not in model.messages
+        done = model.remove(id, fence) if seconds is None else model.hide(now, id, ms(seconds), fence)
         assert result is done or gone
 
-    @rule(some=st.lists(some_ids, min_size=1, max_size=12))
-    def delete_many(self, some):
-        results, now = self.run(self.queue.delete_many([id.decode() for id in some]))
-        if not isinstance(results, Exception):
-            for result, id in zip(results, some, strict=True):
-                self.settled(result, now, id, None, None)
-        else:
-            self.is_refused(results)
+    @rule(at=names, some=st.lists(some_ids, min_size=1, max_size=12))
+    def delete_many(self, at, some):
+        results, now = self.run(self.queues[at].delete_many([id.decode() for id in some]))
+        for result, id in zip(results, some, strict=True):
+            self.settled(at, result, now, id, None, None)
 
-    @rule(id=some_ids, seconds=seconds)
-    def change_visibility(self, id, seconds):
-        result, now = self.run(self.queue.change_visibility(id.decode(), seconds))
-        self.settled(result, now, id, None, seconds)
+    @rule(at=names, id=some_ids, seconds=seconds)
+    def change_visibility(self, at, id, seconds):
+        result, now = self.run(self.queues[at].change_visibility(id.decode(), seconds))
+        if not self.is_lost(result):
+            self.settled(at, result, now, id, None, seconds)
 
-    @rule(target=handles, limit=st.integers(1, 12))
-    def peek(self, limit):
-        messages, _ = self.run(self.queue.peek(limit))
-        return multiple() if self.is_refused(messages) else self.received(messages, self.model.peek(limit))
+    @rule(target=handles, at=names, limit=st.integers(1, 12))
+    def peek(self, at, limit):
+        messages, _ = self.run(self.queues[at].peek(limit))
+        return multiple() if self.is_refused(at, messages) else self.received(messages, self.models[at].peek(limit))
 
-    @rule()
-    def look(self):
-        seen, now = self.run(self.queue.attributes())
-        if self.is_refused(seen):
+    @rule(at=names)
+    def look(self, at):
+        model = self.models[at]
+        seen, now = self.run(self.queues[at].attributes())
+        if self.is_refused(at, seen):
             return
         for name in ("vt", "delay", "maxsize", "totalrecv", "totalsent"):
-            assert getattr(seen, name) == self.model.attribute(name), name
+            assert getattr(seen, name) == model.attribute(name), name
         for name in ("created", "modified"):
-            assert ms_of(getattr(seen, name)) == 1000 * self.model.attribute(name), name
-        assert (seen.msgs, seen.hiddenmsgs) == (len(self.model.messages), seen.msgs - len(self.model.due(now)))
-        names, _ = self.run(self.rsmq.list_queues())
-        assert names == ({"jobs"} if self.model.listed else set())
+            assert ms_of(getattr(seen, name)) == 1000 * model.attribute(name), name
+        assert (seen.msgs, seen.hiddenmsgs) == (len(model.messages), seen.msgs - len(model.due(now)))
+        assert (seen.max_receives or math.inf) == model.max_receives
+        assert seen.dead_letter_queue == (model.dead.name if model.dead else None)
+        listed, _ = self.run(self.rsmq.list_queues())
+        assert listed == {name for name in QUEUES if self.models[name].listed}
 
-    @rule(really=rarely)
-    def purge(self, really):
+    @rule(at=names, really=rarely)
+    def purge(self, at, really):
         if not really:
             return
-        result, _ = self.run(self.queue.purge())
-        if not self.is_lost(result) and not self.is_refused(result):
-            assert result == self.model.purge()
+        result, _ = self.run(self.queues[at].purge())
+        if not self.is_lost(result) and not self.is_refused(at, result):
+            assert result == self.models[at].purge()

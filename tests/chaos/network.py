@@ -47,6 +47,14 @@ class Proxy:
         """How large a share of the replies is to be cut, each anywhere from its first byte on."""
         self.cuts = 0
         """How many replies have been cut."""
+        self.late_share = 0.0
+        """How large a share of the requests is late: their connection is closed, and they arrive by themselves."""
+        self.late_by = (0.0, 1.0)
+        """How many seconds late, at the least and at the most."""
+        self.late = 0
+        """How many requests have been late."""
+        self.latency = None
+        """Seconds on the way for each reply, at the least and at the most; none waits for another but for its turn."""
         self.silent = False
         """Whether connections on which the server says something fall silent, and stay open."""
         self.deaf = False
@@ -61,6 +69,7 @@ class Proxy:
         """Commands that the server is not to hear, and what the proxy replies; with nothing to reply it closes."""
         self._links: set[Link] = set()
         self._forgotten: set[Link] = set()
+        self._arriving: set[asyncio.Task[None]] = set()
         self._passing = asyncio.Event()
         self._passing.set()
 
@@ -108,13 +117,16 @@ class Proxy:
     async def __aexit__(self, *_):
         self._passing.set()
         await self.refuse()
+        await self.all_have_arrived()
+
+    async def all_have_arrived(self):
+        """Wait for the requests that are late."""
+        if self._arriving:
+            await asyncio.wait(self._arriving)
 
     async def _serve(self, reader, writer):
         try:
-            if isinstance(self._server, int):
-                server_reader, server_writer = await asyncio.open_connection("localhost", self._server)
-            else:
-                server_reader, server_writer = await asyncio.open_unix_connection(self._server)
+            server_reader, server_writer = await self._connect()
         except OSError:  # the server is away
             writer.transport.abort()
             return
@@ -132,8 +144,13 @@ class Proxy:
         self._links.discard(link)
         self._forgotten.discard(link)
 
+    async def _connect(self):
+        if isinstance(self._server, int):
+            return await asyncio.open_connection("localhost", self._server)
+        return await asyncio.open_unix_connection(self._server)
+
     async def _copy(self, link, reader, writer, *, is_reply):
-        lost = False
+        lost, due = False, 0.0
         with suppress(OSError):
             while data := await reader.read(65536):
                 await self._passing.wait()
@@ -146,13 +163,10 @@ class Proxy:
                     writer.write(kept)
                     await writer.drain()
                     return
-                if not is_reply and self.cut_before_execution and b"EVAL" in data:
-                    self.cut_before_execution -= 1
-                    if self.before_cut is not None:
-                        await self.before_cut()
+                if not is_reply and b"EVAL" in data and await self._is_taken(data):
                     return
-                if is_reply and self.rate:
-                    await self._trickle(data, writer)
+                if is_reply and (self.latency or self.rate):
+                    due = await self._slow_down(data, writer, due)
                     continue
                 if not is_reply and (command := self._find_unknown(data)):
                     if not self.unknown[command]:
@@ -163,6 +177,40 @@ class Proxy:
 
     def _find_unknown(self, data):
         return next((command for command in self.unknown if b"\r\n%b\r\n" % command in data), None)
+
+    async def _slow_down(self, data, writer, due):
+        """Returns when it is passed on, by the event loop's clock; `due`: when the last was."""
+        if self.latency is None:
+            await self._trickle(data, writer)
+            return due
+        loop = asyncio.get_running_loop()
+        due = max(due + 1e-5, loop.time() + self._chance.uniform(*self.latency))  # no two at once: in order
+        loop.call_at(due, writer.write, data)
+        return due
+
+    async def _is_taken(self, data):
+        """Whether a request is not passed on here, but the connection is closed: it arrives late, or never."""
+        if self.cut_before_execution:
+            self.cut_before_execution -= 1
+            if self.before_cut is not None:
+                await self.before_cut()
+            return True
+        if not self.late_share or self._chance.random() >= self.late_share:
+            return False
+        self.late += 1
+        arriving = asyncio.ensure_future(self._arrive(data, self._chance.uniform(*self.late_by)))
+        self._arriving.add(arriving)
+        arriving.add_done_callback(self._arriving.discard)
+        return True
+
+    async def _arrive(self, data, seconds):
+        await asyncio.sleep(seconds)
+        with suppress(OSError):
+            reader, writer = await self._connect()
+            writer.write(data)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(reader.read(65536), 0.1)
+            writer.transport.abort()
 
     def _cut(self, data):
         """What is left of a reply that is to be cut; None for one that is not."""
