@@ -28,6 +28,8 @@ if hasattr(os, "register_at_fork"):
 
 START_TIMEOUT: Final = 30.0
 STOP_TIMEOUT: Final = 10.0
+UNLOCK_TIMEOUT: Final = 1.0
+"""Seconds that `stop` waits for the last process to let the folder go; another program may have locked it since."""
 
 _OTHER_PROCESS = (
     "this embedded server belongs to another process: after a fork make a new one, or connect to the url of that one"
@@ -135,6 +137,9 @@ class EmbeddedServer:
             with anyio.move_on_after(STOP_TIMEOUT):
                 while not guard.has_ended():  # noqa: ASYNC110 - in another process
                     await anyio.sleep(0.005)
+        with anyio.move_on_after(UNLOCK_TIMEOUT):  # a guard that was stopped while it started may end first
+            while self._path is not None and _is_locked(self._path):  # noqa: ASYNC110 - as above
+                await anyio.sleep(0.005)
         if self._guard is guard:
             self._guard = None
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -252,6 +257,16 @@ class _Guard:
         if not self.has_ended():
             with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group that has ended
                 os.killpg(self._process.pid, number)
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        os.close(_lock(path))
+    except EmbeddedServerError:
+        return True
+    except OSError:  # no descriptor is left to find out
+        return False
+    return False
 
 
 def _lock(path: Path) -> int:
