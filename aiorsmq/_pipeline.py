@@ -1,7 +1,6 @@
 """One connection with many calls under way: what is called with a command, and answers in the order of the calls."""
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -14,10 +13,12 @@ Answered = Callable[[Any], None]
 """Gets the reply to a call, or as an exception the server's error or the loss of the connection."""
 
 REPLY_TIMEOUT: Final = 5.0
-"""Seconds without a byte, while calls wait for their replies, after which a connection is given up.
+"""Seconds without a byte, in or out, while calls wait for their replies, after which a connection is given up.
 
 Times `Wire.patience`.
 """
+MUCH: Final = 65536
+"""Bytes that say, if so many have gone out since the last look, that there was an upload, though none is left."""
 
 
 def _nobody_minds() -> None: ...
@@ -37,7 +38,7 @@ class Pipeline:
         self._loop = asyncio.get_running_loop()
         self._unanswered: deque[Answered] = deque()
         self._waiting_since = 0.0
-        self._unsent: float = 0
+        self._written = self._sent = self._unsent = 0
         self._watchdog: asyncio.TimerHandle | None = None
         wire.attach(self._answer, self.lose)
 
@@ -53,9 +54,10 @@ class Pipeline:
         if not self._unanswered:
             self._waiting_since = self._loop.time()
             if self._watchdog is None:
-                self._unsent = math.inf
+                self._look_for_upload()
                 self._watchdog = self._loop.call_later(REPLY_TIMEOUT * self._wire.patience, self._check_silence)
         self._unanswered.append(answered)
+        self._written += len(data)
         self._wire.write(data)
 
     @property
@@ -100,13 +102,19 @@ class Pipeline:
         self._watchdog = None
         if not self._unanswered or self.lost:
             return
-        unsent = self._wire.unsent()
-        if 0 < unsent < self._unsent:  # a large message on a slow line is no silence
+        if self._look_for_upload():  # a large message on a slow line is no silence
             self._waiting_since = self._loop.time()
-        self._unsent = unsent
         timeout = REPLY_TIMEOUT * self._wire.patience
         left = max(self._waiting_since, self._wire.heard_at) + timeout - self._loop.time()
         if left > 0:
             self._watchdog = self._loop.call_later(left, self._check_silence)
         else:
             self.lose(TimeoutError(f"No reply from the server for {timeout:g} seconds"))
+
+    def _look_for_upload(self) -> bool:
+        """Whether one has moved since the last look, though others may have added to it."""
+        unsent_then, sent_then = self._unsent, self._sent
+        self._unsent = self._wire.unsent()
+        self._sent = self._written - self._unsent
+        moved = self._sent - sent_then
+        return moved >= MUCH or (moved > 0 and (self._unsent > 0 or unsent_then > 0))

@@ -9,6 +9,7 @@ expected, `StreamWire` does the same through redis-py's public methods.
 import asyncio
 import logging
 import re
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from typing import Any, Final, cast
@@ -27,6 +28,12 @@ from redis.exceptions import (
 )
 
 from ._tasks import Tasks
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows
+    fcntl = termios = None
 
 Argument = str | bytes | int
 pack = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
@@ -88,7 +95,7 @@ class Wire(ABC):
 
     @abstractmethod
     def unsent(self) -> int:
-        """How many bytes have not been sent yet."""
+        """How many bytes have not left this machine yet, as far as it can tell."""
 
     def abort(self) -> None:
         """Stop reading and writing at once; nothing is passed on any more."""
@@ -181,7 +188,7 @@ class TransportWire(Wire, asyncio.Protocol):
     def write(self, data: bytes) -> None: ...  # the transport's own
 
     def unsent(self) -> int:
-        return self._transport.get_write_buffer_size()
+        return self._transport.get_write_buffer_size() + _unsent_by_system(self._transport)
 
     def _stop(self) -> None:
         self._transport.abort()
@@ -208,6 +215,17 @@ class TransportWire(Wire, asyncio.Protocol):
         self._lost(ConnectionError(f"Connection closed by the server: {exc or 'end of stream'}"))
 
 
+def _unsent_by_system(transport: asyncio.Transport) -> int:
+    """What it holds, megabytes if need be, until the other side has confirmed it; 0 where it is not Linux."""
+    if fcntl is None or termios is None:
+        return 0
+    try:
+        unsent = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except (OSError, ValueError, AttributeError):
+        return 0
+    return struct.unpack("i", unsent)[0]
+
+
 class StreamWire(Wire):
     """Through redis-py's public methods: slower by two turns of the event loop a reply.
 
@@ -222,6 +240,7 @@ class StreamWire(Wire):
         super().__init__(connection)
         self._pushes = pushes
         self._unsent: list[bytes] = []
+        self._leaving = 0
         self._something_to_send = asyncio.Event()
         self._now = asyncio.get_running_loop().time
         self._both = anyio.CancelScope()
@@ -232,7 +251,7 @@ class StreamWire(Wire):
         self._something_to_send.set()
 
     def unsent(self) -> int:
-        return sum(map(len, self._unsent))
+        return self._leaving + sum(map(len, self._unsent))
 
     def _stop(self) -> None:
         self._both.cancel()
@@ -256,7 +275,9 @@ class StreamWire(Wire):
             await self._something_to_send.wait()
             self._something_to_send.clear()
             unsent, self._unsent = self._unsent, []
+            self._leaving = sum(map(len, unsent))
             await self._connection.send_packed_command(unsent, check_health=False)
+            self._leaving = 0
 
     async def _receive(self) -> None:
         while True:

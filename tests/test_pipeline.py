@@ -5,6 +5,7 @@ Both ways to the socket are held to the same: redis-py's transport taken over, a
 
 import asyncio
 import logging
+import socket
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
@@ -145,6 +146,63 @@ async def test_slow_line(server, queue, proxy, monkeypatch):
         other._scripts.deadline = 20
         await other.queue("jobs").send(b"x" * 5_000_000)
     await queue.delete()
+
+
+@pytest.fixture
+async def slow_server(tmp_path):
+    """A server that takes 4 kB each 60 ms, and says so after each 180 kB; and a pipeline to it."""
+    loop = asyncio.get_running_loop()
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(tmp_path / "server.sock"))
+    listening.listen()
+    listening.setblocking(False)
+
+    async def serve():
+        peer, _ = await loop.sock_accept(listening)
+        with peer, suppress(OSError):
+            heard, pause = 0, 0.0
+            while data := await loop.sock_recv(peer, 4000):
+                await asyncio.sleep(pause)
+                heard, before = heard + len(data), heard
+                if handshake := data.count(b"SETINFO"):
+                    await loop.sock_sendall(peer, b"+OK\r\n" * handshake)
+                elif heard // 180_000 > before // 180_000:
+                    await loop.sock_sendall(peer, b"+heard\r\n")
+                else:
+                    pause = 0.06
+
+    serving = asyncio.ensure_future(serve())
+    client = Redis(unix_socket_path=str(tmp_path / "server.sock"), protocol=2)
+    connection = client.connection_pool.make_connection()
+    await connection.connect()
+    connection.socket_timeout = None
+    pipeline = Pipeline(seize(connection, Tasks()))
+    yield pipeline
+    await pipeline.aclose()
+    await serving
+    await client.aclose()
+    listening.close()
+
+
+async def test_upload_in_the_hands_of_the_system(slow_server, monkeypatch):
+    """A connection on which a large message is still going out is not silent, though all of it has been written."""
+    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 1.2)
+    answer = call(slow_server, "ECHO", b"x" * 180_000)
+    assert slow_server._wire._transport.get_write_buffer_size() == 0
+    assert await answer == b"heard"
+
+
+async def test_growing_upload(slow_server, monkeypatch):
+    """Nor is one to whose upload others add faster than it goes out."""
+    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 1.2)
+    first = call(slow_server, "ECHO", b"x" * 180_000)
+    others = []
+    while not first.done():
+        others.append(call(slow_server, "ECHO", b"y" * 20_000))
+        await asyncio.sleep(0.05)
+    assert await first == b"heard"
+    for other in others:
+        other.cancel()
 
 
 async def test_falls_back(server, caplog):

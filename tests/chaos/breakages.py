@@ -898,4 +898,18 @@ BREAKAGES = {
         ),
         ("test_claims.py::TestCutShort::test_without_a_lease_beside_the_dead", MODEL),
     ),
+    "what-the-system-holds-is-sent": Breakage(
+        "an upload that the system has taken over counts as done, while it goes out",
+        (
+            Change(
+                "_wire.py", "get_write_buffer_size() + _unsent_by_system(self._transport)", "get_write_buffer_size()"
+            ),
+        ),
+        ("test_pipeline.py::test_upload_in_the_hands_of_the_system",),
+    ),
+    "an-upload-that-grows-stands-still": Breakage(
+        "an upload is taken to stand still because others add to it",
+        (Change("_pipeline.py", "moved = self._sent - sent_then", "moved = unsent_then - self._unsent"),),
+        ("test_pipeline.py::test_growing_upload",),
+    ),
 }
