@@ -32,6 +32,8 @@ LOGIN_PATIENCE: Final = 60.0
 one that is being rotated."""
 LOGIN_PAUSE: Final = 0.25
 """Seconds from a refused login of such a client to its next, however many calls want one."""
+OPEN_TIMEOUT: Final = 30.0
+"""Seconds that all steps of opening a connection may take: on a slow line a login is several round trips."""
 
 
 def _is_known(opening: "asyncio.Task[Pipeline]") -> None:
@@ -144,12 +146,14 @@ class Connections:
             await self.before_opening()
         connection = self._pool.make_connection()
         connection.retry = no_retry()
+        connection.socket_timeout = CONNECT_TIMEOUT
+        connection.socket_connect_timeout = min(connection.socket_connect_timeout or math.inf, CONNECT_TIMEOUT)
         try:
-            with anyio.fail_after(CONNECT_TIMEOUT):
+            with anyio.fail_after(OPEN_TIMEOUT):
                 await connection.connect()
         except BaseException as error:
             await connection.disconnect(nowait=True)
-            if type(error) is asyncio.TimeoutError:
+            if type(error) is asyncio.TimeoutError or isinstance(error.__cause__, TimeoutError):  # 8.1 wraps its own
                 raise TimeoutError("Timeout connecting to server") from None
             if ", with args beginning with" in str(error):  # of AUTH, which a proxy may not know
                 raise ResponseError(str(error).partition(", with args")[0]) from None

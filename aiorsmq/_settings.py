@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 from .errors import ONE_SHARD, InvalidParameterValue
 
 CONNECT_TIMEOUT: Final = 5.0
+"""Seconds that each step of opening a connection may take: to connect, and then each reply."""
 
 # RESP2: with RESP3, redis-py 8.1 does not notice an unread reply. Retries: there is one loop, in `_scripts`.
 _OWN_SETTINGS: dict[str, Any] = {"protocol": 2, "socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": None}

@@ -8,6 +8,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
+import anyio
 import pytest
 import redis
 import trustme
@@ -343,3 +344,20 @@ class TestRefusedLogin:
             proxy.unknown = dict.fromkeys([b"EVAL", b"EVALSHA"], b"-NOAUTH Authentication required.\r\n")
             with pytest.raises(redis.AuthenticationError):
                 await asyncio.wait_for(anext(other.queue("jobs").messages()), 10)
+
+
+async def test_slow_handshake(server, queue, proxy, monkeypatch):
+    """A connection whose opening takes several slow round trips is opened: each has its own time."""
+    monkeypatch.setattr(_connection, "CONNECT_TIMEOUT", 1.0)
+    proxy.latency = (0.5, 0.5)
+    async with AsyncRSMQ.from_url(proxy.url, username="default", password="any", db=1, realtime=False) as rsmq:
+        assert await rsmq.list_queues() == set()
+
+
+async def test_silent_handshake(server, proxy, monkeypatch):
+    """One of whose steps gets no reply is given up."""
+    monkeypatch.setattr(_connection, "CONNECT_TIMEOUT", 0.2)
+    proxy.silent = True
+    async with AsyncRSMQ.from_url(proxy.url, realtime=False) as rsmq:
+        with anyio.fail_after(5), pytest.raises(redis.TimeoutError):
+            await rsmq.list_queues()

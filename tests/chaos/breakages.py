@@ -912,4 +912,9 @@ BREAKAGES = {
         (Change("_pipeline.py", "moved = self._sent - sent_then", "moved = unsent_then - self._unsent"),),
         ("test_pipeline.py::test_growing_upload",),
     ),
+    "one-time-for-all-of-a-handshake": Breakage(
+        "a connection whose opening takes several slow round trips is never opened",
+        (Change("_connection.py", "with anyio.fail_after(OPEN_TIMEOUT):", "with anyio.fail_after(CONNECT_TIMEOUT):"),),
+        ("test_connection.py::test_slow_handshake",),
+    ),
 }
