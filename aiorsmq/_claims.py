@@ -107,11 +107,11 @@ class Claims:
         raise self._scripts.trouble("receive") or self._scripts.late(NO_REPLY)
 
     def _give_up(self, slots: list[Slot]) -> None:
-        """The wait is over: who is in the line leaves; who has been claimed for waits for the answer."""
+        """The wait is over: who was told that there is nothing leaves; who has no answer yet waits for it."""
         line, trouble = set(self._line), self.outage or self._scripts.trouble("receive")
         for slot in slots:
-            slot.patient = False
-            if slot.done or (trouble is None and slot not in line):
+            has_been_answered, slot.patient = slot.patient, False
+            if slot.done or (trouble is None and not (has_been_answered and slot in line)):
                 continue
             self._line_has_gaps = True
             if trouble is None:
@@ -138,7 +138,7 @@ class Claims:
             if first.record is not None:
                 for slot in slots:
                     slot.patient = False
-                with suppress(RedisError):  # what has come is handed out
+                with suppress(RedisError, RedisSMQException):  # what has come is handed out
                     for slot in slots:
                         if slot.record is None and (slot.done or self._more_are_visible()):
                             await slot.waiter()

@@ -226,16 +226,18 @@ class Handling(Generic[T]):
         return self._ask("on_error", job, lambda: verdict(call_plain("on_error", on_error, job.message, error)))
 
     async def _fail(self, job: Job[T], error: BaseException, judgment: Retry | Reject | None) -> None:
-        if isinstance(judgment, Reject) or int(job.record.receive_count) >= job.source.shared.max_receives:
-            reason = said_by(judgment if isinstance(judgment, Reject) else error)
+        is_rejected = isinstance(judgment, Reject)
+        if is_rejected or int(job.record.receive_count) >= job.source.shared.max_receives:
+            reason = said_by(judgment if is_rejected else error)
             try:
-                (death,) = await job.source.shared.bury([job.record], reason)
+                (death,) = await job.source.shared.bury([job.record], reason, "rejected" if is_rejected else "spent")
             except NoDeadLetterQueue as none:
                 advice = "give it one, or max_receives alone to drop such messages"
                 _logger.warning("message %s comes again: %s: %s", job.message.id, none, advice)
             else:
-                self._tell(death or "lease lost", job.source, job.record, reason=reason)
-                return
+                if death or is_rejected:
+                    self._tell(death or "lease lost", job.source, job.record, reason=reason)
+                    return  # else the lease is lost, or max_receives has been raised since it was heard of
         await self._release(job, self._delay_ms(job, judgment))
 
     def _delay_ms(self, job: Job[T], judgment: Retry | Reject | None) -> int:
@@ -248,7 +250,10 @@ class Handling(Generic[T]):
 
     async def _release(self, job: Job[T], delay_ms: int) -> None:
         released = await job.lease.give_back(delay_ms)
-        self._tell("retried" if released else "lease lost", job.source, job.record, delay=delay_ms / 1000)
+        if released:
+            self._tell("retried", job.source, job.record, delay=delay_ms / 1000)
+        else:
+            self._tell("lease lost", job.source, job.record)
 
     def _ask(self, name: str, job: Job[T], ask: Callable[[], Answer | None]) -> Answer | None:
         """What a function of the user's answers; None if it fails, and the log says so."""

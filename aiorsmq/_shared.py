@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from ._claims import Claims
 from ._commands.admin import create_queue
-from ._commands.dead import IF_VISIBLE, DeadLetters
+from ._commands.dead import IF_VISIBLE, DeadLetters, Drop
 from ._commands.receive import pop, receive
 from ._commands.send import Sender
 from ._commands.settle import Settler
@@ -79,13 +79,13 @@ class Shared:
             if not self.scripts.is_outage(error):
                 raise
 
-    async def bury(self, records: Sequence[Record], reason: str) -> list[Death | None]:
+    async def bury(self, records: Sequence[Record], reason: str, drop: Drop = "rejected") -> list[Death | None]:
         """Move messages to the dead-letter queue, or drop them if the queue says so; each if not received since.
 
         Returns what has become of each; None if it was received since, or is gone. In script calls of 64 messages;
         cancelling stops the waiting, not the call. Raises NoDeadLetterQueue.
         """
-        return await self.dead.bury(records, reason, may_drop=True)
+        return await self.dead.bury(records, reason, drop=drop)
 
     def set_aside(self, record: Record, why: str, *, popped: bool, peeked: bool) -> None:
         """What the codec cannot read goes to the dead-letter queue; without one it stays, hidden for its lease.

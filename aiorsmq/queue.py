@@ -315,7 +315,7 @@ class Queue(Generic[T]):
         """Delete the queue with all that is in it.
 
         A repetition after a lost reply leaves a queue alone that was created under the same name since: until the reply
-        has come, or for a minute, a small hash, `{ns}:{queue}:deleted`, remembers the call.
+        has come, or for twice the client's `deadline`, a small hash, `{ns}:{queue}:deleted`, remembers the call.
 
         Returns True, or False if it did not exist and `missing_ok` is set; else that raises QueueDoesNotExist. If
         cancelled, it may have been deleted or not.

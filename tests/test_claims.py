@@ -70,6 +70,22 @@ class TestNoAnswer:
             finally:
                 server.process.send_signal(signal.SIGCONT)
 
+    async def test_stopped_behind_another(self, own_server, short_silence, long_poll):
+        """So does one that stands behind another consumer, whose claim is unanswered."""
+        server = own_server()
+        async with AsyncRSMQ.from_url(server.url) as rsmq:
+            queue = rsmq.queue("jobs")
+            await queue.create()
+            server.process.send_signal(signal.SIGSTOP)
+            try:
+                polling = [asyncio.ensure_future(long_poll(queue, 0.1))]
+                await wait_until(lambda: rsmq._scripts._under_way)
+                polling += [asyncio.ensure_future(long_poll(queue, 0.1)) for _ in range(2)]
+                results = await asyncio.gather(*polling, return_exceptions=True)
+                assert all(isinstance(result, RedisError) for result in results), results
+            finally:
+                server.process.send_signal(signal.SIGCONT)
+
     async def test_a_replica(self, own_server, long_poll):
         """On a replica it raises the server's READONLY."""
         server = own_server()

@@ -164,7 +164,7 @@ async def test_fenced(server, jobs):
     server.redis.hset("rsmq:jobs:Q", f"{held.id}:rc", "1")  # as after a move there and back
     server.redis.hset("rsmq:jobs:Q", f"{held.id}:fr", "1")
     assert await jobs._shared.bury([stale._record], "stale") == [None]
-    assert await jobs._shared.dead.bury([held._record], "why", OVER_MAX_RECEIVES, may_drop=True) == [None]
+    assert await jobs._shared.dead.bury([held._record], "why", OVER_MAX_RECEIVES, drop="spent") == [None]
     assert not await is_empty(jobs)
     await jobs.purge()
 
@@ -261,3 +261,25 @@ async def test_dead_letters_are_dropped(server, rsmq):
     await message.release()
     assert await dead.receive() is None
     await wait_until(lambda: server.redis.zcard("rsmq:dead") == 0)
+
+
+async def test_limit_raised_while_a_handler_runs(rsmq, server):
+    """What fails for the last time by a `max_receives` that has been raised since comes again, and is not dropped."""
+    queue = rsmq.queue("jobs")
+    await queue.create(max_receives=1)
+    await queue.send("job")
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handler(message):
+        if message.receive_count == 1:
+            begun.set()
+            await go_on.wait()
+            raise RuntimeError("fails once")
+
+    async with queue.worker(handler, concurrency=1, backoff=at_once) as worker:
+        await begun.wait()
+        async with AsyncRSMQ.from_url(server.url) as admin:
+            await admin.set_queue_attributes(qname="jobs", max_receives=100)
+        go_on.set()
+        await wait_until(lambda: worker.stats.succeeded)
+        assert (worker.stats.dropped, worker.stats.retried) == (0, 1)

@@ -1,13 +1,14 @@
 """Queues: created, described, changed, listed, deleted, emptied."""
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from secrets import token_hex
 from typing import Final, NamedTuple, TypeVar
 
 from .._protocol import Keys, check_max_receives, check_maxsize, check_qname, queues_key, whole_seconds
-from .._scripts import DEADLINE, Call, Reply, Scripts
+from .._scripts import Call, Reply, Scripts
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
 from ..models import QueueAttributes, utc_from_ms
 
@@ -17,8 +18,6 @@ PURGE_STEP: Final = 200
 """Messages that one script call of a purge deletes: about a millisecond of the server's time."""
 PURGE_STEPS: Final = 8
 """Calls of a purge that are under way at once at the most: a slow line would make it take as much longer."""
-DELETED_TTL: Final = 2 * round(DEADLINE)
-"""Seconds for which it is remembered that a call has deleted a queue: longer than it may be repeated."""
 
 
 async def create_queue(
@@ -34,7 +33,7 @@ async def create_queue(
     settings = (keys.qname, whole_seconds("vt", vt), whole_seconds("delay", delay), check_maxsize(maxsize))
     most = "" if max_receives is None else check_max_receives(max_receives)
     name = None if dead_letter_queue is None else _check_dead_letter_queue(keys, dead_letter_queue)
-    lately = round(DEADLINE) + 1
+    lately = math.ceil(scripts.deadline) + 1
 
     def call(chain: Sequence[str]) -> Call:
         args = (*settings, most, *chain)
@@ -49,7 +48,7 @@ async def create_queue(
 
 async def delete_queue(scripts: Scripts, keys: Keys, missing_ok: bool) -> bool:
     side_keys = keys.reasons, keys.purged, keys.deleted
-    args = keys.qname, token_hex(8), DELETED_TTL
+    args = keys.qname, token_hex(8), 2 * math.ceil(scripts.deadline)  # longer than it may be repeated
     call = Call(
         *("delete_queue", keys.qname, (*keys.both, keys.queues, *side_keys), ("first", *args)),
         again=lambda: ("retry", *args),

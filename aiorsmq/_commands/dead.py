@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from functools import partial
 from itertools import compress
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from .._callbacks import call_plain, check_plain
 from .._protocol import Keys, check_count, check_qname, check_rate
@@ -25,6 +25,9 @@ MAX_REASON: Final = 500
 """Characters that are kept of a reason."""
 REASONS_TTL: Final = 14 * 24 * 3600
 """Seconds after the last death for which the reasons of a dead-letter queue are kept."""
+
+Drop = Literal["", "spent", "rejected"]
+"""Messages that may be dropped: none, those received `max_receives` times, or all."""
 
 # What stands for a fence, see `move.lua`.
 OVER_MAX_RECEIVES: Final = b""
@@ -59,17 +62,17 @@ class DeadLetters:
         dead = [record for record in claim.dead if not any(adopt(record) for adopt in self.adopters)]
         if not dead:
             return None
-        return self.start_burial(dead, "received too often", OVER_MAX_RECEIVES, may_drop=True)
+        return self.start_burial(dead, "received too often", OVER_MAX_RECEIVES, drop="spent")
 
     def start_burial(
-        self, records: Sequence[Record], reason: str, fence: bytes | None = None, *, may_drop: bool = False
+        self, records: Sequence[Record], reason: str, fence: bytes | None = None, *, drop: Drop = ""
     ) -> asyncio.Task[bool]:
         """`bury` for those who do not wait for it. Its result: whether it went well; else the log says so."""
-        return self._tasks.start(self._bury_quietly(records, reason, fence, may_drop))
+        return self._tasks.start(self._bury_quietly(records, reason, fence, drop))
 
-    async def _bury_quietly(self, records: Sequence[Record], reason: str, fence: bytes | None, may_drop: bool) -> bool:
+    async def _bury_quietly(self, records: Sequence[Record], reason: str, fence: bytes | None, drop: Drop) -> bool:
         try:
-            deaths = await self.bury(records, reason, fence, may_drop=may_drop)
+            deaths = await self.bury(records, reason, fence, drop=drop)
         except Exception as error:  # noqa: BLE001 - nobody waits for it
             number, queue = len(records), self._keys.qname
             _logger.warning("could not move %d dead messages out of queue %r (%r): %s", number, queue, reason, error)
@@ -81,11 +84,11 @@ class DeadLetters:
         return True
 
     async def bury(
-        self, records: Sequence[Record], reason: str, fence: bytes | None = None, *, may_drop: bool = False
+        self, records: Sequence[Record], reason: str, fence: bytes | None = None, *, drop: Drop = ""
     ) -> list[Death | None]:
         """Move messages to the dead-letter queue; see `Shared.bury`.
 
-        `fence`: of all, instead of each one's. `may_drop`: as the policy says; else they are only moved.
+        `fence`: of all, instead of each one's. `drop`: which to drop if the policy says so; else they are only moved.
         """
         reason = reason[:MAX_REASON] or "no reason given"
         deaths: list[Death | None] = []
@@ -93,7 +96,7 @@ class DeadLetters:
             some = records[at : at + MAX_MOVE]
             fenced = [(one.id, one.fence if fence is None else fence) for one in some]
             try:
-                to, gone = await self._bury(fenced, reason, may_drop)
+                to, gone = await self._bury(fenced, reason, drop)
             except QueueDoesNotExist:  # and its messages with it, as for `Message.delete`
                 to, gone = "", [False] * len(some)
             death: Death = "dead" if to else "dropped"
@@ -105,24 +108,24 @@ class DeadLetters:
                 _logger.warning("dropped message %s of queue %r, received %d times", id, self._keys.qname, count)
         return deaths
 
-    async def _bury(self, fenced: list[tuple[bytes, bytes]], reason: str, may_drop: bool) -> tuple[str, list[bool]]:
+    async def _bury(self, fenced: list[tuple[bytes, bytes]], reason: str, drop: Drop) -> tuple[str, list[bool]]:
         """Returns where they went, "" if they were dropped, and which have gone."""
         to = self.queue
         while True:
-            if to or not may_drop:  # it is never its own: then the script says which it is
+            if to or not drop:  # it is never its own: then the script says which it is
                 done, rest = await self._move(to or self._keys.qname, fenced, reason)
             else:
-                done, rest = await self._drop(fenced)
+                done, rest = await self._drop(fenced, drop)
             if done:
                 return to, list(map(bool, rest))
             asked, self.queue = to, rest[0].decode()
             to = self.queue
-            if not to and not (asked and may_drop):
+            if not to and not (asked and drop):
                 raise NoDeadLetterQueue(self._keys.qname)
 
-    async def _drop(self, fenced: Sequence[tuple[bytes, bytes]]) -> tuple[int, list[Any]]:
+    async def _drop(self, fenced: Sequence[tuple[bytes, bytes]], drop: Drop) -> tuple[int, list[Any]]:
         """One script call, see `drop.lua`."""
-        args: list[Argument] = [self._keys.qname, *(word for pair in fenced for word in pair)]
+        args: list[Argument] = [self._keys.qname, drop, *(word for pair in fenced for word in pair)]
         call = Call("drop", self._keys.qname, self._keys.both, ("first", *args), again=lambda: ("retry", *args))
         return await self._scripts.run(call, partial(_read_move, len(fenced)))
 

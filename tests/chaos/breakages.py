@@ -717,7 +717,7 @@ BREAKAGES = {
     ),
     "no-fence-for-the-dropped": Breakage(
         "a stale receipt drops the message of another consumer",
-        (Change("_lua/drop.lua", "score and (over or fence_of(values[1], values[2]) == fence)", "score"),),
+        (Change("_lua/drop.lua", "local mine = score and meant", "local mine = score"),),
         ("test_dropped.py::test_fenced",),
     ),
     "drops-what-should-be-kept": Breakage(
@@ -916,5 +916,15 @@ BREAKAGES = {
         "a connection whose opening takes several slow round trips is never opened",
         (Change("_connection.py", "with anyio.fail_after(OPEN_TIMEOUT):", "with anyio.fail_after(CONNECT_TIMEOUT):"),),
         ("test_connection.py::test_slow_handshake",),
+    ),
+    "dropped-by-a-former-limit": Breakage(
+        "a worker drops what its queue no longer wants dropped",
+        (Change("_lua/drop.lua", "(ARGV[3] == 'rejected' or count >= most) and ", ""),),
+        ("test_dropped.py::test_limit_raised_while_a_handler_runs",),
+    ),
+    "in-the-line-is-answered": Breakage(
+        "a long poll that stands behind an unanswered claim says that there is no message",
+        (Change("_claims.py", "not (has_been_answered and slot in line)", "slot not in line"),),
+        ("test_claims.py::TestNoAnswer::test_stopped_behind_another",),
     ),
 }
