@@ -64,10 +64,11 @@ class AsyncRSMQ:
         poll_interval: seconds between two looks at a queue of which nothing is heard: how long a message may wait that
             was sent without an announcement.
         deadline: seconds after which a call gives up, 0.1 at least, counted from the call; a long poll has its `wait`
-            beside them. Then it raises redis-py's TimeoutError, or the last error that it met. A call that works
-            through a whole queue (`purge`, `redrive`) has them for each of its steps.
+            in addition. Then it raises redis-py's TimeoutError, or the last error that it met. For a call that works
+            through a whole queue (`purge`, `redrive`), the deadline is that of each step.
         connect_timeout: seconds, from the first call on, for which a server is waited for that was never reached: one
-            that refuses connections, loads its data, or has a name that is not known yet. A refused login is no such.
+            that refuses connections, loads its data, or has a name that is not known yet. A refused login is raised at
+            once.
 
     Calls raise redis-py's errors for a server that cannot be reached: after `connect_timeout` if it never was, else
     at the deadline. An attempt that is under way then is finished: 5 seconds at the most.

@@ -306,8 +306,8 @@ class Queue(Generic[T]):
         The first step takes them all out at once; what is sent after it stays. Then their bodies are deleted, in steps
         that each occupy the server for about a millisecond, and each have the client's deadline: a million messages may
         take a minute. Cancelled or broken off in between, the queue is empty all the same, and the next `purge()`
-        deletes the rest. If the reply to the first step is lost, redis-py's ConnectionError or TimeoutError is raised:
-        repeated, it would delete what was sent since.
+        deletes the rest, which `{ns}:{queue}:purged` names until then. If the reply to the first step is lost,
+        redis-py's ConnectionError or TimeoutError is raised: repeated, it would delete what was sent since.
         """
         return await admin.purge(self._shared.scripts, self._shared.keys)
 

@@ -50,13 +50,11 @@ class Worker(Generic[T]):
     It claims when a handler is free, not before. While a handler runs, its message's lease is renewed, with all others
     in one script call each third of `vt`. When it returns, the message is deleted; when it raises, the message comes
     again after `backoff`, or if it has been received `max_receives` times goes to the dead-letter queue, with the
-    exception as the reason; if there is none, it is dropped. Settling is fenced: if another consumer has received the
-    message meanwhile, the handler is cancelled and what it returns is discarded. Outages of the server, however long,
-    are waited out; a handler that runs on through one, and on after it, keeps its message if nobody else has received
-    it.
-
-    A queue that is deleted later is waited for too, with a warning in the log: the worker looks for it at each
-    `poll_interval`, goes on when it is there again, and works on its other queues all the while.
+    exception as the reason; a queue with `max_receives` alone drops it. Settling is fenced: if another consumer has
+    received the message meanwhile, the handler is cancelled and what it returns is discarded. Outages of the server,
+    however long, are waited out; a handler that runs on through one, and on after it, keeps its message if nobody else
+    has received it. A queue that is deleted later is waited for too, with a warning in the log: the worker looks for
+    it at each `poll_interval`, goes on when it is there again, and works on its other queues all the while.
 
     Args:
         handler: `async def`, or a plain function, which runs in a thread. It may raise `Retry` or `Reject`, and may
@@ -140,7 +138,8 @@ class Worker(Generic[T]):
     def healthy(self) -> bool:
         """Whether it can claim: it is running, the server answers, and its queues are there.
 
-        A connection that ends is noticed at once, one that falls silent within about 20 seconds.
+        A connection that ends is noticed at once, one that falls silent within about 20 seconds;
+        or where nothing is listened to, within `poll_interval` and 15 seconds.
         """
         ready = self._is_working and not self._stopping.is_set()
         return ready and all(source.claims.outage is None and not source.is_missing for source in self._sources)

@@ -363,6 +363,14 @@ class TestPurge:
         assert await queue.purge() == 1
         assert not server.redis.exists("rsmq:jobs:purged")
 
+    async def test_receipts_of_what_was_purged(self, server, queue):
+        """What was taken out is gone for those who hold it, though its body may still be there."""
+        await queue.send_many(["a", "b"])
+        held = await queue.receive_many(2)
+        server.redis.rename("rsmq:jobs", "rsmq:jobs:purged")  # as the first step of a purge that was broken off
+        assert [await held[0].delete(), await held[1].extend(5)] == [False, False]
+        assert await queue.purge() == 0
+
     async def test_come_back(self, server, queue):
         """What an unfinished purge has left to delete stays if it has come back since."""
         id = await queue.send("moved away before, and back since")

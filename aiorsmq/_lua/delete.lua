@@ -13,14 +13,13 @@ for i = 1, n do
   names[2 * i - 1] = argv[i + 2] .. ':rc'
   names[2 * i] = argv[i + 2] .. ':fr'
 end
+local places = redis.call('ZMSCORE', KEYS[1], unpack(argv, 3, n + 2))
 local values, reply, ids, fields, k = redis.call('HMGET', KEYS[2], unpack(names)), {time[1], time[2]}, {}, {}, 0
 for i = 1, n do
   local id, fence, count, since = argv[i + 2], common or argv[i + n + 2], values[2 * i - 1], values[2 * i]
-  local mine, here = count and since and count .. ' ' .. since == fence, true
-  if not mine then -- a fence that matches is of a message that is there; else look
-    here = redis.call('ZSCORE', KEYS[1], id)
-    mine = here and (fence == '' or fence_of(count, since) == fence)
-  end
+  local here = places[i]
+  local equal = count and since and count .. ' ' .. since == fence -- the usual case, by the shortest way
+  local mine = here and (equal or fence == '' or fence_of(count, since) == fence)
   if mine then
     k = k + 1
     ids[k] = id

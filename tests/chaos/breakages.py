@@ -32,7 +32,13 @@ BREAKAGES = {
     ),
     "no-fence": Breakage(
         "a stale receipt deletes the message all the same",
-        (Change("_lua/delete.lua", "mine = here and (fence == '' or fence_of(count, since) == fence)", "mine = here"),),
+        (
+            Change(
+                "_lua/delete.lua",
+                "mine = here and (equal or fence == '' or fence_of(count, since) == fence)",
+                "mine = here",
+            ),
+        ),
         (MODEL,),
     ),
     "no-fence-for-extend": Breakage(
