@@ -53,8 +53,10 @@ class Worker(Generic[T]):
     exception as the reason; a queue with `max_receives` alone drops it. Settling is fenced: if another consumer has
     received the message meanwhile, the handler is cancelled and what it returns is discarded. Outages of the server,
     however long, are waited out; a handler that runs on through one, and on after it, keeps its message if nobody else
-    has received it. A queue that is deleted later is waited for too, with a warning in the log: the worker looks for
-    it at each `poll_interval`, goes on when it is there again, and works on its other queues all the while.
+    has received it.
+
+    A queue that is deleted later is waited for too, with a warning in the log: the worker looks for it at each
+    `poll_interval`, goes on when it is there again, and works on its other queues all the while.
 
     Args:
         handler: `async def`, or a plain function, which runs in a thread. It may raise `Retry` or `Reject`, and may
