@@ -349,12 +349,14 @@ class TestSlowLine:
     """A line that is slow towards the client, but never silent for as long as the watchdogs wait."""
 
     @pytest.fixture
-    async def far(self, server, proxy, short_silence):
-        """A client behind the line. Bodies of 60,000 bytes take five times as long as a silence."""
-        async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=10) as rsmq:
+    async def far(self, server, proxy, monkeypatch):
+        """A client behind the line. Bodies of 60,000 bytes take twice as long as a silence, which outlasts a stall."""
+        for module in (_pipeline, _claims):
+            monkeypatch.setattr(module, "REPLY_TIMEOUT", 1.0)
+        async with AsyncRSMQ.from_url(proxy.url, realtime=False) as rsmq:
             there = rsmq.queue("jobs")
             await there.create(maxsize=-1)
-            proxy.rate = 60_000
+            proxy.rate = 30_000
             yield there
             proxy.rate = 0
 
@@ -393,9 +395,9 @@ class TestSlowLine:
 
 
 class TestRepeatedClaim:
-    async def test_claims_one(self, server, proxy, short_silence):
+    async def test_claims_one(self, server, proxy):
         """A claim whose reply was lost is repeated for one message: each attempt hides what it claims."""
-        async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=10) as rsmq:
+        async with AsyncRSMQ.from_url(proxy.url, realtime=False) as rsmq:
             queue = rsmq.queue("jobs")
             await queue.create(vt=300)
             assert await queue.receive() is None
@@ -415,13 +417,13 @@ class TestAfterTheDeadline:
         async with AsyncRSMQ.from_url(server.url) as near:
             await near.queue("jobs").create(vt=300, maxsize=-1)
             await near.queue("jobs").send("x" * 60_000)
-        async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=0.5) as rsmq:
+        async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=2) as rsmq:
             there = rsmq.queue("jobs")
             await there.attributes()
             if request.param == "later call":
                 await there.change_visibility((await there.pop()).id, 0)
                 await there.send("x" * 60_000)
-            proxy.rate = 60_000
+            proxy.rate = 15_000
             yield there
             proxy.rate = 0
 
