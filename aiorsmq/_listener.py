@@ -113,13 +113,13 @@ class Listener:
             self._task = self._tasks.start(self._listen())
 
     async def aclose(self) -> None:
-        self._closed = True
+        self._closed = True  # looked at in its loops, should what it awaits swallow the cancellation
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
     async def _listen(self) -> None:
-        while self._flags:
+        while self._flags and not self._closed:
             self._stirred.clear()
             if (pause := self._connect_at() - self._now()) > 0:
                 with anyio.move_on_after(min(pause, PING_INTERVAL)):
@@ -175,7 +175,7 @@ class Listener:
         self._unanswered.clear()
         self._failure, self._confirmed, opened_at = None, False, now()
         ping_at, pinged_at = now() + PING_INTERVAL, None
-        while self._flags:
+        while self._flags and not self._closed:
             self._stirred.clear()
             if self._failure is not None:
                 raise self._failure
