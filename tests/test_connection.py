@@ -252,7 +252,7 @@ class TestRefusedLogin:
                     await rsmq.send_message(qname=name, message="x")
                 await (await polling).delete()
                 await (await streaming).delete()
-                await asyncio.wait_for(handled.wait(), 10)
+                await asyncio.wait_for(handled.wait(), PATIENCE)
                 assert worker.healthy
         assert "s3cret" not in caplog.text
         await rsmq.delete_queue(qname="sent")
@@ -269,7 +269,7 @@ class TestRefusedLogin:
             rotation.begin()
             for waiting in (working, polling, streaming, other_queue.send("x"), other_queue.send("x")):
                 with pytest.raises(redis.AuthenticationError):
-                    await asyncio.wait_for(waiting, 10)
+                    await asyncio.wait_for(waiting, PATIENCE)
             rotation.end()
 
     async def test_rotated_again(self, server, queue, rotation, monkeypatch):
@@ -320,7 +320,7 @@ class TestRefusedLogin:
         client = Redis.from_url(server.url, protocol=2, **dict.fromkeys(names))  # says nothing when it connects
         async with AsyncRSMQ(client, deadline=3600) as other:
             with pytest.raises(redis.AuthenticationError):
-                await asyncio.wait_for(other.queue("jobs").send("x"), 10)
+                await asyncio.wait_for(other.queue("jobs").send("x"), PATIENCE)
         await client.aclose()
 
     async def test_logged_out(self, own_server):
