@@ -186,7 +186,7 @@ class Batch(Generic[Item, Result]):
             if deadline <= now:
                 for future in futures:
                     resolve(future, self._server.late(NO_REPLY))
-        left = [deadline for deadline, futures in self._calls if not futures[-1].done()]
+        left = [deadline for deadline, _ in self._calls if deadline > now]
         left += [self._server.deadline_of(self._waiting[0][3])] if self._waiting else []
         self._expiry = None
         if left:

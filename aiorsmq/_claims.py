@@ -372,23 +372,25 @@ class Claims:
         """The deadline of a slot that is not patient; its timer does not keep the line alive."""
         until = self._scripts.until()
         if self._expiry is None:
-            self._expiry = self._tasks.loop().call_at(until + SLACK, call_if_alive, weakref.WeakMethod(self._expire))
+            self._expire_at(until)
         return until
+
+    def _expire_at(self, until: float) -> None:
+        self._expiry = self._tasks.loop().call_at(until + SLACK, call_if_alive, weakref.WeakMethod(self._expire))
 
     def _expire(self) -> None:
         """Fail the slots whose time is up, and look again when that of the next is."""
         now, left = self._tasks.loop().time() - SLACK, math.inf
         for slots, reason in ((self._line, NOT_SENT), *((asked, NO_REPLY) for asked in self._asked)):
-            for slot in slots:
-                if slot.done:
-                    continue
+            for slot in [slot for slot in slots if not slot.done]:
                 if slot.until <= now:
                     slot.fail(self._scripts.late(reason))
                     self._line_has_gaps = True
-                left = min(left, slot.until if slot.until > now else math.inf)
+                else:
+                    left = min(left, slot.until)
         self._expiry = None
         if left < math.inf:
-            self._expiry = self._tasks.loop().call_at(left + SLACK, call_if_alive, weakref.WeakMethod(self._expire))
+            self._expire_at(left)
 
     async def _return(self, records: list[Record]) -> None:
         try:

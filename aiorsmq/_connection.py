@@ -120,7 +120,7 @@ class Connections:
     def may_pass(self, error: Exception) -> bool:
         """Whether what keeps this client from the server may be over later: it was reached once, or may not be up yet.
 
-        A refused login may for LOGIN_PATIENCE, if one has worked: then the password is not in rotation, but wrong.
+        A refused login may for LOGIN_PATIENCE, if one has worked: after that the password is wrong.
         """
         if not isinstance(error, LOGIN_REFUSED):
             return self.ever_open or self._tasks.loop().time() < self.given_up_at()

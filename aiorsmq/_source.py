@@ -42,9 +42,9 @@ class Source(Generic[T]):
         self._vt = None if vt is None else at_least(SHORTEST_LEASE, "vt", vt)
         self._create = create
         self.is_missing: bool = False
-        """Whether the queue was not there when it was last asked,"""
+        """Whether the queue was not there at the last claim."""
         self.look_at: float = 0.0
-        """and the moment of the event loop's clock at which to ask again."""
+        """When to claim again from a queue that is missing, by the event loop's clock."""
 
     async def prepare(self, max_lease: float) -> None:
         """Find out how long its leases are. The queue must be there, or is created."""

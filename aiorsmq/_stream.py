@@ -79,9 +79,8 @@ class Messages(Generic[T]):
                 self._ahead.remove(slot)
             if (record := slot.record) is None:
                 await self._fail(slot)
-            elif has_waited or not self._claims.is_over(
-                record
-            ):  # else others may have received it while it waited here
+            elif has_waited or not self._claims.is_over(record):
+                # else its lease has ended while it waited here: others may have received it
                 message = self._read(record, None, deletes)
                 if message is not None:
                     return message

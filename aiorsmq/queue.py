@@ -315,7 +315,8 @@ class Queue(Generic[T]):
         """Delete the queue with all that is in it.
 
         A repetition after a lost reply leaves a queue alone that was created under the same name since: until the reply
-        has come, or for twice the client's `deadline`, a small hash, `{ns}:{queue}:deleted`, remembers the call.
+        has come, or for twice the client's `deadline`, a small hash, `{ns}:{queue}:deleted`, remembers the call, and a
+        second script call empties it.
 
         Returns True, or False if it did not exist and `missing_ok` is set; else that raises QueueDoesNotExist. If
         cancelled, it may have been deleted or not.
@@ -336,15 +337,15 @@ class Queue(Generic[T]):
         raise InvalidParameterValue(parameter, body, reason)
 
     async def _take(self, claims: Claims, limit: int, wait: Seconds, *, popped: bool) -> list[Message[T]]:
-        scripts, left = self._shared.scripts, check_seconds("wait", wait)
-        started, until = time.monotonic(), scripts.until() + left
+        scripts, seconds = self._shared.scripts, check_seconds("wait", wait)
+        started, until, left = time.monotonic(), scripts.until() + seconds, seconds
         while True:
             records = await claims.take(limit, left)
             messages = [message for record in records if (message := self._read(record, popped=popped))]
             if messages or not records:
                 return messages
             await scripts.result(asyncio.ensure_future(self._shared.out_of_the_way()), until)
-            left = max(0, started + check_seconds("wait", wait) - time.monotonic())
+            left = max(0, started + seconds - time.monotonic())
 
     def _read(
         self,

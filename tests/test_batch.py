@@ -2,7 +2,11 @@
 
 import asyncio
 
+import pytest
 from aiorsmq import AsyncRSMQ, InvalidParameterValue, MessageTooLong, QueueDoesNotExist
+from redis.exceptions import TimeoutError
+
+from support import wait_until
 
 
 async def test_a_send_is_one_script_call(server, queue):
@@ -104,3 +108,17 @@ async def test_too_long_in_a_repeated_send(server, proxy):
         short, long = await asyncio.gather(queue.send("short"), queue.send("x" * 2000), return_exceptions=True)
         assert isinstance(long, MessageTooLong)
         assert [message.id for message in await queue.peek()] == [short]
+
+
+async def test_deadline_beside_a_cancelled_call(server, queue, proxy):
+    """A call whose neighbour in the script call was cancelled has its deadline all the same."""
+    async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=1) as other:
+        there = other.queue("jobs")
+        await there.send("before")
+        proxy.silent = True
+        kept, cancelled = (asyncio.ensure_future(there.send(body)) for body in "ab")
+        await wait_until(lambda: other._scripts._under_way)
+        cancelled.cancel()
+        with pytest.raises(TimeoutError, match="no reply until the deadline"):
+            await kept
+        proxy.silent = False

@@ -1,7 +1,7 @@
 -- Deletes a queue with all that is in it.
 -- KEYS     messages (ZSET), queue (HASH), queues (SET), reasons (HASH), purged (ZSET), deleted (HASH)
--- ARGV     'first', 'retry' if an earlier attempt may have deleted it, or 'forget' the token; qname; a token of the call; seconds for
---          which the token is kept: by it a repetition knows that a queue was created since, which stays
+-- ARGV     'first', 'retry' if an earlier attempt may have deleted it, or 'forget' the token; qname; a token of the
+--          call; seconds for which the token is kept: by it a repetition knows that a queue was created since, which stays
 -- Returns  {s, us, deleted}: 0 if nothing of it was there; to a retry, what is gone is deleted
 if ARGV[1] == 'forget' then
   redis.call('HDEL', KEYS[6], ARGV[3])

@@ -1,7 +1,8 @@
 -- Puts popped messages that reached nobody back into their queue, if it is still there.
 -- KEYS     messages (ZSET), queue (HASH)
--- ARGV     the channel, or '' to stay silent; ms for which to hide at the least; then per message: id, body, receive count, first received, former score.
---          An empty score: hidden for the queue's vt at the least, and the pop counts as a receipt.
+-- ARGV     the channel, or '' to stay silent; ms for which to hide at the least; then per message: id, body, receive
+--          count, first received, former score. An empty score: hidden for the queue's vt at the least, and the
+--          pop counts as a receipt
 -- Returns  {s, us, how many were put back}
 -- Errors   QUEUE_DOES_NOT_EXIST
 local hidden_until = now_ms() + math.max(vt_of(attributes(KEYS[2])) * 1000, tonumber(ARGV[2]))

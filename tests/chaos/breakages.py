@@ -933,4 +933,15 @@ BREAKAGES = {
         (Change("_claims.py", "not (has_been_answered and slot in line)", "slot not in line"),),
         ("test_claims.py::TestNoAnswer::test_stopped_behind_another",),
     ),
+    "a-cancelled-call-takes-the-deadline-away": Breakage(
+        "a call whose neighbour in the script call was cancelled has no deadline",
+        (
+            Change(
+                "_batch.py",
+                "for deadline, _ in self._calls if deadline > now",
+                "for deadline, futures in self._calls if not futures[-1].done()",
+            ),
+        ),
+        ("test_batch.py::test_deadline_beside_a_cancelled_call",),
+    ),
 }
