@@ -121,6 +121,13 @@ async def wait_until(condition, *, timeout=PATIENCE):
             await anyio.sleep(0.002)
 
 
+async def next_millisecond() -> None:
+    """Let the server's clock, which is this machine's, tick: a message is placed 1 ms later if it is moved in the
+    millisecond of its first receipt, and what was sent just now is of an earlier one from here on.
+    """
+    await anyio.sleep(0.002)
+
+
 def make_it_theirs(server: Server, qname: str) -> None:
     """Put another program's key in the place of a queue: what no consumer can wait out; and announce it."""
     server.redis.delete(f"rsmq:{qname}", f"rsmq:{qname}:Q")

@@ -9,7 +9,7 @@ import redis
 from aiorsmq import JSON, AsyncRSMQ, _claims, _listener, _pipeline, client
 from redis.exceptions import ReadOnlyError, RedisError
 
-from support import PATIENCE, wait_until
+from support import PATIENCE, next_millisecond, wait_until
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ class TestCutShort:
         queue = rsmq.queue("jobs")
         await queue.create()
         await queue.send_many(map(str, range(100)))
-        await wait_until_next_millisecond(queue)
+        await next_millisecond()
         received = await asyncio.gather(*(queue.receive_many(100, vt=0) for _ in range(2)))
         assert [len(messages) for messages in received] == [100, 100]
 
@@ -205,12 +205,6 @@ class TestCutShort:
                 if len(numbers) == 120:
                     break
         assert numbers == sorted(numbers)
-
-
-async def wait_until_next_millisecond(queue):
-    """What was sent just now is of an earlier millisecond from here on."""
-    await asyncio.sleep(0.002)
-    await queue.attributes()
 
 
 class TestUnreadable:

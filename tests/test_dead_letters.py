@@ -22,7 +22,7 @@ from aiorsmq import (
 from aiorsmq._commands.dead import OVER_MAX_RECEIVES
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from support import PATIENCE, wait_until
+from support import PATIENCE, next_millisecond, wait_until
 
 foreign_data = pytest.mark.foreign_data
 
@@ -67,7 +67,7 @@ async def bury(queue, *bodies, reason="of old age"):
     await queue.send_many(bodies)
     records = [message._record for message in await queue.receive_many(len(bodies))]
     assert await queue._shared.bury(records, reason) == ["dead"] * len(bodies)
-    await asyncio.sleep(0.002)  # what dies in the millisecond of its first receipt is visible in the next
+    await next_millisecond()
     return [record.id.decode() for record in records]
 
 
@@ -907,6 +907,7 @@ class TestRedrive:
         ids = await bury(jobs, "a", "b")
         others = await bury(rsmq.queue("other"), "c")
         held = await dead.receive(vt=0)
+        await next_millisecond()
         before = server_ms(server)
         assert await counts(dead.redrive()) == [2, 3]
         assert (ids_in(server, "jobs"), ids_in(server, "other"), ids_in(server, "dead")) == (ids, others, [])

@@ -11,7 +11,7 @@ import pytest
 from aiorsmq import AsyncRSMQ, InvalidParameterValue, Receipt, Reject
 from aiorsmq._scripts import _load
 
-from support import wait_until
+from support import next_millisecond, wait_until
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ async def die_and_come_back(queue, dead):
 
     async with queue.worker(reject) as worker:
         await wait_until(lambda: worker.stats.dead)
-    await asyncio.sleep(0.002)  # what dies in the millisecond of its first receipt is visible in the next
+    await next_millisecond()
     assert [moved async for moved in dead.redrive()] == [1]
 
 
@@ -106,7 +106,7 @@ async def test_a_worker_that_receives_its_message_again(rsmq, jobs, other):
     async with worker:
         await wait_until(lambda: worker.stats.in_flight == 2 and attempts)
         assert await other._shared.bury([attempts[0]._record], "by another program") == ["dead"]
-        await asyncio.sleep(0.002)  # as above
+        await next_millisecond()
         assert [moved async for moved in rsmq.queue("dead").redrive()] == [1]
         assert await (await other.receive()).release()
         busy.set()

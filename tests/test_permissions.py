@@ -19,7 +19,7 @@ from aiorsmq import JSON, AsyncRSMQ, NotPermitted
 from aiorsmq.pyrsmq import RedisSMQ
 from redis.exceptions import NoPermissionError
 
-from support import PATIENCE, check_keys, wait_until
+from support import PATIENCE, check_keys, next_millisecond, wait_until
 
 TOTALS = {b"totalsent", b"totalrecv", b"modified"}
 
@@ -363,7 +363,7 @@ async def bury(place, *bodies):
     await place.prepare(*bodies, max_receives=1, dead_letter_queue="dead")
     queue = place.own.queue("jobs")
     await queue._shared.bury([message._record for message in await queue.receive_many(len(bodies))], "tired")
-    await asyncio.sleep(0.002)  # who dies in the millisecond of its first receipt is visible in the next
+    await next_millisecond()
 
 
 async def reasons(place):

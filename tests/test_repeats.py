@@ -24,7 +24,7 @@ import redis
 from aiorsmq import AsyncRSMQ, QueueAlreadyExists
 from redis.exceptions import ConnectionError
 
-from support import wait_until
+from support import next_millisecond, wait_until
 
 
 @pytest.fixture
@@ -321,7 +321,7 @@ async def test_redrive_of_what_dies_again(far, rsmq, cut_reply):
     async def die():
         message = await jobs.receive()
         assert await jobs._shared.bury([message._record], "hopeless") == ["dead"]
-        await asyncio.sleep(0.002)  # what dies in the millisecond of its first receipt is visible in the next
+        await next_millisecond()
 
     await jobs.send("warm-up")
     await die()
