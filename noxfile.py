@@ -17,13 +17,15 @@ PROJECT = Path(__file__).parent
 
 
 def _other_interpreters() -> list[str]:
-    """Those of 3.11 to 3.13 that are present, start, and do not run this; pyenv's are found even if not selected."""
+    """Those of 3.11 to 3.13 that are present, start, and do not run this; pyenv's are found even if
+    not selected.
+    """
     found: list[str] = []
     for version in sorted({"3.11", "3.12", "3.13"} - {f"3.{sys.version_info.minor}"}):
         on_path = shutil.which(f"python{version}")
         pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
         for python in [on_path, *map(str, pyenv)]:
-            if python and subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:  # noqa: S603
+            if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:  # noqa: S603, PLW1510
                 found.append(python)
                 break
     return found or [sys.executable]
@@ -41,7 +43,9 @@ BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The tests on asyncio's own event loop; they need nothing but Python, and take less than three minutes."""
+    """The tests on asyncio's own event loop; they need nothing but Python, and take less than three
+    minutes.
+    """
     _install(session, "test")
     session.run("pytest", *PLAIN, *session.posargs)
 
@@ -74,7 +78,9 @@ def busy(session: nox.Session) -> None:
 
 @nox.session
 def servers(session: nox.Session) -> None:
-    """What is promised of the wire and under faults, on Valkey 8.1, Redis 6.2 and Redis 7, which it fetches itself."""
+    """What is promised of the wire and under faults, on Valkey 8.1, Redis 6.2 and Redis 7, which it
+    fetches itself.
+    """
     _install(session, "test")
     folder = session.create_tmp()
     listed = session.run("python", "tests/servers.py", folder, silent=True) or ""
@@ -84,17 +90,49 @@ def servers(session: nox.Session) -> None:
         wire = ["conformance", "foreign_data", "stream", "dead_letters", "worker"]
         faults = ["scripts", "listener", "connection", "startup", "permissions"]
         what = [f"tests/test_{module}.py" for module in wire + faults]
-        session.run("pytest", "-q", "-k", "not uvloop", *what, *session.posargs, env={"AIORSMQ_TEST_SERVER": binary})
+        session.run(
+            "pytest",
+            "-q",
+            "-k",
+            "not uvloop",
+            *what,
+            *session.posargs,
+            env={"AIORSMQ_TEST_SERVER": binary},
+        )
 
 
 @nox.session
 def redis_versions(session: nox.Session) -> None:
-    """Both ways to the socket, one of which touches redis-py's inside, on every minor version of redis-py."""
+    """Both ways to the socket, one of which touches redis-py's inside, on every minor version of
+    redis-py.
+    """
     _install(session, "test")
-    for version in ("5.2", "5.3", "6.0", "6.1", "6.2", "6.3", "6.4", "7.0", "7.1", "7.2", "7.3", "7.4", "8.0", "8.1"):
+    for version in (
+        "5.2",
+        "5.3",
+        "6.0",
+        "6.1",
+        "6.2",
+        "6.3",
+        "6.4",
+        "7.0",
+        "7.1",
+        "7.2",
+        "7.3",
+        "7.4",
+        "8.0",
+        "8.1",
+    ):
         session.install("-q", f"redis[hiredis]~={version}.0")
         session.run("python", "-c", "import redis; print('redis-py', redis.__version__)")
-        session.run("pytest", "-q", "tests/test_pipeline.py", "-k", "asyncio and not slow_line", *session.posargs)
+        session.run(
+            "pytest",
+            "-q",
+            "tests/test_pipeline.py",
+            "-k",
+            "asyncio and not slow_line",
+            *session.posargs,
+        )
 
 
 @nox.session
@@ -107,7 +145,9 @@ def interop(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Nothing is lost, under faults: at most ten minutes, or two with `-- --profile quick`; needs Node and npm."""
+    """Nothing is lost, under faults: at most ten minutes, or two with `-- --profile quick`; needs
+    Node and npm.
+    """
     _install(session, "test", "interop", "chaos")
     _npm_ci(session, "tests/interop")
     _apt_install(session, "faketime", "faketime")
@@ -116,14 +156,18 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def controls(session: nox.Session) -> None:
-    """Break the library in one place at a time, and demand that a test goes red; eight to sixteen minutes."""
+    """Break the library in one place at a time, and demand that a test goes red; eight to sixteen
+    minutes.
+    """
     _install(session, "test", "chaos")
     session.run("python", "tests/chaos/controls.py", *session.posargs)
 
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """The examples as programs, over HTTP and in a real browser; installs Debian's Chromium if there is none."""
+    """The examples as programs, over HTTP and in a real browser; installs Debian's Chromium if
+    there is none.
+    """
     _install(session, "test", "examples")
     _apt_install(session, "chromium", "chromium")
     session.run("pytest", "tests/examples", *session.posargs)
@@ -131,7 +175,9 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """The library beside nine others; needs Node and npm, installs redis-benchmark if it is missing."""
+    """The library beside nine others; needs Node and npm, installs redis-benchmark if it is
+    missing.
+    """
     _install(session, "benchmarks")
     _npm_ci(session, "tests/benchmarks")
     _apt_install(session, "redis-benchmark", "redis-tools")
@@ -173,7 +219,9 @@ def _npm_ci(session: nox.Session, folder: str) -> None:
     """What Node's programs in a folder need, as locked."""
     if not shutil.which("npm"):
         session.error("this needs Node and npm")
-    session.run("npm", "ci", "--silent", "--no-audit", "--no-fund", "--prefix", folder, external=True)
+    session.run(
+        "npm", "ci", "--silent", "--no-audit", "--no-fund", "--prefix", folder, external=True
+    )
 
 
 def _apt_install(session: nox.Session, program: str, package: str) -> None:

@@ -1,16 +1,28 @@
 """An asyncio client for RSMQ, the Redis Simple Message Queue, with realtime delivery.
 
-To read the code, follow a message: `client` and `queue`, then `_commands/send` and `_lua/send.lua`, `_listener`,
-`_stream` and `_claims`, `_commands/receive` and `_lua/receive.lua`, `worker`, `_handling` and `_leases`,
-`_commands/settle` and `_lua/delete.lua`; or if it cannot be handled, `_commands/dead` and `_lua/move.lua`. Beneath all
-of them: `_batch` (calls share round trips), `_scripts` (Lua, retries), `_failures` (what an error means),
-`_connection`, `_pipeline` and `_wire` (the socket), `_tasks` (what outlives a call), `_protocol` (the wire format).
+To read the code, follow a message: `client` and `queue`, then `_commands/send` and `_lua/send.lua`,
+`_listener`, `_stream` and `_claims`, `_commands/receive` and `_lua/receive.lua`, `worker`,
+`_handling` and `_leases`, `_commands/settle` and `_lua/delete.lua`; or if it cannot be handled,
+`_commands/dead` and `_lua/move.lua`. Beneath all
+of them: `_batch` (calls share round trips), `_scripts` (Lua, retries), `_failures` (what an error
+means), `_connection`, `_pipeline` and `_wire` (the socket), `_tasks` (what outlives a call),
+`_protocol` (the wire format).
 """
 
 from ._handlers import Reject, Retry, exponential
 from ._stream import Messages
 from .client import AsyncRSMQ
-from .codecs import BYTES, JSON, TEXT, BytesCodec, Codec, JsonCodec, MsgspecCodec, PydanticCodec, TextCodec
+from .codecs import (
+    BYTES,
+    JSON,
+    TEXT,
+    BytesCodec,
+    Codec,
+    JsonCodec,
+    MsgspecCodec,
+    PydanticCodec,
+    TextCodec,
+)
 from .embedded import EmbeddedServer
 from .errors import (
     ClientClosed,

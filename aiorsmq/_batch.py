@@ -1,4 +1,6 @@
-"""Group commit: calls that come while a script call is in flight go out together as the next one."""
+"""Group commit: calls that come while a script call is in flight go out together as the next
+one.
+"""
 
 import asyncio
 from collections import deque
@@ -36,15 +38,19 @@ class InFlight:
     def next_call(self, waiting: int) -> int:
         """How many of the waiting items go out in the next script call; 0 if they are to gather.
 
-        They gather while a call is in flight, until they are as many as it holds; two may be in flight, and more where
+        They gather while a call is in flight, until they are as many as it holds; two may be in
+        flight, and more where
         many times as many wait: on a slow line the replies of two come too seldom.
 
-        And if the server has nothing to do, not all go at once: it works on the first while the client packs the next,
-        and the callers of the first go on while it works on the next. So client and server work at the same time.
+        And if the server has nothing to do, not all go at once: it works on the first while the
+        client packs the next, and the callers of the first go on while it works on the next. So
+        client and server work at the same time.
         """
         if waiting < self.enough:
             return 0
-        return min(waiting if self._is_busy() else max(-(-waiting // 2), MIN_ITEMS), waiting, MAX_ITEMS)
+        return min(
+            waiting if self._is_busy() else max(-(-waiting // 2), MIN_ITEMS), waiting, MAX_ITEMS
+        )
 
     def begin(self, items: int) -> None:
         self._count(1, items)
@@ -76,10 +82,11 @@ class Server(Protocol):
 class Batch(Generic[Item, Result]):
     """Gathers the calls of one kind for one queue.
 
-    A call's time runs from `submit`: at its deadline it fails, whether it still waits to go out or for the reply.
+    A call's time runs from `submit`: at its deadline it fails, whether it still waits to go out or
+    for the reply.
 
-    Args:
-        commit: runs one script call for some items until a deadline, and answers with a result or an exception for
+    Args: commit: runs one script call for some items until a deadline, and answers with a result or
+        an exception for
             each, in their order, or with one exception for all of them.
         server: `concerns_all` says whether an error is one that those who wait would meet as well.
     """
@@ -103,7 +110,9 @@ class Batch(Generic[Item, Result]):
         self._expiry: asyncio.TimerHandle | None = None
 
     def submit(self, item: Item, size: int = 0) -> "asyncio.Future[Result]":
-        """Have the item, of so many bytes, committed; it will be, even if the future is cancelled."""
+        """Have the item, of so many bytes, committed; it will be, even if the future is
+        cancelled.
+        """
         loop = self._tasks.admit()
         future: asyncio.Future[Result] = asyncio.Future(loop=loop)
         self._waiting.append((item, future, size, loop.time()))
@@ -141,7 +150,9 @@ class Batch(Generic[Item, Result]):
         self._plan_call()
 
     def _that_fit(self, items: int) -> int:
-        """How many of so many waiting items fit into one script call: one at least, if there is one."""
+        """How many of so many waiting items fit into one script call: one at least, if there is
+        one.
+        """
         if self._bytes <= MAX_BYTES or not items:
             return items
         sizes = accumulate(size for _, _, size, _ in islice(self._waiting, items))

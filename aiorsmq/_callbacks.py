@@ -1,4 +1,6 @@
-"""Plain functions of the user's: a coroutine in place of what they should return is true, and nobody runs it."""
+"""Plain functions of the user's: a coroutine in place of what they should return is true, and
+nobody runs it.
+"""
 
 import inspect
 from collections.abc import Callable
@@ -9,7 +11,9 @@ from .errors import InvalidParameterValue
 T = TypeVar("T")
 
 ENDS_THE_PROGRAM: Final = (SystemExit, KeyboardInterrupt)
-"""Raised by a function of the user's they go on up; everything else is an outcome like any other."""
+"""Raised by a function of the user's they go on up; everything else is an outcome like any
+other.
+"""
 
 _KINDS = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
@@ -21,7 +25,9 @@ def check_plain(parameter: str, function: object) -> None:
 
 
 def call_plain(parameter: str, function: Callable[..., T], *args: object) -> T:
-    """Call a function that `check_plain` could not see through, such as a lambda round a coroutine."""
+    """Call a function that `check_plain` could not see through, such as a lambda round a
+    coroutine.
+    """
     result = function(*args)
     if result is not None and is_unrun(result):
         reason = f"must be a plain function, and it returned a {type(result).__name__}"
@@ -30,7 +36,9 @@ def call_plain(parameter: str, function: Callable[..., T], *args: object) -> T:
 
 
 def is_unrun(result: object) -> bool:
-    """Whether it is work that was not done: a coroutine, a generator. A coroutine is closed: nobody will await it."""
+    """Whether it is work that was not done: a coroutine, a generator. A coroutine is closed: nobody
+    will await it.
+    """
     if inspect.iscoroutine(result):
         result.close()
         return True

@@ -1,8 +1,8 @@
 """Demand meets supply: what a queue's waiting consumers want, and the script calls that fetch it.
 
-Claims follow demand. A consumer that wants a message puts an empty slot in the line; one script call claims for all
-the slots in it; each message goes into the first slot that still has somebody behind it. A message that finds none is
-handed back to its old place in the queue.
+Claims follow demand. A consumer that wants a message puts an empty slot in the line; one script
+call claims for all the slots in it; each message goes into the first slot that still has somebody
+behind it. A message that finds none is handed back to its old place in the queue.
 """
 
 import asyncio
@@ -38,10 +38,12 @@ class Stream(Protocol):
 
 
 class Claims:
-    """The line of one queue's consumers that claim in the same way (for the same lease, or popping).
+    """The line of one queue's consumers that claim in the same way (for the same lease, or
+    popping).
 
-    It claims when there is reason to: somebody wants an answer now, there is news, a message is due, or the safety poll
-    is. While the line is empty it does nothing, but keeps in mind what it knows.
+    It claims when there is reason to: somebody wants an answer now, there is news, a message is
+    due, or the safety poll is. While the line is empty it does nothing, but keeps in mind what it
+    knows.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class Claims:
         self._hand_back = hand_back
         self._note = note
         self._leases = leases
-        self._flag = Flag(channel, self._look)  # at once: a plan would cost a turn of the event loop
+        self._flag = Flag(
+            channel, self._look
+        )  # at once: a plan would cost a turn of the event loop
         self._listener = listener
         self._scripts = scripts
         self._poll_interval = poll_interval
@@ -77,16 +81,20 @@ class Claims:
         self._timer: asyncio.TimerHandle | None = None
         self._claimed_at = -poll_interval
         self._next_ms: float | None = 0
-        self._they_last = False  # what was claimed last: with vt=0 two calls at once would claim the same
+        self._they_last = (
+            False  # what was claimed last: with vt=0 two calls at once would claim the same
+        )
         self._distinct_ms: float = 0
         """From when on a claim finds first what the last one has not handed out."""
         self._outage: Exception | None = None
 
     async def take(self, limit: int, wait: float) -> list[Record]:
-        """Claim up to `limit` messages; if there is none, wait up to `wait` seconds for the first, and for no other.
+        """Claim up to `limit` messages; if there is none, wait up to `wait` seconds for the first,
+        and for no other.
 
-        Nothing is returned only if the server has said so. A claim that is under way when the wait ends is waited for,
-        for REPLY_TIMEOUT or while it is arriving; if that was never answered, or if no claim was, the error is raised.
+        Nothing is returned only if the server has said so. A claim that is under way when the wait
+        ends is waited for, for REPLY_TIMEOUT or while it is arriving; if that was never answered,
+        or if no claim was, the error is raised.
         """
         slots = self.ask(limit, patient=False)
         if not wait:
@@ -107,7 +115,9 @@ class Claims:
         raise self._scripts.trouble("receive") or self._scripts.late(NO_REPLY)
 
     def _give_up(self, slots: list[Slot]) -> None:
-        """The wait is over: who was told that there is nothing leaves; who has no answer yet waits for it."""
+        """The wait is over: who was told that there is nothing leaves; who has no answer yet waits
+        for it.
+        """
         line, trouble = set(self._line), self.outage or self._scripts.trouble("receive")
         for slot in slots:
             has_been_answered, slot.patient = slot.patient, False
@@ -146,14 +156,18 @@ class Claims:
             self.withdraw(slots)
             raise
         records = [record for slot in slots if (record := slot.take())]
-        # A claim that found fewer than were asked for leaves slots in front to be filled by a later one.
+        # A claim that found fewer than were asked for leaves slots in front to be filled by a later
+        # one.
         records.sort(key=lambda record: (float(record.place), record.id))
         if len(records) < len(slots):
             self.withdraw(slots)
-        return list({record.id: record for record in records}.values())  # with vt=0 one may come twice
+        return list(
+            {record.id: record for record in records}.values()
+        )  # with vt=0 one may come twice
 
     def ask(self, count: int, *, patient: bool, ahead: Ahead | None = None) -> list[Slot]:
-        """Put slots at the end of the line: patient ones, or some that are done when there is no message now.
+        """Put slots at the end of the line: patient ones, or some that are done when there is no
+            message now.
 
         `ahead`: see `Slot`.
         """
@@ -196,7 +210,9 @@ class Claims:
         self._streams.add(stream)
 
     def close(self) -> None:
-        """End the streams and turn everybody away. What was claimed and not handed out goes back into the queue."""
+        """End the streams and turn everybody away. What was claimed and not handed out goes back
+        into the queue.
+        """
         for stream in list(self._streams):
             stream.end()
         self._look()
@@ -224,7 +240,9 @@ class Claims:
         self._plan()
 
     def has_reason(self) -> bool:
-        """Whether a claim now may find something: there is news, a message is due, or the safety poll is."""
+        """Whether a claim now may find something: there is news, a message is due, or the safety
+        poll is.
+        """
         return self._flag.is_set or self._seconds_to_wait() <= 0
 
     def _plan(self) -> None:
@@ -259,7 +277,11 @@ class Claims:
 
     def _may_claim_too(self) -> bool:
         """Whether another claim may join those in flight: there is plenty, and enough want some."""
-        return self._more_are_visible() and self._they_last and self._claiming.next_call(len(self._line)) > 0
+        return (
+            self._more_are_visible()
+            and self._they_last
+            and self._claiming.next_call(len(self._line)) > 0
+        )
 
     def _seconds_to_wait(self) -> float:
         poll = self._claimed_at + self._poll_interval - time.monotonic()
@@ -268,7 +290,9 @@ class Claims:
         return min(poll, (self._next_ms + 1 - self._scripts.clock.now_ms()) / 1000)
 
     def _claim(self) -> None:
-        """One script call: for everybody in the line, or if there is known to be plenty, for a share of it."""
+        """One script call: for everybody in the line, or if there is known to be plenty, for a
+        share of it.
+        """
         count = len(self._line)
         if self._more_are_visible() and self._they_last:
             count = self._claiming.next_call(count)
@@ -287,8 +311,8 @@ class Claims:
     def _leave_line(self, count: int) -> list[Slot]:
         """The first slots of the line, for a claim.
 
-        Where messages do not last (vt=0) one script call claims for one caller of `receive_many` at the most: so the
-        next claim for the same caller finds others first.
+        Where messages do not last (vt=0) one script call claims for one caller of `receive_many` at
+        the most: so the next claim for the same caller finds others first.
         """
         if self._they_last:
             return [self._line.popleft() for _ in range(count)]
@@ -305,7 +329,9 @@ class Claims:
         else:
             self._claimed_at, self._next_ms, self._outage = time.monotonic(), claim.next_ms, None
             burial = self._note(claim)
-            if burial is not None and self.is_over(claim.dead[0]):  # with vt=0: until they are moved they come again
+            if burial is not None and self.is_over(
+                claim.dead[0]
+            ):  # with vt=0: until they are moved they come again
                 burial.add_done_callback(partial(self._go_on, claim, asked))
                 return
             self._distribute(claim, asked)
@@ -331,14 +357,18 @@ class Claims:
                 slot.meet(left.popleft())
             elif slot.patient or claim.more:
                 unmet.append(slot)
-                self._flag.is_set = self._flag.is_set or not slot.patient  # another claim may say meanwhile: no more
+                self._flag.is_set = (
+                    self._flag.is_set or not slot.patient
+                )  # another claim may say meanwhile: no more
             else:
                 slot.finish()
         self._line.extendleft(reversed(unmet))
         self._give(left)
 
     def _fail(self, asked: list[Slot], error: Exception) -> None:
-        """The patient wait an outage out; everybody else, and everybody if it is no outage, gets the error."""
+        """The patient wait an outage out; everybody else, and everybody if it is no outage, gets
+        the error.
+        """
         outage = self._scripts.is_outage(error)
         if outage:  # those behind them would meet the same, after waiting for as long
             asked = asked + list(self._line)
@@ -376,12 +406,17 @@ class Claims:
         return until
 
     def _expire_at(self, until: float) -> None:
-        self._expiry = self._tasks.loop().call_at(until + SLACK, call_if_alive, weakref.WeakMethod(self._expire))
+        self._expiry = self._tasks.loop().call_at(
+            until + SLACK, call_if_alive, weakref.WeakMethod(self._expire)
+        )
 
     def _expire(self) -> None:
         """Fail the slots whose time is up, and look again when that of the next is."""
         now, left = self._tasks.loop().time() - SLACK, math.inf
-        for slots, reason in ((self._line, NOT_SENT), *((asked, NO_REPLY) for asked in self._asked)):
+        for slots, reason in (
+            (self._line, NOT_SENT),
+            *((asked, NO_REPLY) for asked in self._asked),
+        ):
             for slot in [slot for slot in slots if not slot.done]:
                 if slot.until <= now:
                     slot.fail(self._scripts.late(reason))
@@ -396,4 +431,6 @@ class Claims:
         try:
             await self._hand_back(records)
         except (RedisError, RedisSMQException, OSError) as error:
-            _logger.warning("could not hand %d messages back; their leases will end: %s", len(records), error)
+            _logger.warning(
+                "could not hand %d messages back; their leases will end: %s", len(records), error
+            )

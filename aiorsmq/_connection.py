@@ -1,7 +1,7 @@
 """redis-py's connections, opened with the settings that the facts call for.
 
-Two are needed: one for all calls, one for the listener. Neither comes out of the client's pool, so that a small or
-busy pool cannot hold them up; they are made by that pool, with its settings.
+Two are needed: one for all calls, one for the listener. Neither comes out of the client's pool, so
+that a small or busy pool cannot hold them up; they are made by that pool, with its settings.
 """
 
 import asyncio
@@ -28,16 +28,21 @@ from ._wire import Wire, seize
 from .errors import ClientClosed
 
 LOGIN_PATIENCE: Final = 60.0
-"""Seconds from the first refusal on for which a client that was logged in before takes a refused password or token for
-one that is being rotated."""
+"""Seconds from the first refusal on for which a client that was logged in before takes a refused
+password or token for one that is being rotated.
+"""
 LOGIN_PAUSE: Final = 0.25
 """Seconds from a refused login of such a client to its next, however many calls want one."""
 OPEN_TIMEOUT: Final = 30.0
-"""Seconds that all steps of opening a connection may take: on a slow line a login is several round trips."""
+"""Seconds that all steps of opening a connection may take: on a slow line a login is several round
+trips.
+"""
 
 
 def _is_known(opening: "asyncio.Task[Pipeline]") -> None:
-    """Those who waited may all have given up before it failed: then asyncio would complain that nobody has heard."""
+    """Those who waited may all have given up before it failed: then asyncio would complain that
+    nobody has heard.
+    """
     if not opening.cancelled():
         opening.exception()
 
@@ -73,10 +78,14 @@ class Connections:
         """Where the server is, without what is secret."""
         settings = self._pool.connection_kwargs
         host, port = settings.get("host"), settings.get("port", 6379)
-        return str(settings.get("path") or (f"{host}:{port}" if host else type(self._pool).__name__))
+        return str(
+            settings.get("path") or (f"{host}:{port}" if host else type(self._pool).__name__)
+        )
 
     def given_up_at(self) -> float:
-        """When a server that was never reached is given up: `connect_timeout` after this was first asked."""
+        """When a server that was never reached is given up: `connect_timeout` after this was first
+        asked.
+        """
         if self._given_up_at is None:
             self._given_up_at = self._tasks.loop().time() + self._connect_timeout
         return self._given_up_at
@@ -86,7 +95,9 @@ class Connections:
         return None if self._pipeline is None or self._pipeline.lost else self._pipeline
 
     async def pipeline(self) -> Pipeline:
-        """The pipeline, opened if need be. Raises what redis-py raises; nothing has been sent then."""
+        """The pipeline, opened if need be. Raises what redis-py raises; nothing has been sent
+        then.
+        """
         if (pipeline := self.current()) is not None:
             return pipeline
         if self._closed:
@@ -118,7 +129,8 @@ class Connections:
             self._opening = None
 
     def may_pass(self, error: Exception) -> bool:
-        """Whether what keeps this client from the server may be over later: it was reached once, or may not be up yet.
+        """Whether what keeps this client from the server may be over later: it was reached once, or
+        may not be up yet.
 
         A refused login may for LOGIN_PATIENCE, if one has worked: after that the password is wrong.
         """
@@ -126,7 +138,10 @@ class Connections:
             return self.ever_open or self._tasks.loop().time() < self.given_up_at()
         if not self.ever_open:
             return False
-        return self._refused_since is not None and time.monotonic() < self._refused_since + LOGIN_PATIENCE
+        return (
+            self._refused_since is not None
+            and time.monotonic() < self._refused_since + LOGIN_PATIENCE
+        )
 
     async def relogin(self, pipeline: Pipeline | None, error: Exception) -> None:
         """Give a pipeline up on which the server says that nobody is logged in."""
@@ -136,7 +151,9 @@ class Connections:
 
     def _note_refusal(self, error: Exception) -> None:
         self.failure, self._refused_at = error, time.monotonic()
-        has_worked = self._refused_at > self._opened_at + CONNECT_TIMEOUT  # else it may have been refused by each reply
+        has_worked = (
+            self._refused_at > self._opened_at + CONNECT_TIMEOUT
+        )  # else it may have been refused by each reply
         if self._refused_since is None or (has_worked and self._opened_at > self._refused_since):
             self._refused_since = self._refused_at
 
@@ -147,29 +164,39 @@ class Connections:
         connection = self._pool.make_connection()
         connection.retry = no_retry()
         connection.socket_timeout = CONNECT_TIMEOUT
-        connection.socket_connect_timeout = min(connection.socket_connect_timeout or math.inf, CONNECT_TIMEOUT)
+        connection.socket_connect_timeout = min(
+            connection.socket_connect_timeout or math.inf, CONNECT_TIMEOUT
+        )
         try:
             with anyio.fail_after(OPEN_TIMEOUT):
                 await connection.connect()
         except BaseException as error:
             await connection.disconnect(nowait=True)
-            if type(error) is asyncio.TimeoutError or isinstance(error.__cause__, TimeoutError):  # 8.1 wraps its own
+            if type(error) is asyncio.TimeoutError or isinstance(
+                error.__cause__, TimeoutError
+            ):  # 8.1 wraps its own
                 raise TimeoutError("Timeout connecting to server") from None
             if ", with args beginning with" in str(error):  # of AUTH, which a proxy may not know
                 raise ResponseError(str(error).partition(", with args")[0]) from None
-            refusal = error.__cause__ if isinstance(error.__cause__, RedisError) else error  # redis-py 8.1 wraps it
+            refusal = (
+                error.__cause__ if isinstance(error.__cause__, RedisError) else error
+            )  # redis-py 8.1 wraps it
             if isinstance(refusal, NoPermissionError):
                 raise AuthorizationError(str(refusal)) from None
             if isinstance(refusal, LOGIN_REFUSED):
                 raise refusal from None
             raise
-        connection.socket_timeout = None  # it would abort the wait for a reply that nobody asked for yet
+        connection.socket_timeout = (
+            None  # it would abort the wait for a reply that nobody asked for yet
+        )
         return seize(connection, self._tasks, pushes=pushes)
 
     async def drop(self, pipeline: Pipeline | None) -> None:
-        """Give a pipeline up, as after a failover that left it at a replica; the next call opens another.
+        """Give a pipeline up, as after a failover that left it at a replica; the next call opens
+        another.
 
-        One that is not the current one has been given up already; those who call on the current one are not disturbed.
+        One that is not the current one has been given up already; those who call on the current one
+        are not disturbed.
         """
         if pipeline is not None and pipeline is self._pipeline:
             self._pipeline = None

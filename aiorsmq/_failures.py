@@ -1,4 +1,6 @@
-"""What an error of redis-py or of the server means: whether to try again, and what to tell the caller."""
+"""What an error of redis-py or of the server means: whether to try again, and what to tell the
+caller.
+"""
 
 import re
 from collections.abc import Sequence
@@ -23,16 +25,23 @@ from .errors import ONE_SHARD, NotPermitted
 
 LOGIN_REFUSED: Final = (AuthenticationError, AuthorizationError)
 
-# Inside a script an error loses its class: all on Redis 6.2, ACL errors everywhere. Hence the words.
+# Inside a script an error loses its class: all on Redis 6.2, ACL errors everywhere. Hence the
+# words.
 _NOT_YET = (BusyLoadingError, MasterDownError, ReadOnlyError, TryAgainError)
 _NOT_YET_WORDS = re.compile(r"\b(LOADING|BUSY|MASTERDOWN|READONLY|TRYAGAIN)\b")
-_NOT_PERMITTED_WORDS = re.compile(r"NOPERM|ACL failure|permission|[Tt]he user executing the script can't")
+_NOT_PERMITTED_WORDS = re.compile(
+    r"NOPERM|ACL failure|permission|[Tt]he user executing the script can't"
+)
 _NAMED_COMMAND = re.compile(r"run the '([\w-]+)")
-_LINE = re.compile(r"@user_script: ?(\d+)")  # 6.2 and 7.0 name no command, but where in the script it stands
+_LINE = re.compile(
+    r"@user_script: ?(\d+)"
+)  # 6.2 and 7.0 name no command, but where in the script it stands
 _COMMAND = re.compile(r"redis\.p?call\('(\w+)'")
 _NO_SCRIPTS = re.compile(r"(unknown|unsupported) command\W+eval", re.IGNORECASE)
 _NO_COMMAND = re.compile("unknown (redis |valkey )?command called from", re.IGNORECASE)
-_MOVED = re.compile(r"(?:(?:MOVED|ASK) )?\d+ (\S+:\d+)$")  # redis-py 5 has no classes for them but in a cluster
+_MOVED = re.compile(
+    r"(?:(?:MOVED|ASK) )?\d+ (\S+:\d+)$"
+)  # redis-py 5 has no classes for them but in a cluster
 _ELSEWHERE = (ClusterCrossSlotError, MovedError, AskError)
 
 
@@ -41,8 +50,12 @@ def is_refused_login(error: Exception) -> bool:
     return isinstance(error, LOGIN_REFUSED) or "unauthenticated" in str(error)
 
 
-def not_permitted(error: Exception, qname: str, script: str, source: str, keys: Sequence[str]) -> NotPermitted | None:
-    """What an error of the server's ACL is about, in a script or before it; None if it is another's, or not known."""
+def not_permitted(
+    error: Exception, qname: str, script: str, source: str, keys: Sequence[str]
+) -> NotPermitted | None:
+    """What an error of the server's ACL is about, in a script or before it; None if it is
+    another's, or not known.
+    """
     text = str(error)
     if not (isinstance(error, NoPermissionError) or _NOT_PERMITTED_WORDS.search(text)):
         return None
@@ -57,7 +70,9 @@ def not_permitted(error: Exception, qname: str, script: str, source: str, keys: 
 
 
 def is_unknown(error: Exception) -> bool:
-    return isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, LOGIN_REFUSED + _NOT_YET)
+    return isinstance(error, ConnectionError | TimeoutError) and not isinstance(
+        error, LOGIN_REFUSED + _NOT_YET
+    )
 
 
 def is_not_yet(error: Exception) -> bool:
@@ -82,5 +97,8 @@ def unsupported(error: Exception) -> str | None:
     if _NO_SCRIPTS.search(str(error)):
         return "the server does not know EVALSHA or EVAL, and this library needs Lua scripts"
     if _NO_COMMAND.search(str(error)):
-        return "the server lacks or has renamed a command that the scripts call: use Redis 6.2, Valkey 8, or newer"
+        return (
+            "the server lacks or has renamed a command that the scripts call: use Redis 6.2, "
+            "Valkey 8, or newer"
+        )
     return None

@@ -22,9 +22,8 @@ MAX_DEPTH: Final = 100
 class Retry(Exception):
     """Raised by a handler: the message is to come again.
 
-    Args:
-        delay: in so many seconds; if None, after the worker's backoff.
-        reason: why the message has died if this was the last attempt; that is its cause, if it is raised from one.
+    Args: delay: in so many seconds; if None, after the worker's backoff. reason: why the message
+        has died if this was the last attempt; that is its cause, if it is raised from one.
     """
 
     delay: Seconds | None = None
@@ -39,8 +38,8 @@ class Retry(Exception):
 class Reject(Exception):
     """Raised by a handler: the message is hopeless, and goes to the dead-letter queue at once.
 
-    A queue with `max_receives` and no dead-letter queue drops it at once. With neither it comes again after the
-    worker's backoff, with a warning in the log.
+    A queue with `max_receives` and no dead-letter queue drops it at once. With neither it comes
+    again after the worker's backoff, with a warning in the log.
     """
 
     reason: str = "rejected"
@@ -51,9 +50,11 @@ class Reject(Exception):
 
 
 def exponential(first: float = 1.0, longest: float = 300.0) -> Callable[[int], float]:
-    """A backoff: `first` seconds after the first attempt, twice as long after each further one, `longest` at the most.
+    """A backoff: `first` seconds after the first attempt, twice as long after each further one,
+        `longest` at the most.
 
-    Each is cut at random by up to a half, so that what failed together does not come again together.
+    Each is cut at random by up to a half, so that what failed together does not come again
+    together.
     """
 
     def delay(receive_count: int) -> float:
@@ -107,7 +108,11 @@ def said_by(error: BaseException) -> str:
             if not isinstance(error, Retry | Reject) or error.__cause__ is None:
                 break
             error = error.__cause__
-        return str(error.reason) if isinstance(error, Retry | Reject) else f"{type(error).__name__}: {error}"
+        return (
+            str(error.reason)
+            if isinstance(error, Retry | Reject)
+            else f"{type(error).__name__}: {error}"
+        )
     except ENDS_THE_PROGRAM:
         raise
     except BaseException:  # noqa: BLE001 - its own, from `__str__`
@@ -117,7 +122,9 @@ def said_by(error: BaseException) -> str:
 def check_result(result: Any) -> None:
     """Raise TypeError for what a handler cannot have meant by "done"."""
     if result is False:  # rsmq-worker's way to keep a message
-        raise TypeError("the handler returned False: raise Retry to keep the message, Reject to give it up")
+        raise TypeError(
+            "the handler returned False: raise Retry to keep the message, Reject to give it up"
+        )
     if isinstance(result, BaseException) or _is_exception_class(result):
         raise TypeError(f"the handler returned {_name(result)} instead of raising it")
     if is_unrun(result):
@@ -132,23 +139,38 @@ def _name(value: Any) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
 
 
-def awaitable(handler: Callable[[Message[T]], object], threads: int) -> Callable[[Message[T]], Awaitable[object]]:
-    """The handler, called in a thread if it is a plain function: in one of so many, also of those that are given up."""
-    if not callable(handler) or inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
-        raise InvalidParameterValue("handler", handler, "must be a function that takes a message, and not a generator")
-    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None)):  # noqa: B004
+def awaitable(
+    handler: Callable[[Message[T]], object], threads: int
+) -> Callable[[Message[T]], Awaitable[object]]:
+    """The handler, called in a thread if it is a plain function: in one of so many, also of those
+    that are given up.
+    """
+    if (
+        not callable(handler)
+        or inspect.isgeneratorfunction(handler)
+        or inspect.isasyncgenfunction(handler)
+    ):
+        raise InvalidParameterValue(
+            "handler", handler, "must be a function that takes a message, and not a generator"
+        )
+    call = getattr(handler, "__call__", None)  # noqa: B004 - of an object of the user's class
+    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call):
         return cast("Callable[[Message[T]], Awaitable[object]]", handler)
     free = asyncio.Semaphore(threads)
 
     async def in_thread(message: Message[T]) -> object:
         await free.acquire()
         limiter = anyio.CapacityLimiter(1)  # `free` is the limit
-        running = asyncio.ensure_future(anyio.to_thread.run_sync(_outcome, handler, message, limiter=limiter))
+        running = asyncio.ensure_future(
+            anyio.to_thread.run_sync(_outcome, handler, message, limiter=limiter)
+        )
         running.add_done_callback(lambda _: free.release())
         try:
             result, error = await asyncio.shield(running)
         except asyncio.CancelledError:
-            running.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else looks at it
+            running.add_done_callback(
+                lambda done: done.cancelled() or done.exception()
+            )  # nobody else looks at it
             raise
         if error is not None:
             try:
@@ -160,8 +182,12 @@ def awaitable(handler: Callable[[Message[T]], object], threads: int) -> Callable
     return in_thread
 
 
-def _outcome(handler: Callable[[Message[T]], object], message: Message[T]) -> tuple[Any, BaseException | None]:
-    """What a handler returns or raises. Between threads it is a value: they look at exceptions, and some cannot be."""
+def _outcome(
+    handler: Callable[[Message[T]], object], message: Message[T]
+) -> tuple[Any, BaseException | None]:
+    """What a handler returns or raises. Between threads it is a value: they look at exceptions, and
+    some cannot be.
+    """
     try:
         return handler(message), None
     except BaseException as error:  # noqa: BLE001

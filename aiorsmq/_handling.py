@@ -13,7 +13,16 @@ from typing import Any, Generic, TypeVar
 from redis.exceptions import RedisError
 
 from ._callbacks import ENDS_THE_PROGRAM, call_plain, check_plain
-from ._handlers import Reject, Retry, awaitable, check_result, exponential, only_one, said_by, verdict
+from ._handlers import (
+    Reject,
+    Retry,
+    awaitable,
+    check_result,
+    exponential,
+    only_one,
+    said_by,
+    verdict,
+)
 from ._leases import Lease
 from ._protocol import milliseconds
 from ._source import Source
@@ -81,7 +90,11 @@ class Handling(Generic[T]):
         on_error: Callable[[Message[Any], Exception], Retry | Reject | None] | None,
         on_event: Callable[[WorkerEvent], None] | None,
     ) -> None:
-        for parameter, function in (("backoff", backoff), ("on_error", on_error), ("on_event", on_event)):
+        for parameter, function in (
+            ("backoff", backoff),
+            ("on_error", on_error),
+            ("on_event", on_event),
+        ):
             if function is not None:
                 check_plain(parameter, function)
         self._call = awaitable(handler, concurrency)
@@ -97,8 +110,12 @@ class Handling(Generic[T]):
         self._changed = asyncio.Event()
 
     def free(self) -> int:
-        """How many messages may be started now: none while several times as many deletes are under way."""
-        return max(0, min(self._concurrency - len(self.jobs), 4 * self._concurrency - len(self._deleting)))
+        """How many messages may be started now: none while several times as many deletes are under
+        way.
+        """
+        return max(
+            0, min(self._concurrency - len(self.jobs), 4 * self._concurrency - len(self._deleting))
+        )
 
     @property
     def is_idle(self) -> bool:
@@ -136,7 +153,9 @@ class Handling(Generic[T]):
         job.has_ended = True
         job.lease.give_up()
         settling = self._settle(job, error)
-        if error is None and not job.stopped and job.lease.release_ms is None:  # there is nothing to wait for
+        if (
+            error is None and not job.stopped and job.lease.release_ms is None
+        ):  # there is nothing to wait for
             await settling
         else:  # in a task of its own, for the handler may have cancelled this one
             job.task = asyncio.create_task(settling)
@@ -178,7 +197,9 @@ class Handling(Generic[T]):
         except QueueDoesNotExist:
             self._tell("lease lost", job.source, job.record)
         except (RedisError, RedisSMQException, OSError) as unsettled:
-            _logger.warning("could not settle message %s, its lease will end: %s", job.message.id, unsettled)
+            _logger.warning(
+                "could not settle message %s, its lease will end: %s", job.message.id, unsettled
+            )
         except ENDS_THE_PROGRAM:
             self._part_with(job)
             raise
@@ -213,7 +234,9 @@ class Handling(Generic[T]):
         elif isinstance(error, QueueDoesNotExist):
             self._tell("lease lost", job.source, job.record)
         else:
-            _logger.warning("could not delete message %s, it will come again: %s", job.message.id, error)
+            _logger.warning(
+                "could not delete message %s, it will come again: %s", job.message.id, error
+            )
 
     def _judge(self, job: Job[T], error: BaseException) -> Retry | Reject | None:
         """What is to be followed, if anything."""
@@ -223,21 +246,28 @@ class Handling(Generic[T]):
         on_error = self._on_error
         if on_error is None or not isinstance(error, Exception):
             return None
-        return self._ask("on_error", job, lambda: verdict(call_plain("on_error", on_error, job.message, error)))
+        return self._ask(
+            "on_error", job, lambda: verdict(call_plain("on_error", on_error, job.message, error))
+        )
 
-    async def _fail(self, job: Job[T], error: BaseException, judgment: Retry | Reject | None) -> None:
+    async def _fail(
+        self, job: Job[T], error: BaseException, judgment: Retry | Reject | None
+    ) -> None:
         is_rejected = isinstance(judgment, Reject)
         if is_rejected or int(job.record.receive_count) >= job.source.shared.max_receives:
             reason = said_by(judgment if is_rejected else error)
             try:
-                (death,) = await job.source.shared.bury([job.record], reason, "rejected" if is_rejected else "spent")
+                (death,) = await job.source.shared.bury(
+                    [job.record], reason, "rejected" if is_rejected else "spent"
+                )
             except NoDeadLetterQueue as none:
                 advice = "give it one, or max_receives alone to drop such messages"
                 _logger.warning("message %s comes again: %s: %s", job.message.id, none, advice)
             else:
                 if death or is_rejected:
                     self._tell(death or "lease lost", job.source, job.record, reason=reason)
-                    return  # else the lease is lost, or max_receives has been raised since it was heard of
+                    # else the lease is lost, or max_receives has been raised since it was heard of
+                    return
         await self._release(job, self._delay_ms(job, judgment))
 
     def _delay_ms(self, job: Job[T], judgment: Retry | Reject | None) -> int:
@@ -266,7 +296,9 @@ class Handling(Generic[T]):
             return None
 
     def mourner(self, source: Source[T]) -> Callable[[Record, Death, str], None]:
-        """What is to be called when a claim has moved a message to the dead-letter queue, or dropped it."""
+        """What is to be called when a claim has moved a message to the dead-letter queue, or
+        dropped it.
+        """
         return lambda record, death, reason: self._tell(death, source, record, reason=reason)
 
     def _tell(
@@ -295,7 +327,9 @@ class Handling(Generic[T]):
             except BaseException as raised:  # noqa: BLE001 - any other would end who tells
                 self._log(logging.ERROR, "on_event failed for message %s", id, error=raised)
 
-    def _log(self, level: int, text: str, *args: object, error: BaseException | None = None) -> None:
+    def _log(
+        self, level: int, text: str, *args: object, error: BaseException | None = None
+    ) -> None:
         """Logging looks at an exception's causes and attributes, and these can be anything."""
         try:
             _logger.log(level, text, *args, exc_info=error)
@@ -303,7 +337,8 @@ class Handling(Generic[T]):
             raise
         except BaseException as odd:  # noqa: BLE001
             with suppress(Exception):
-                _logger.error("%s (an exception that cannot be logged: %s)", text % args, type(odd).__name__)  # noqa: TRY400
+                odd_name = type(odd).__name__
+                _logger.error("%s (an exception that cannot be logged: %s)", text % args, odd_name)  # noqa: TRY400
 
 
 def _delay_of(judgment: Retry | Reject | None) -> int | None:

@@ -18,8 +18,9 @@ TICK: Final = 1.0
 LAG: Final = 0.5
 """Seconds by which the event loop may be late before the log says so."""
 SECOND_LOOK: Final = 0.1
-"""Seconds after which a renewal that was refused is tried again: perhaps our own claim has received the message,
-and is on its way to `adopt`."""
+"""Seconds after which a renewal that was refused is tried again: perhaps our own claim has received
+the message, and is on its way to `adopt`.
+"""
 MAX_RENEWED: Final = 1000
 """Leases that one script call renews at the most: about a millisecond of the server's time."""
 
@@ -27,12 +28,16 @@ _logger = logging.getLogger("aiorsmq.worker")
 
 
 class Lease:
-    """The lease of one message in hand. It is the message's settler: so what a handler does itself is known.
+    """The lease of one message in hand. It is the message's settler: so what a handler does itself
+    is known.
 
-    What it settles is the last receipt, which may be a later one than the handler's message tells; see `adopt`.
+    What it settles is the last receipt, which may be a later one than the handler's message tells;
+    see `adopt`.
     """
 
-    def __init__(self, leases: "Leases", record: Record, until: float, lost: Callable[[], None]) -> None:
+    def __init__(
+        self, leases: "Leases", record: Record, until: float, lost: Callable[[], None]
+    ) -> None:
         self.record = record
         self.until = until
         """The moment of the event loop's clock from which it is not renewed any more."""
@@ -40,7 +45,9 @@ class Lease:
         self.deleting: Future[bool] | None = None
         """Once it was deleted, perhaps by the handler itself."""
         self.release_ms: int | None = None
-        """If the handler has released it: then it is visible so long after its end, unless that decides otherwise."""
+        """If the handler has released it: then it is visible so long after its end, unless that
+            decides otherwise.
+        """
         self.visible_until: bytes = record.visible
         """The end of the lease in ms, as renewed."""
         self.extended_until: float = 0.0
@@ -48,7 +55,9 @@ class Lease:
         """The receipt whose renewal has been refused once."""
         self._leases = leases
 
-    def delete(self, _record: Record | None = None, _lease_end: bytes | None = None, /) -> Future[bool]:
+    def delete(
+        self, _record: Record | None = None, _lease_end: bytes | None = None, /
+    ) -> Future[bool]:
         self.give_up()
         self.deleting = self._leases.settler.delete(self.record, self.visible_until)
         return self.deleting
@@ -92,7 +101,8 @@ class Lease:
 class Leases:
     """What a worker has in hand of one queue.
 
-    A renewal is sent once and never repeated as it was: what has ended meanwhile must not be renewed by it.
+    A renewal is sent once and never repeated as it was: what has ended meanwhile must not be
+    renewed by it.
     """
 
     def __init__(self, settler: Settler, scripts: Scripts, vt: float) -> None:
@@ -107,7 +117,9 @@ class Leases:
 
     def hold(self, lease: Lease) -> None:
         """Renew it from now on."""
-        if lease.record.visible != self._visible or not self.held:  # else of the same claim, with the same lease
+        if (
+            lease.record.visible != self._visible or not self.held
+        ):  # else of the same claim, with the same lease
             self._visible = lease.record.visible
             left = (float(self._visible) - self._scripts.clock.now_ms()) / 1000
             renew_at = asyncio.get_running_loop().time() + min(left, self._vt) / 3
@@ -119,10 +131,11 @@ class Leases:
         self._held_some.set()
 
     def adopt(self, record: Record) -> bool:
-        """Whether a message that was received is in hand already, for which nobody else has received it since.
+        """Whether a message that was received is in hand already, for which nobody else has
+        received it since.
 
-        After an outage, or when this program was stopped, its claim can come before its renewal. Then the lease goes on
-        as the new receipt's, and the handler with it.
+        After an outage, or when this program was stopped, its claim can come before its renewal.
+        Then the lease goes on as the new receipt's, and the handler with it.
         """
         lease = self.held.get(record.id)
         if lease is None or lease.until <= asyncio.get_running_loop().time():
@@ -144,7 +157,9 @@ class Leases:
             wake_at = min(self._renew_at, loop.time() + TICK)
             await asyncio.sleep(wake_at - loop.time())
             if (lag := loop.time() - wake_at) > LAG:
-                _logger.warning("the event loop was blocked for %.1f seconds, leases may have ended", lag)
+                _logger.warning(
+                    "the event loop was blocked for %.1f seconds, leases may have ended", lag
+                )
             if self.held and loop.time() >= self._renew_at:
                 self._renew_at = loop.time() + self._vt / 3
                 try:
@@ -152,13 +167,19 @@ class Leases:
                     pauses, failing = backoff(), False
                 except (RedisError, OSError) as error:
                     if not failing:
-                        _logger.warning("cannot renew %d leases, trying again: %s", len(self.held), error)
+                        _logger.warning(
+                            "cannot renew %d leases, trying again: %s", len(self.held), error
+                        )
                     failing = True
                     self._renew_at = min(self._renew_at, loop.time() + next(pauses))
 
     async def _renew(self) -> None:
         now = asyncio.get_running_loop().time()
-        due = [lease for lease in self.held.values() if lease.until > now > lease.extended_until - self._vt]
+        due = [
+            lease
+            for lease in self.held.values()
+            if lease.until > now > lease.extended_until - self._vt
+        ]
         for start in range(0, len(due), MAX_RENEWED):
             some = due[start : start + MAX_RENEWED]
             records = [lease.record for lease in some]

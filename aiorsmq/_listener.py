@@ -1,8 +1,10 @@
 """One PUBSUB connection, many flags.
 
-One task owns the connection: it alone subscribes, unsubscribes and pings. It uses redis-py's connection, not its
-PubSub: that one resubscribes behind our back, and what was announced meanwhile would be lost without notice. What comes
-in sets flags from inside the read callback: a third less from an announcement to its claim than by way of a task.
+One task owns the connection: it alone subscribes, unsubscribes and pings. It uses redis-py's
+    connection, not its
+PubSub: that one resubscribes behind our back, and what was announced meanwhile would be lost
+without notice. What comes in sets flags from inside the read callback: a third less from an
+announcement to its claim than by way of a task.
 """
 
 import asyncio
@@ -31,19 +33,24 @@ PING_INTERVAL: Final = 5.0
 DEAD_AFTER: Final = 5.0
 """Seconds without a byte after a PING, after which the connection is given up."""
 RETRY_REFUSED: Final = 300.0
-"""Seconds until a channel, or SUBSCRIBE itself, is tried again that the server has refused; it may be mended."""
+"""Seconds until a channel, or SUBSCRIBE itself, is tried again that the server has refused; it may
+be mended.
+"""
 
 Command = tuple[str] | tuple[str, bytes]
 
 _SIGNS_OF_LIFE: Final[tuple[Command, ...]] = (("PING",), ("UNSUBSCRIBE", b"aiorsmq:ping"))
-"""What is asked to hear whether the server is there; some proxies do not know PING. Nobody has that channel."""
+"""What is asked to hear whether the server is there; some proxies do not know PING. Nobody has that
+channel.
+"""
 
 _logger = logging.getLogger(__name__)
 _not_permitted = logging.getLogger("aiorsmq.startup.channel")  # see `_startup`
 
 
 class Flag:
-    """Set when a queue may have something to claim: announced, subscribed anew, or no longer listened to.
+    """Set when a queue may have something to claim: announced, subscribed anew, or no longer
+    listened to.
 
     `on_news` is called from the event loop each time it is set by the listener.
     """
@@ -61,11 +68,13 @@ class Flag:
 
 
 class Listener:
-    """Sets flags. It reconnects for ever; without a connection the flags just stay unset, and their owners poll.
+    """Sets flags. It reconnects for ever; without a connection the flags just stay unset, and their
+    owners poll.
 
-    A channel that this user may not listen to is polled alone. Where SUBSCRIBE itself is refused all are, whether the
-    server or a proxy says so or closes the connection instead; both are tried again, but rarely. A server that refuses
-    PING is asked another way whether it is there; if it refuses that too, a silent connection is not noticed.
+    A channel that this user may not listen to is polled alone. Where SUBSCRIBE itself is refused
+    all are, whether the server or a proxy says so or closes the connection instead; both are tried
+    again, but rarely. A server that refuses PING is asked another way whether it is there; if it
+    refuses that too, a silent connection is not noticed.
     """
 
     def __init__(self, open_wire: Callable[[], Awaitable[Wire]], tasks: Tasks) -> None:
@@ -96,7 +105,8 @@ class Listener:
         self._closed = False
 
     def watch(self, flag: Flag) -> None:
-        """Have the flag set on news from now on, the server's confirmation of the subscription included.
+        """Have the flag set on news from now on, the server's confirmation of the subscription
+        included.
 
         To stop, set `flag.wanted` to False: a while later the flag is set for the last time.
         """
@@ -113,7 +123,9 @@ class Listener:
             self._task = self._tasks.start(self._listen())
 
     async def aclose(self) -> None:
-        self._closed = True  # looked at in its loops, should what it awaits swallow the cancellation
+        self._closed = (
+            True  # looked at in its loops, should what it awaits swallow the cancellation
+        )
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -124,7 +136,9 @@ class Listener:
             if (pause := self._connect_at() - self._now()) > 0:
                 with anyio.move_on_after(min(pause, PING_INTERVAL)):
                     await self._stirred.wait()
-                if pause > PING_INTERVAL:  # in shorter ones, who claims just now is wanted again soon
+                if (
+                    pause > PING_INTERVAL
+                ):  # in shorter ones, who claims just now is wanted again soon
                     self._forget_unwanted()
                 continue
             wire: Wire | None = None
@@ -151,11 +165,16 @@ class Listener:
     def _pause(self, error: Exception, *, opened: bool) -> None:
         """Say that nobody listens, and put the next connection off.
 
-        An outage is looked at each second. A connection that was closed before it was of any use, or a password that
+        An outage is looked at each second. A connection that was closed before it was of any use,
+        or a password that
         was refused, may stay so: the pauses grow up to RETRY_REFUSED.
         """
         if self._confirmed:
-            self._outages, self._refusals, self._confirmed = backoff(), backoff(RETRY_REFUSED), False
+            self._outages, self._refusals, self._confirmed = (
+                backoff(),
+                backoff(RETRY_REFUSED),
+                False,
+            )
             opened = False
         is_refusal = opened and not isinstance(error, TimeoutError) and not is_not_yet(error)
         is_refusal = is_refusal or isinstance(error, LOGIN_REFUSED)
@@ -168,7 +187,9 @@ class Listener:
             flag.set()  # perhaps the server is gone: let those who wait find out
 
     async def _serve(self, wire: Wire) -> None:
-        """Use one connection until it fails, or until there is no channel that somebody waits for and may hear."""
+        """Use one connection until it fails, or until there is no channel that somebody waits for
+        and may hear.
+        """
         now = self._now
         wire.attach(self._take_in, self._lose)
         self._subscribed.clear()
@@ -198,7 +219,9 @@ class Listener:
                 if signs:
                     pinged_at = pinged_at or now()
                 self._ask(wire, [*(("UNSUBSCRIBE", channel) for channel in unwanted), *signs])
-            with anyio.CancelScope(deadline=ping_at if pinged_at is None else min(ping_at, pinged_at + DEAD_AFTER)):
+            with anyio.CancelScope(
+                deadline=ping_at if pinged_at is None else min(ping_at, pinged_at + DEAD_AFTER)
+            ):
                 await self._stirred.wait()
 
     def _ask(self, wire: Wire, commands: Iterable[Command]) -> None:
@@ -210,7 +233,9 @@ class Listener:
         wire.write(b"".join(map(pack, commands)))
 
     def _take_in(self, reply: Any) -> None:
-        """Announcements and confirmations are news alike: what came before a confirmation was not announced to us."""
+        """Announcements and confirmations are news alike: what came before a confirmation was not
+        announced to us.
+        """
         match reply:
             case [b"message" | b"subscribe" as what, bytes(channel), _]:
                 if what == b"subscribe":
@@ -249,7 +274,9 @@ class Listener:
             case ("SUBSCRIBE", channel) if isinstance(error, NoPermissionError):
                 if not self._deaf:
                     _not_permitted.warning(
-                        "not permitted to listen, polling such queues instead: %r: %s", channel, error
+                        "not permitted to listen, polling such queues instead: %r: %s",
+                        channel,
+                        error,
                     )
                 self._deaf = True
                 self._refused[command] = self._now() + RETRY_REFUSED
@@ -265,7 +292,11 @@ class Listener:
 
     def _lose(self, error: Exception) -> None:
         """The connection is gone. Some proxies close it on what they do not know."""
-        if self._unanswered and (command := self._unanswered[0]) in _SIGNS_OF_LIFE and command not in self._known:
+        if (
+            self._unanswered
+            and (command := self._unanswered[0]) in _SIGNS_OF_LIFE
+            and command not in self._known
+        ):
             self._refused[command] = math.inf
         self._fail(error)
 

@@ -1,4 +1,6 @@
-"""One connection with many calls under way: what is called with a command, and answers in the order of the calls."""
+"""One connection with many calls under way: what is called with a command, and answers in the order
+of the calls.
+"""
 
 import asyncio
 from collections import deque
@@ -13,19 +15,23 @@ Answered = Callable[[Any], None]
 """Gets the reply to a call, or as an exception the server's error or the loss of the connection."""
 
 REPLY_TIMEOUT: Final = 5.0
-"""Seconds without a byte, in or out, while calls wait for their replies, after which a connection is given up.
+"""Seconds without a byte, in or out, while calls wait for their replies, after which a connection
+is given up.
 
 Times `Wire.patience`.
 """
 MUCH: Final = 65536
-"""Bytes that say, if so many have gone out since the last look, that there was an upload, though none is left."""
+"""Bytes that say, if so many have gone out since the last look, that there was an upload, though
+none is left.
+"""
 
 
 def _nobody_minds() -> None: ...
 
 
 class Pipeline:
-    """Calls go out as they are made. A lost connection answers those under way, and only those, with redis-py's
+    """Calls go out as they are made. A lost connection answers those under way, and only those,
+    with redis-py's
     ConnectionError or TimeoutError: whether the server executed them is unknown then.
 
     `when_lost` is called after that, unless it is this side that closes it.
@@ -55,7 +61,9 @@ class Pipeline:
             self._waiting_since = self._loop.time()
             if self._watchdog is None:
                 self._look_for_upload()
-                self._watchdog = self._loop.call_later(REPLY_TIMEOUT * self._wire.patience, self._check_silence)
+                self._watchdog = self._loop.call_later(
+                    REPLY_TIMEOUT * self._wire.patience, self._check_silence
+                )
         self._unanswered.append(answered)
         self._written += len(data)
         self._wire.write(data)
@@ -96,7 +104,9 @@ class Pipeline:
             self._report(raised)
 
     def _report(self, raised: Exception) -> None:
-        self._loop.call_exception_handler({"message": "Exception in the callback of a reply", "exception": raised})
+        self._loop.call_exception_handler(
+            {"message": "Exception in the callback of a reply", "exception": raised}
+        )
 
     def _check_silence(self) -> None:
         self._watchdog = None

@@ -54,7 +54,9 @@ class Keys:
         self.reasons: str = f"{ns}:{qname}:reasons"
         """HASH: when and why each message of a dead-letter queue died. Not RSMQ's; with a TTL."""
         self.purged: str = f"{ns}:{qname}:purged"
-        """ZSET: messages of an unfinished purge. Not RSMQ's; without a TTL, for nothing else leads to their bodies."""
+        """ZSET: messages of an unfinished purge. Not RSMQ's; without a TTL, for nothing else leads
+            to their bodies.
+        """
         self.deleted: str = f"{ns}:{qname}:deleted"
         """HASH: the calls that have deleted the queue lately. Not RSMQ's; with a TTL."""
 
@@ -71,17 +73,25 @@ def check_ns(ns: object) -> str:
 
 def check_qname(qname: object, parameter: str = "qname") -> str:
     if not isinstance(qname, str) or not _QNAME.fullmatch(qname):
-        raise InvalidParameterValue(parameter, qname, "must be a str of 1 to 160 characters of A-Z a-z 0-9 _ -")
+        raise InvalidParameterValue(
+            parameter, qname, "must be a str of 1 to 160 characters of A-Z a-z 0-9 _ -"
+        )
     if qname == "QUEUES":
-        raise InvalidParameterValue(parameter, qname, "is taken: RSMQ keeps the set of all queues under that name")
+        raise InvalidParameterValue(
+            parameter, qname, "is taken: RSMQ keeps the set of all queues under that name"
+        )
     return qname
 
 
 def check_id(id: object, parameter: str = "id") -> str:
-    """Looser than Node's 32 characters: other ports have written ids of 30, and those must be deletable."""
+    """Looser than Node's 32 characters: other ports have written ids of 30, and those must be
+    deletable.
+    """
     if isinstance(id, str) and _ID.fullmatch(id):
         return id
-    raise InvalidParameterValue(parameter, id, "must be a str of 1 to 128 characters of A-Z a-z 0-9 : _ -")
+    raise InvalidParameterValue(
+        parameter, id, "must be a str of 1 to 128 characters of A-Z a-z 0-9 : _ -"
+    )
 
 
 def check_maxsize(maxsize: object) -> int:
@@ -94,11 +104,14 @@ def check_maxsize(maxsize: object) -> int:
 def check_max_receives(max_receives: object, at_least: int = 1) -> int:
     if type(max_receives) is int and at_least <= max_receives <= _MAX_RECEIVES:
         return max_receives
-    raise InvalidParameterValue("max_receives", max_receives, f"must be an int from {at_least} to {_MAX_RECEIVES}")
+    raise InvalidParameterValue(
+        "max_receives", max_receives, f"must be an int from {at_least} to {_MAX_RECEIVES}"
+    )
 
 
 def read_policy(qname: str, max_receives: bytes, dead_letter_queue: bytes) -> tuple[float, str]:
-    """What a queue's hash says of dead letters; infinity and "" for what it does not say, or what makes no sense.
+    """What a queue's hash says of dead letters; infinity and "" for what it does not say, or what
+    makes no sense.
 
     As `_dead_letters.lua` reads it: a number without a name is for messages to be dropped.
     """
@@ -131,7 +144,9 @@ def check_seconds(parameter: str, value: object) -> float:
         return value
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if not isinstance(seconds, int | float) or isinstance(seconds, bool):
-        raise InvalidParameterValue(parameter, value, f"must be seconds (int, float or timedelta), 0 to {_MAX_SECONDS}")
+        raise InvalidParameterValue(
+            parameter, value, f"must be seconds (int, float or timedelta), 0 to {_MAX_SECONDS}"
+        )
     if not 0 <= seconds <= _MAX_SECONDS:
         raise InvalidParameterValue(parameter, value, f"must be 0 to {_MAX_SECONDS} seconds")
     return seconds
@@ -140,7 +155,9 @@ def check_seconds(parameter: str, value: object) -> float:
 def at_least(least: float, parameter: str, value: object) -> float:
     seconds = check_seconds(parameter, value)
     if seconds < least:
-        raise InvalidParameterValue(parameter, value, f"must be {least:g} to {_MAX_SECONDS} seconds")
+        raise InvalidParameterValue(
+            parameter, value, f"must be {least:g} to {_MAX_SECONDS} seconds"
+        )
     return seconds
 
 
@@ -163,7 +180,9 @@ def id_time(id: str) -> float | None:
         seconds = int(id[:10], 36) / 1_000_000
     except ValueError:
         return None
-    return seconds if len(id) == 32 and 0 <= seconds < 4_102_444_800 else None  # up to the year 2100
+    return (
+        seconds if len(id) == 32 and 0 <= seconds < 4_102_444_800 else None
+    )  # up to the year 2100
 
 
 def _base36(number: int) -> str:
@@ -177,9 +196,10 @@ def _base36(number: int) -> str:
 class Clock:
     """The server's clock, as far as its replies have told, and the ids that are made from it.
 
-    Until the first reply this machine's clock stands in for it. What a reply says is already old when it is read, so
-    the estimate is late by the way back, never early (but for the drift of two clocks between two replies). One that is
-    read much later, because the event loop was blocked, does not make it later: it is kept as long as it is possible.
+    Until the first reply this machine's clock stands in for it. What a reply says is already old
+    when it is read, so the estimate is late by the way back, never early (but for the drift of two
+    clocks between two replies). One that is read much later, because the event loop was blocked,
+    does not make it later: it is kept as long as it is possible.
     """
 
     def __init__(self) -> None:
@@ -191,9 +211,13 @@ class Clock:
     def learn(self, seconds: bytes, microseconds: bytes, asked: float) -> float:
         """Take in the reply to TIME, which was asked for at that moment of the monotonic clock.
 
-        Returns by how many seconds, at the least, the server's clock has jumped since the reply before, or 0.
+        Returns by how many seconds, at the least, the server's clock has jumped since the reply
+        before, or 0.
         """
-        now_us, server_us = time.monotonic_ns() // 1000, int(seconds) * 1_000_000 + int(microseconds)
+        now_us, server_us = (
+            time.monotonic_ns() // 1000,
+            int(seconds) * 1_000_000 + int(microseconds),
+        )
         at_least, at_most = server_us - now_us, server_us - int(asked * 1_000_000)
         learned_us, self._learned_us = self._learned_us, now_us
         if learned_us is not None and at_least <= self._ahead_us <= at_most:
@@ -215,10 +239,14 @@ class Clock:
         return time.monotonic_ns() // 1000 + self._ahead_us
 
     def now_ms(self) -> float:
-        return (time.monotonic_ns() // 1000 + self._ahead_us) / 1000  # asked for each message that was claimed ahead
+        return (
+            time.monotonic_ns() // 1000 + self._ahead_us
+        ) / 1000  # asked for each message that was claimed ahead
 
     def restart(self) -> None:
-        """Forget the ids made so far: the server says that they were ahead of its clock, or far behind it."""
+        """Forget the ids made so far: the server says that they were ahead of its clock, or far
+        behind it.
+        """
         self._last_us = 0
 
     def mint(self, count: int) -> tuple[int, list[str]]:
@@ -230,5 +258,8 @@ class Clock:
         prefix = _base36(self._last_us)
         letters = os.urandom(_RANDOM_PART * count).translate(_TO_ALPHANUMERIC).decode("ascii")
         return self._last_us, sorted(
-            [prefix + letters[start : start + _RANDOM_PART] for start in range(0, len(letters), _RANDOM_PART)]
+            [
+                prefix + letters[start : start + _RANDOM_PART]
+                for start in range(0, len(letters), _RANDOM_PART)
+            ]
         )

@@ -1,4 +1,6 @@
-"""Runs the Lua half of a command: by its SHA1, retried as far as that is safe, its error words made exceptions."""
+"""Runs the Lua half of a command: by its SHA1, retried as far as that is safe, its error words made
+exceptions.
+"""
 
 import asyncio
 import hashlib
@@ -47,7 +49,10 @@ DEADLINE: Final = 30.0
 _logger = logging.getLogger(__name__)
 
 _JUMPED = "the server's clock has jumped by %+.0f seconds: %s"
-_BACK = "messages that were visible or leased are hidden for so much longer; change_visibility(id, 0) shows one again"
+_BACK = (
+    "messages that were visible or leased are hidden for so much longer; "
+    "change_visibility(id, 0) shows one again"
+)
 _FORWARD = "leases shorter than that have ended"
 
 
@@ -60,7 +65,9 @@ class _Script(NamedTuple):
 def _load(name: str) -> _Script:
     """A script behind _common, and behind what its header says that it comes with."""
     own = _read(name)
-    source = "\n".join([_read("_common"), *map(_read, re.findall(r"^-- With +(\w+)$", own, re.MULTILINE)), own])
+    source = "\n".join(
+        [_read("_common"), *map(_read, re.findall(r"^-- With +(\w+)$", own, re.MULTILINE)), own]
+    )
     return _Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -69,7 +76,9 @@ def _read(name: str) -> str:
 
 
 def backoff(limit: float = 1.0) -> Iterator[float]:
-    """Seconds to wait before each further attempt: 20 ms, doubled up to the limit, cut at random by up to a half."""
+    """Seconds to wait before each further attempt: 20 ms, doubled up to the limit, cut at random by
+    up to a half.
+    """
     longest = 0.02
     while True:
         yield longest * random.uniform(0.5, 1)
@@ -90,9 +99,13 @@ class Call(NamedTuple):
     retry_unknown: bool = True
     """False if a second execution would do harm: then an unknown outcome is raised."""
     repeat: bool = True
-    """False if it would be out of date by the time of a second attempt: then every failure is raised at once."""
+    """False if it would be out of date by the time of a second attempt: then every failure is
+    raised at once.
+    """
     holds_messages: bool = False
-    """Whether its reply does: one that is on its way at the deadline is waited for, so that they are put back."""
+    """Whether its reply does: one that is on its way at the deadline is waited for, so that they
+        are put back.
+    """
 
     def __repr__(self) -> str:  # no body
         return f"<Call of {self.script} of queue {self.qname!r}>"
@@ -105,8 +118,9 @@ def _as_it_is(reply: Reply) -> Reply:
 class Scripts:
     """Runs scripts on one server, and keeps the time that their replies tell.
 
-    The first attempt needs no task and no timer of its own: `submit` writes, and the read callback answers. What does
-    not come out well at once goes on in a task of the client, until it does, cannot, or the deadline is reached.
+    The first attempt needs no task and no timer of its own: `submit` writes, and the read callback
+    answers. What does not come out well at once goes on in a task of the client, until it does,
+    cannot, or the deadline is reached.
     """
 
     def __init__(self, connections: Connections, tasks: Tasks, deadline: float) -> None:
@@ -124,23 +138,31 @@ class Scripts:
         return self.deadline_of(self._tasks.loop().time())
 
     def deadline_of(self, asked: float) -> float:
-        """The deadline of a call that was made then: later if the server had not been reached yet."""
+        """The deadline of a call that was made then: later if the server had not been reached
+        yet.
+        """
         until = asked + self.deadline
-        return until if asked >= self._connections.reached_at else max(until, self._connections.given_up_at())
+        return (
+            until
+            if asked >= self._connections.reached_at
+            else max(until, self._connections.given_up_at())
+        )
 
     def late(self, reason: str) -> Exception:
         return TimeoutError(reason)
 
     def submit(self, call: Call, answered: Answered, until: float | None = None) -> None:
-        """Run a script. `answered` gets its reply, without the server's time that begins it, or an exception.
+        """Run a script. `answered` gets its reply, without the server's time that begins it, or an
+        exception.
 
-        That is one of redis-py's: at once what the server refuses; at the deadline what it did not get over by then;
-        and at once, too, or after `connect_timeout`, that a server cannot be reached that never was before. It reads
-        the whole reply before it acts on it: if that raises, the reply is none of this script's, and it gets an
-        InvalidResponse instead.
+        That is one of redis-py's: at once what the server refuses; at the deadline what it did not
+        get over by then; and at once, too, or after `connect_timeout`, that a server cannot be
+        reached that never was before. It reads
+        the whole reply before it acts on it: if that raises, the reply is none of this script's,
+        and it gets an InvalidResponse instead.
 
-        Args:
-            until: the deadline of the caller's call. A reply that is on its way then still comes, however late.
+        Args: until: the deadline of the caller's call. A reply that is on its way then still comes,
+            however late.
         """
         started = self._tasks.loop().time()
         if until is None:
@@ -156,10 +178,19 @@ class Scripts:
         if pipeline is None:
             self._tasks.start(self._persist(call, started, until, None, None, answered))
         else:
-            pipeline.call(first_reply, "EVALSHA", _load(call.script).sha1, len(call.keys), *call.keys, *call.args)
+            pipeline.call(
+                first_reply,
+                "EVALSHA",
+                _load(call.script).sha1,
+                len(call.keys),
+                *call.keys,
+                *call.args,
+            )
         self._under_way += 1
 
-    async def run(self, call: Call, read: Callable[[Reply], Any] = _as_it_is, until: float | None = None) -> Any:
+    async def run(
+        self, call: Call, read: Callable[[Reply], Any] = _as_it_is, until: float | None = None
+    ) -> Any:
         """As `submit`, for one who waits, for what `read` makes of the reply.
 
         Cancelling stops the waiting, not the call.
@@ -175,7 +206,9 @@ class Scripts:
         return await self.result(future, until)
 
     async def result(self, future: "asyncio.Future[T]", until: float) -> T:
-        """Wait for what a call is going to set, until its deadline; cancelling stops the waiting, not the call."""
+        """Wait for what a call is going to set, until its deadline; cancelling stops the waiting,
+        not the call.
+        """
         try:
             async with asyncio.timeout_at(until + SLACK):
                 return await future
@@ -184,7 +217,9 @@ class Scripts:
 
     @contextmanager
     def while_heard(self, script: str, ends: float, patience: float) -> Generator[None]:
-        """Cancel the block so many seconds after `ends`; later, up to the deadline, while a reply is arriving."""
+        """Cancel the block so many seconds after `ends`; later, up to the deadline, while a reply
+        is arriving.
+        """
         loop = self._tasks.loop()
 
         def look() -> None:
@@ -237,7 +272,11 @@ class Scripts:
                     _logger.warning(_JUMPED, jump, _BACK if jump < 0 else _FORWARD)
                 answered(outcome)
             except Exception as error:  # noqa: BLE001 - and its text may quote a body
-                answered(InvalidResponse(f"the reply is not one of the script {call.script} ({type(error).__name__})"))
+                answered(
+                    InvalidResponse(
+                        f"the reply is not one of the script {call.script} ({type(error).__name__})"
+                    )
+                )
         self._tasks.plan_due()
 
     async def _persist(
@@ -256,7 +295,10 @@ class Scripts:
             async with asyncio.timeout_at(until):
                 outcome = await self._retry(call, errors, pipeline, attempts)
         except asyncio.TimeoutError:
-            late = f"{call.script} of queue {call.qname!r} did not succeed within {self.deadline:g} seconds"
+            late = (
+                f"{call.script} of queue {call.qname!r} did not succeed within "
+                f"{self.deadline:g} seconds"
+            )
             known = [error for error in errors if not isinstance(error, NoScriptError)]
             outcome = known[-1] if known else TimeoutError(late)
             if call.holds_messages and attempts:
@@ -268,12 +310,17 @@ class Scripts:
             self._answer(call, outcome, started, answered)
 
     async def _retry(
-        self, call: Call, errors: list[Exception], pipeline: Pipeline | None, attempts: "list[asyncio.Future[Reply]]"
+        self,
+        call: Call,
+        errors: list[Exception],
+        pipeline: Pipeline | None,
+        attempts: "list[asyncio.Future[Reply]]",
     ) -> Reply:
-        """Try until there is a reply, or an error that is not to be retried. `errors`: those met so far, on `pipeline`.
+        """Try until there is a reply, or an error that is not to be retried. `errors`: those met so
+        far, on `pipeline`.
 
-        By EVAL: the server may have been restarted, and have forgotten the script. The replies that were waited for are
-        added to `attempts`; cancelling leaves them alone.
+        By EVAL: the server may have been restarted, and have forgotten the script. The replies that
+        were waited for are added to `attempts`; cancelling leaves them alone.
         """
         args, pauses = call.args, backoff()
         if errors:
@@ -290,7 +337,9 @@ class Scripts:
                 self._trouble[call.script] = not_sent
             else:
                 if not (call.repeat or errors):
-                    raise ConnectionError("the connection was just opened")  # who asked may want something else by now
+                    raise ConnectionError(
+                        "the connection was just opened"
+                    )  # who asked may want something else by now
                 try:
                     attempts.append(self._evaluate(pipeline, call, args))
                     return await asyncio.shield(attempts[-1])
@@ -300,23 +349,33 @@ class Scripts:
                     self._trouble[call.script] = error
             await asyncio.sleep(next(pauses))
 
-    def _evaluate(self, pipeline: Pipeline, call: Call, args: Sequence[Argument]) -> "asyncio.Future[Reply]":
+    def _evaluate(
+        self, pipeline: Pipeline, call: Call, args: Sequence[Argument]
+    ) -> "asyncio.Future[Reply]":
         script = _load(call.script)
         reply: asyncio.Future[Reply] = self._tasks.loop().create_future()
-        pipeline.call(partial(resolve, reply), "EVAL", script.source, len(call.keys), *call.keys, *args)
+        pipeline.call(
+            partial(resolve, reply), "EVAL", script.source, len(call.keys), *call.keys, *args
+        )
         return reply
 
     async def _learn_from(
         self, error: Exception, call: Call, args: Sequence[Argument], pipeline: Pipeline | None
     ) -> Sequence[Argument]:
-        """Raise the error if it is not to be retried; else return the arguments to try again with."""
+        """Raise the error if it is not to be retried; else return the arguments to try again
+        with.
+        """
         if "QUEUE_DOES_NOT_EXIST" in str(error):
             raise QueueDoesNotExist(call.qname) from None
         source = _load(call.script).source
-        if (refusal := not_permitted(error, call.qname, call.script, source, call.keys)) is not None:
+        if (
+            refusal := not_permitted(error, call.qname, call.script, source, call.keys)
+        ) is not None:
             raise refusal from error
         if reason := unsupported(error):
-            raise UnsupportedServer(reason) from None  # the server's text quotes the script, or bodies
+            raise UnsupportedServer(
+                reason
+            ) from None  # the server's text quotes the script, or bodies
         if is_refused_login(error):
             await self._wait_for_login(AuthenticationError(str(error)), call, pipeline)
             return args
@@ -332,7 +391,9 @@ class Scripts:
             await self._connections.drop(pipeline)
         return args
 
-    async def _wait_for_login(self, error: Exception, call: Call, pipeline: Pipeline | None) -> None:
+    async def _wait_for_login(
+        self, error: Exception, call: Call, pipeline: Pipeline | None
+    ) -> None:
         """Have the next attempt log in, unless no login has ever worked."""
         if self.clock.known:
             await self._connections.relogin(pipeline, error)
@@ -344,11 +405,14 @@ class Scripts:
         return self._connections.failure
 
     def concerns_all(self, error: Exception) -> bool:
-        """Whether a call that ended so was not the reason: the server is away or no server for us, or we are closed."""
+        """Whether a call that ended so was not the reason: the server is away or no server for us,
+        or we are closed.
+        """
         return isinstance(error, ClientClosed | UnsupportedServer) or self.is_outage(error)
 
     def is_outage(self, error: Exception) -> bool:
-        """Whether trying again later may help: the server is expected, and is away or not ready now.
+        """Whether trying again later may help: the server is expected, and is away or not ready
+            now.
 
         Or it refuses the login, not for long.
         """

@@ -1,7 +1,8 @@
 """What a client connects with: a URL, or redis-py's options, checked when the client is made.
 
-redis-py meets an unknown option at the first call, and reads a password that is not percent-encoded as a host, a port,
-a path or a database. So nothing here quotes a URL, and no error keeps redis-py's as its cause: those quote values.
+redis-py meets an unknown option at the first call, and reads a password that is not percent-encoded
+as a host, a port, a path or a database. So nothing here quotes a URL, and no error keeps redis-py's
+as its cause: those quote values.
 """
 
 import codecs
@@ -13,7 +14,13 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from redis.asyncio import ConnectionPool, Redis, RedisCluster, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio import (
+    ConnectionPool,
+    Redis,
+    RedisCluster,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster as SyncCluster
@@ -24,11 +31,18 @@ from .errors import ONE_SHARD, InvalidParameterValue
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds that each step of opening a connection may take: to connect, and then each reply."""
 
-# RESP2: with RESP3, redis-py 8.1 does not notice an unread reply. Retries: there is one loop, in `_scripts`.
-_OWN_SETTINGS: dict[str, Any] = {"protocol": 2, "socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": None}
+# RESP2: with RESP3, redis-py 8.1 does not notice an unread reply. Retries: there is one loop, in
+# `_scripts`.
+_OWN_SETTINGS: dict[str, Any] = {
+    "protocol": 2,
+    "socket_connect_timeout": CONNECT_TIMEOUT,
+    "socket_timeout": None,
+}
 
 _SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
-_KNOWN = "redis://, rediss://, valkey://, valkeys:// or unix://, or be embedded:// or embedded:///folder"
+_KNOWN = (
+    "redis://, rediss://, valkey://, valkeys:// or unix://, or be embedded:// or embedded:///folder"
+)
 _ENCODE = 'percent-encode the password: urllib.parse.quote(password, safe="")'
 _FROM_URL = "a URL goes to AsyncRSMQ.from_url"
 _REFUSED = "is refused by redis-py"
@@ -45,7 +59,9 @@ class _Fault(NamedTuple):
 
 
 def check_url(url: object) -> str | None:
-    """Refuse a URL that cannot be used. Returns the folder of an `embedded://` one, '' for none; None for others."""
+    """Refuse a URL that cannot be used. Returns the folder of an `embedded://` one, '' for none;
+    None for others.
+    """
     text, scheme = url.strip() if isinstance(url, str) else "", ""
     try:
         parts = urlsplit(text)
@@ -61,12 +77,16 @@ def check_url(url: object) -> str | None:
 
 
 def _shown(scheme: str) -> str:
-    """A URL without what is secret; `user:password@host` has a part that only looks like a scheme."""
+    """A URL without what is secret; `user:password@host` has a part that only looks like a
+    scheme.
+    """
     return f"{scheme}://..." if scheme in (*_SCHEMES, "embedded") else "..."
 
 
 def _wrong_part(url: str) -> str | None:
-    """What is wrong with it, in words that quote nothing of it: each part may be part of a password."""
+    """What is wrong with it, in words that quote nothing of it: each part may be part of a
+    password.
+    """
     parts = urlsplit(url)
     wrong = None
     if "@" in parts.query or "#" in url or (parts.netloc and "@" in parts.path):
@@ -94,9 +114,11 @@ def _has_port(url: str) -> bool:
 
 
 def own_client(url: str | None = None, **options: Any) -> Redis:
-    """A client of our own, from a URL that `check_url` has passed or from redis-py's options; no I/O.
+    """A client of our own, from a URL that `check_url` has passed or from redis-py's options; no
+    I/O.
 
-    Raises InvalidParameterValue for what redis-py does not know, or would fail with at the first call.
+    Raises InvalidParameterValue for what redis-py does not know, or would fail with at the first
+    call.
     """
     settings: dict[str, Any] = _OWN_SETTINGS | {"retry": no_retry()} | options
     in_url: dict[str, Any] = {}
@@ -126,7 +148,10 @@ def check_client(client: object) -> Redis:
     if isinstance(client, RedisCluster | SyncCluster):
         reason = f"must not be a cluster's, which is not supported yet: {ONE_SHARD}"
     elif not isinstance(client, Redis):
-        reason = f"must be a redis.asyncio.Redis, which takes the same options as a redis.Redis; {_FROM_URL}"
+        reason = (
+            "must be a redis.asyncio.Redis, which takes the same options as a redis.Redis; "
+            f"{_FROM_URL}"
+        )
     elif fault := _fault(lambda: client):
         reason = f"was made with {_said(fault)}"
     else:
@@ -140,7 +165,9 @@ def _from_url(bare: str, in_url: Mapping[str, Any], **chosen: Any) -> Redis:
     return Redis.from_url(f"{bare}?{urlencode(asked)}", **beside)  # pyright: ignore[reportUnknownMemberType]
 
 
-def _blamed(fault: _Fault, url: str, given: Mapping[str, Any], in_url: Mapping[str, Any]) -> InvalidParameterValue:
+def _blamed(
+    fault: _Fault, url: str, given: Mapping[str, Any], in_url: Mapping[str, Any]
+) -> InvalidParameterValue:
     option, wrong, unknown = fault
     option = "unix_socket_path" if option == "path" and not url else option
     if option in in_url or (url and option not in given and not unknown):
@@ -153,14 +180,18 @@ def _blamed(fault: _Fault, url: str, given: Mapping[str, Any], in_url: Mapping[s
 
 
 def _said(fault: _Fault) -> str:
-    option = repr(fault.option) if re.fullmatch(r"\w{1,50}", fault.option) else "with a strange name"
+    option = (
+        repr(fault.option) if re.fullmatch(r"\w{1,50}", fault.option) else "with a strange name"
+    )
     if not fault.option:
         return f"a combination of options that {fault.wrong}"
     return f"{'an option' if fault.unknown else 'a bad value for'} {option}, which {fault.wrong}"
 
 
 def _fault(make: Callable[[], Redis]) -> _Fault | None:
-    """What redis-py refuses when it makes a client and a connection, or would fail with when that connects."""
+    """What redis-py refuses when it makes a client and a connection, or would fail with when that
+    connects.
+    """
     try:
         pool = make().connection_pool
         connection = pool.make_connection()
@@ -188,7 +219,11 @@ def _bad_value(settings: Mapping[str, Any]) -> _Fault | None:
 
 
 def _is_text(value: Any) -> bool:
-    return bool(value.encode() or True) if isinstance(value, str) else isinstance(value, bytes | int | float)
+    return (
+        bool(value.encode() or True)
+        if isinstance(value, str)
+        else isinstance(value, bytes | int | float)
+    )
 
 
 def _is_number(value: Any) -> bool:
@@ -202,8 +237,13 @@ _MUST_BE: dict[str, tuple[Callable[[Any], object], str]] = {
     "db": (lambda value: int(value) >= 0, "must be the number of a database"),
     "encoding": (codecs.lookup, "must be an encoding that Python knows"),
     "encoding_errors": (codecs.lookup_error, "must be a way to deal with errors that Python knows"),
-    "credential_provider": (lambda value: callable(value.get_credentials), "must be a CredentialProvider"),
-    **dict.fromkeys(("username", "password", "client_name"), (_is_text, "must be text that UTF-8 can say")),
+    "credential_provider": (
+        lambda value: callable(value.get_credentials),
+        "must be a CredentialProvider",
+    ),
+    **dict.fromkeys(
+        ("username", "password", "client_name"), (_is_text, "must be text that UTF-8 can say")
+    ),
     **dict.fromkeys(
         ("socket_timeout", "socket_connect_timeout", "socket_read_size", "health_check_interval"),
         (_is_number, "must be a number of 0 or more"),
@@ -212,11 +252,15 @@ _MUST_BE: dict[str, tuple[Callable[[Any], object], str]] = {
 
 
 def _without_value(in_url: Mapping[str, Any]) -> _Fault | None:
-    return next((_Fault(option, "must have a value") for option, value in in_url.items() if not value), None)
+    return next(
+        (_Fault(option, "must have a value") for option, value in in_url.items() if not value), None
+    )
 
 
 def _without_tls(options: Mapping[str, Any]) -> _Fault | None:
-    """redis-py would take no notice of them: a program that believes in TLS would talk in the clear."""
+    """redis-py would take no notice of them: a program that believes in TLS would talk in the
+    clear.
+    """
     for option, value in options.items():
         if option.startswith("ssl_") and value is not None and "ssl" not in options:
             return _Fault(option, _nearest(option), unknown=True)
@@ -237,7 +281,9 @@ def _nearest(option: str) -> str:
     if option in known:
         with_tls = option.startswith("ssl")
         return (
-            "needs TLS: rediss:// as the URL, or ssl=True" if with_tls else "does not belong to this kind of connection"
+            "needs TLS: rediss:// as the URL, or ssl=True"
+            if with_tls
+            else "does not belong to this kind of connection"
         )
     near = get_close_matches(option, known | {*_BESIDE_THE_URL}, 1)
     return f"is not known; the nearest that is: {near[0]!r}" if near else "is not known to redis-py"

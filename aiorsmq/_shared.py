@@ -28,10 +28,17 @@ _logger = logging.getLogger(__name__)
 
 
 class Shared:
-    """The commands and the lines of consumers of one queue within one client: so handles can share script calls."""
+    """The commands and the lines of consumers of one queue within one client: so handles can share
+    script calls.
+    """
 
     def __init__(
-        self, scripts: Scripts, keys: Keys, tasks: Tasks, listener: Listener | None, poll_interval: float
+        self,
+        scripts: Scripts,
+        keys: Keys,
+        tasks: Tasks,
+        listener: Listener | None,
+        poll_interval: float,
     ) -> None:
         self.scripts = scripts
         self.keys = keys
@@ -79,21 +86,30 @@ class Shared:
             if not self.scripts.is_outage(error):
                 raise
 
-    async def bury(self, records: Sequence[Record], reason: str, drop: Drop = "rejected") -> list[Death | None]:
-        """Move messages to the dead-letter queue, or drop them if the queue says so; each if not received since.
+    async def bury(
+        self, records: Sequence[Record], reason: str, drop: Drop = "rejected"
+    ) -> list[Death | None]:
+        """Move messages to the dead-letter queue, or drop them if the queue says so; each if not
+        received since.
 
-        Returns what has become of each; None if it was received since, or is gone. In script calls of 64 messages;
-        cancelling stops the waiting, not the call. Raises NoDeadLetterQueue.
+        Returns what has become of each; None if it was received since, or is gone. In script calls
+        of 64 messages; cancelling stops the waiting, not the call. Raises NoDeadLetterQueue.
         """
         return await self.dead.bury(records, reason, drop=drop)
 
     def set_aside(self, record: Record, why: str, *, popped: bool, peeked: bool) -> None:
-        """What the codec cannot read goes to the dead-letter queue; without one it stays, hidden for its lease.
+        """What the codec cannot read goes to the dead-letter queue; without one it stays, hidden
+        for its lease.
 
         For SHORTEST_HIDING at the least: else consumers would do nothing but receive it.
         """
         if peeked or not self.dead_letter_queue:
-            _logger.warning("left message %s in queue %r: %s", record.id.decode(errors="replace"), self.keys.qname, why)
+            _logger.warning(
+                "left message %s in queue %r: %s",
+                record.id.decode(errors="replace"),
+                self.keys.qname,
+                why,
+            )
         if peeked:
             return
         left_ms = float(record.visible) - self.scripts.clock.now_ms()
@@ -117,13 +133,19 @@ class Shared:
         try:
             await self.settler.change_visibility(record, round(SHORTEST_HIDING * 1000))
         except Exception as error:  # noqa: BLE001 - nobody waits for it
-            _logger.warning("could not hide message %s: %s", record.id.decode(errors="replace"), error)
+            _logger.warning(
+                "could not hide message %s: %s", record.id.decode(errors="replace"), error
+            )
 
     async def _put_back_hidden(self, record: Record, why: str) -> None:
         try:
             await self.settler.restore((record,), hide=round(SHORTEST_HIDING * 1000))
         except Exception as error:  # noqa: BLE001 - nobody waits for it
-            _logger.warning("could not put message %s back, it is gone: %s", record.id.decode(errors="replace"), error)
+            _logger.warning(
+                "could not put message %s back, it is gone: %s",
+                record.id.decode(errors="replace"),
+                error,
+            )
         else:
             if self.dead_letter_queue:
                 self.dead.start_burial((record,), why)
@@ -140,7 +162,10 @@ class Shared:
         if isinstance(how, str):
             fetch, hand_back = partial(pop, self.scripts, self.keys), self.settler.restore
         else:
-            fetch, hand_back = partial(receive, self.scripts, self.keys, how), self.settler.hand_back
+            fetch, hand_back = (
+                partial(receive, self.scripts, self.keys, how),
+                self.settler.hand_back,
+            )
         leases = not isinstance(how, str)
         claims = Claims(
             *(fetch, hand_back, self.dead.note, leases, self.keys.channel),

@@ -15,7 +15,8 @@ _previous: list[Any] = []
 
 @contextmanager
 def heed_signals(on_signal: Callable[[], None]) -> Generator[None]:
-    """Call `on_signal` at each SIGTERM and SIGINT, unless another part of the program handles SIGTERM.
+    """Call `on_signal` at each SIGTERM and SIGINT, unless another part of the program handles
+    SIGTERM.
 
     A web server does; then it is the one who stops what runs in it.
     """

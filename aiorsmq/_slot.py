@@ -9,9 +9,11 @@ from .models import Record
 
 
 class Ahead:
-    """The slots of one stream that are done, in the order in which they were, and who waits for the next.
+    """The slots of one stream that are done, in the order in which they were, and who waits for the
+    next.
 
-    In that order, not in that of the line: a claim that was cut short leaves slots in front that a later one fills.
+    In that order, not in that of the line: a claim that was cut short leaves slots in front that a
+        later one fills.
     """
 
     __slots__ = ("done", "waiters")
@@ -34,16 +36,29 @@ class Slot:
 
     It has a future only if somebody has to wait: a slot that was filled ahead is not waited for.
 
-    Args:
-        patient: whether it stays in the line until there is a message; else it is done when there is none now.
-        ahead: of its stream, which it enters when it is done; else somebody waits for it.
-        until: the deadline, by the event loop's clock, of one that is not patient.
+    Args: patient: whether it stays in the line until there is a message; else it is done when there
+        is none now. ahead: of its stream, which it enters when it is done; else somebody waits for
+        it. until: the deadline, by the event loop's clock, of one that is not patient.
     """
 
-    __slots__ = ("_ahead", "_waiter", "done", "error", "is_last_of_many", "loop", "patient", "record", "until")
+    __slots__ = (
+        "_ahead",
+        "_waiter",
+        "done",
+        "error",
+        "is_last_of_many",
+        "loop",
+        "patient",
+        "record",
+        "until",
+    )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, patient: bool, ahead: Ahead | None = None, until: float = math.inf
+        self,
+        loop: asyncio.AbstractEventLoop,
+        patient: bool,
+        ahead: Ahead | None = None,
+        until: float = math.inf,
     ) -> None:
         self.loop: asyncio.AbstractEventLoop = loop
         self.patient: bool = patient
@@ -64,7 +79,10 @@ class Slot:
         return self._waiter
 
     def meet(self, record: Record) -> None:
-        self.done, self.record = True, record  # not by way of `finish`: it is asked for each message
+        self.done, self.record = (
+            True,
+            record,
+        )  # not by way of `finish`: it is asked for each message
         if (ahead := self._ahead) is not None:
             ahead.done.append(self)
             if ahead.waiters:
@@ -85,7 +103,8 @@ class Slot:
             self._ahead.wake()
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
-            self._waiter.exception()  # its consumer may be gone; then nobody else needs to hear of it
+            # its consumer may be gone; then nobody else needs to hear of it
+            self._waiter.exception()
 
     def take(self) -> Record | None:
         record, self.record = self.record, None

@@ -54,7 +54,10 @@ class Source(Generic[T]):
         attributes = await get_queue_attributes(self.shared.scripts, self.shared.keys)
         vt = attributes.vt if self._vt is None else self._vt
         if not vt:
-            reason = f"is the vt of queue {self.name!r}, and a worker needs leases: give it a vt of its own"
+            reason = (
+                f"is the vt of queue {self.name!r}, and a worker needs leases: give it a vt "
+                "of its own"
+            )
             raise InvalidParameterValue("vt", vt, reason)
         lease = min(vt, max_lease)
         self.claims = self.shared.receiving(lease)
@@ -66,7 +69,9 @@ class Source(Generic[T]):
         return self.claims.has_reason()
 
     async def take(self, limit: int) -> list[Record]:
-        """Claim up to `limit` messages; none while the queue is not there, or the server is away."""
+        """Claim up to `limit` messages; none while the queue is not there, or the server is
+        away.
+        """
         try:
             if self.is_missing:
                 self.look_at = asyncio.get_running_loop().time() + self.shared.poll_interval
@@ -86,7 +91,9 @@ class Source(Generic[T]):
         return records
 
     def miss(self) -> None:
-        """Look for the queue from now on: at once if that creates it, else at the next safety poll."""
+        """Look for the queue from now on: at once if that creates it, else at the next safety
+        poll.
+        """
         if not self.is_missing:
             self.is_missing = True
             what = "creating it" if self._create else "waiting for it"
@@ -96,7 +103,9 @@ class Source(Generic[T]):
 
     @contextmanager
     def open(self, mourn: Callable[[Record, Death, str], None]) -> Generator[None]:
-        """Hear of news, also while nobody waits; of the dead; and have messages in hand recognised."""
+        """Hear of news, also while nobody waits; of the dead; and have messages in hand
+        recognised.
+        """
         self.shared.mourners.append(mourn)
         self.shared.adopters.append(self.leases.adopt)
         with self.claims.kept_informed():

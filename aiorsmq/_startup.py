@@ -1,6 +1,8 @@
-"""Warns of a server that is set up to lose messages: asked once a client, over its first connection, without waiting.
+"""Warns of a server that is set up to lose messages: asked once a client, over its first
+connection, without waiting.
 
-Each warning has a logger of its own, by whose name it can be silenced; that of `aiorsmq.startup` silences all.
+Each warning has a logger of its own, by whose name it can be silenced; that of `aiorsmq.startup`
+silences all.
 """
 
 import logging
@@ -15,7 +17,8 @@ _SETTINGS = ("maxmemory-policy", "appendonly", "save")
 
 
 def warn(pipeline: Pipeline) -> None:
-    """Ask for the settings that matter, ahead of the first call, so that its reply is the last to wait for.
+    """Ask for the settings that matter, ahead of the first call, so that its reply is the last to
+    wait for.
 
     A server that does not tell them, as to most ACL users, is not warned of.
     """
@@ -33,13 +36,15 @@ def warn(pipeline: Pipeline) -> None:
 def _judge(policy: str | None, append_only: str | None, save_points: str | None) -> None:
     if policy is not None and policy.startswith("allkeys-"):
         _eviction.warning(
-            "the server's maxmemory-policy is %s: when it is full it will drop queues without an error, "
+            "the server's maxmemory-policy is %s: when it is full it will drop queues without an "
+            "error, "
             "which noeviction prevents",
             policy,
         )
     if append_only == "no" and save_points == "":
         _persistence.warning(
-            "the server keeps neither an append-only file nor snapshots: when it stops all messages are gone, "
+            "the server keeps neither an append-only file nor snapshots: when it stops all "
+            "messages are gone, "
             "which appendonly prevents"
         )
 

@@ -22,9 +22,10 @@ _logger = logging.getLogger(__name__)
 class Messages(Generic[T]):
     """The messages of one queue as they come: an async iterator that never ends by itself.
 
-    It is an async context manager too; leaving it, `aclose()`, cancelling a task that waits for the next message, and
-    dropping the iterator all hand back what it has claimed ahead (see `prefetch` of `Queue.messages`) and has not
-    handed out. The client's `aclose()` ends the iteration. Several tasks may iterate over one.
+    It is an async context manager too; leaving it, `aclose()`, cancelling a task that waits for the
+    next message, and dropping the iterator all hand back what it has claimed ahead (see `prefetch`
+    of `Queue.messages`) and has not handed out. The client's `aclose()` ends the iteration. Several
+    tasks may iterate over one.
     """
 
     def __init__(
@@ -51,11 +52,12 @@ class Messages(Generic[T]):
     async def __anext__(self) -> Message[T]:
         """Wait for the next message.
 
-        Cancelling loses nothing: a message claimed for this call goes to another waiting consumer, or back to its old
-        place in the queue. Outages of the server are waited out; raised are QueueDoesNotExist (see `create` of
-        `Queue.messages`), and redis-py's errors where waiting does not help (no permission, an address that never
-        answered, a password that never worked or has been refused for a minute); and with `prefetch`, whatever kept a
-        message from being deleted at the end of its block.
+        Cancelling loses nothing: a message claimed for this call goes to another waiting consumer,
+        or back to its old place in the queue. Outages of the server are waited out; raised are
+        QueueDoesNotExist (see `create` of `Queue.messages`), and redis-py's errors where waiting
+        does not help (no permission, an address that never answered, a password that never worked
+        or has been refused for a minute); and with `prefetch`, whatever kept a message from being
+        deleted at the end of its block.
         """
         deletes = self._unconfirmed
         while deletes and deletes[0].done():
@@ -111,7 +113,9 @@ class Messages(Generic[T]):
             await self._create_missing()
 
     async def _confirm(self, at_most: int = 0) -> None:
-        """Wait until no more deletes than that are under way. Raises what the first of them raises that fails."""
+        """Wait until no more deletes than that are under way. Raises what the first of them raises
+        that fails.
+        """
         deletes = self._unconfirmed
         while deletes and (deletes[0].done() or len(deletes) > at_most):
             if deletes[0].done():
@@ -133,7 +137,9 @@ class Messages(Generic[T]):
             self._done.wake()
 
     def _hand_back(self, keep: int = 0) -> None:
-        """Leave the line, but for as many slots as other tasks still wait for; those that are done come first."""
+        """Leave the line, but for as many slots as other tasks still wait for; those that are done
+        come first.
+        """
         slots = sorted(self._ahead, key=lambda slot: not slot.done)
         kept, withdrawn = slots[:keep], slots[keep:]
         self._ahead = deque(kept)
@@ -143,8 +149,9 @@ class Messages(Generic[T]):
     async def aclose(self) -> None:
         """End the iteration, also for a task that awaits it just now.
 
-        Waits until the messages are deleted whose blocks have ended (see `prefetch` of `Queue.messages`), and raises
-        what kept one of them from being deleted. Cancelling stops the waiting, not the deletes.
+        Waits until the messages are deleted whose blocks have ended (see `prefetch` of
+        `Queue.messages`), and raises what kept one of them from being deleted. Cancelling stops the
+        waiting, not the deletes.
         """
         self.end()
         try:
@@ -156,7 +163,10 @@ class Messages(Generic[T]):
         return self
 
     async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         if exc_type is None:
             await self.aclose()
@@ -181,4 +191,6 @@ def _let_go(deletes: Unconfirmed | None) -> None:
 
 def _log_failure(deleting: "asyncio.Future[bool]") -> None:
     if not deleting.cancelled() and (error := deleting.exception()) is not None:
-        _logger.warning("could not delete a message whose block has ended, it will come again: %s", error)
+        _logger.warning(
+            "could not delete a message whose block has ended, it will come again: %s", error
+        )

@@ -1,4 +1,6 @@
-"""The tasks that outlive the call that started them: the client owns them, and waits for them when it closes."""
+"""The tasks that outlive the call that started them: the client owns them, and waits for them when
+it closes.
+"""
 
 import asyncio
 import os
@@ -30,7 +32,9 @@ def resolve(future: "asyncio.Future[T]", outcome: T | Exception) -> None:
 
 
 async def ended(future: "asyncio.Future[Any]") -> None:
-    """Wait until it is done. Cancelling leaves it alone; a fraction of what `asyncio.wait` costs."""
+    """Wait until it is done. Cancelling leaves it alone; a fraction of what `asyncio.wait`
+    costs.
+    """
     waiter: asyncio.Future[object] = asyncio.Future(loop=future.get_loop())
     wake = partial(resolve, waiter)
     future.add_done_callback(wake)
@@ -47,9 +51,11 @@ def call_if_alive(method: WeakMethod[Callable[[], None]]) -> None:
 
 
 class Tasks:
-    """A set of running tasks. Not a task group: a client is entered and left wherever its user likes.
+    """A set of running tasks. Not a task group: a client is entered and left wherever its user
+    likes.
 
-    It belongs to the event loop and the process that it is first used in, and says so when used in another.
+    It belongs to the event loop and the process that it is first used in, and says so when used in
+    another.
     """
 
     def __init__(self) -> None:
@@ -87,7 +93,9 @@ class Tasks:
         if self._loop is None:
             self._loop, self._pid = here, os.getpid()
         elif self._pid != os.getpid():
-            raise WrongEventLoop("this AsyncRSMQ belongs to another process: make a new one after a fork")
+            raise WrongEventLoop(
+                "this AsyncRSMQ belongs to another process: make a new one after a fork"
+            )
         else:
             raise WrongEventLoop("this AsyncRSMQ belongs to another event loop: make one in each")
 
@@ -103,8 +111,8 @@ class Tasks:
     def plan_due(self) -> None:
         """Have what is passed to `soon` from now on called no later than if it were passed now.
 
-        After a reply: whoever it wakes will want something; what they want goes out together, and in the same turn of
-        the event loop.
+        After a reply: whoever it wakes will want something; what they want goes out together, and
+        in the same turn of the event loop.
         """
         if not self._due_is_planned:
             self._due_is_planned = True

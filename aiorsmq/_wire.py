@@ -1,9 +1,10 @@
 """An open connection: what is written goes out, and what comes in is passed on, reply by reply.
 
-redis-py opens the connection; then its transport is taken over. An asyncio protocol around hiredis's reader passes a
-reply on inside the read callback, where redis-py's StreamReader costs two more turns of the event loop: send and
-receive are about a third faster. That touches private attributes of redis-py, all in `seize`; where they are not as
-expected, `StreamWire` does the same through redis-py's public methods.
+redis-py opens the connection; then its transport is taken over. An asyncio protocol around
+hiredis's reader passes a reply on inside the read callback, where redis-py's StreamReader costs two
+more turns of the event loop: send and receive are about a third faster. That touches private
+attributes of redis-py, all in `seize`; where they are not as expected, `StreamWire` does the same
+through redis-py's public methods.
 """
 
 import asyncio
@@ -39,15 +40,21 @@ Argument = str | bytes | int
 pack = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
 """A command as bytes; a tenth of what redis-py's own packing costs."""
 
-# redis-py raises these when they come as the reply to a command, although they are ConnectionErrors by class.
+# redis-py raises these when they come as the reply to a command, although they are ConnectionErrors
+# by class.
 _REPLIES = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
 
-_PUSH = cast(type, getattr(hiredis, "PushNotification", ()))  # RESP3's; hiredis 3.0 and 3.1 have no class for it
+_PUSH = cast(
+    type, getattr(hiredis, "PushNotification", ())
+)  # RESP3's; hiredis 3.0 and 3.1 have no class for it
 
-# What one reply may hold. The largest that there is reason to ask for: the names of millions of queues; a body as large
-# as servers take by default; `peek(1000)` of bodies of 64 KiB, each byte of which may look like the end of an element.
+# What one reply may hold. The largest that there is reason to ask for: the names of millions of
+# queues; a body as large as servers take by default; `peek(1000)` of bodies of 64 KiB, each byte of
+# which may look like the end of an element.
 MAX_ELEMENTS: Final = 4_000_000
-"""In arrays of 10,000 elements or more. hiredis makes room for all when an array begins, whether they come or not."""
+"""In arrays of 10,000 elements or more. hiredis makes room for all when an array begins, whether
+they come or not.
+"""
 MAX_BULK: Final = 512 * 1024 * 1024
 MAX_BYTES: Final = 2 * 1024 * 1024 * 1024
 MAX_LINES: Final = 2**25
@@ -56,8 +63,8 @@ _BUFFER = 1024 * 1024  # more than what comes in at once
 _CONSUMED = 1024  # as many bytes of which it has made elements hiredis may keep
 _LINE_FEED = 10
 
-# The types for which hiredis makes room; RESP3's are looked for in RESP2, too. Lines of bodies may begin so as well: if
-# such a line is found, the reader tells whether it is part of a body.
+# The types for which hiredis makes room; RESP3's are looked for in RESP2, too. Lines of bodies may
+# begin so as well: if such a line is found, the reader tells whether it is part of a body.
 _long_array = re.compile(rb"\*(?<![^\n]\*)\d{5}").search
 _long_set = re.compile(rb"~(?<![^\n]~)\d{5}").search
 _long_push = re.compile(rb">(?<![^\n]>)\d{5}").search
@@ -83,7 +90,8 @@ class Wire(ABC):
         """When something came in last, by the event loop's clock."""
 
     def attach(self, received: Callable[[Any], None], lost: Callable[[Exception], None]) -> None:
-        """Have each reply, an error as an exception, passed to `received`, and to `lost` why there will be no more.
+        """Have each reply, an error as an exception, passed to `received`, and to `lost` why there
+        will be no more.
 
         Both are called from the event loop, and must not raise.
         """
@@ -111,7 +119,9 @@ class Wire(ABC):
 
 
 def _has_long_array(data: bytes) -> object:
-    """Whether one seems to begin in it. One type after the other, and `in` first: it is asked for each message."""
+    """Whether one seems to begin in it. One type after the other, and `in` first: it is asked for
+    each message.
+    """
     return (
         _long_array(data)
         or (b">" in data and _long_push(data))
@@ -121,7 +131,9 @@ def _has_long_array(data: bytes) -> object:
 
 
 class Bounds:
-    """Refuses replies that are larger than any should be, before they stall the event loop or fill the memory."""
+    """Refuses replies that are larger than any should be, before they stall the event loop or fill
+    the memory.
+    """
 
     def __init__(self, reader: "hiredis.Reader") -> None:
         self._reader = reader
@@ -137,7 +149,8 @@ class Bounds:
         self._elements = self._bytes = self._lines = 0
 
     def pieces(self, data: bytes) -> Generator[bytes]:
-        """Cut before each long array, so that the reader tells whether that is one, or part of a body.
+        """Cut before each long array, so that the reader tells whether that is one, or part of a
+        body.
 
         The reader is to be fed each piece, and asked for its replies, before the next.
         """
@@ -174,7 +187,11 @@ class TransportWire(Wire, asyncio.Protocol):
     """On the transport of a connection that redis-py has opened and authenticated."""
 
     def __init__(
-        self, connection: AbstractConnection, transport: asyncio.Transport, reader: "hiredis.Reader", pushes: bool
+        self,
+        connection: AbstractConnection,
+        transport: asyncio.Transport,
+        reader: "hiredis.Reader",
+        pushes: bool,
     ) -> None:
         super().__init__(connection)
         self._transport = transport
@@ -208,7 +225,10 @@ class TransportWire(Wire, asyncio.Protocol):
                         self._received(reply)
             if not any_reply:
                 bounds.add(data)
-        except (InvalidResponse, TypeError) as error:  # hiredis's TypeError: a list as the key of a map
+        except (
+            InvalidResponse,
+            TypeError,
+        ) as error:  # hiredis's TypeError: a list as the key of a map
             self._lost(InvalidResponse(str(error)))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -216,11 +236,15 @@ class TransportWire(Wire, asyncio.Protocol):
 
 
 def _unsent_by_system(transport: asyncio.Transport) -> int:
-    """What it holds, megabytes if need be, until the other side has confirmed it; 0 where it is not Linux."""
+    """What it holds, megabytes if need be, until the other side has confirmed it; 0 where it is not
+    Linux.
+    """
     if fcntl is None or termios is None:
         return 0
     try:
-        unsent = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+        unsent = fcntl.ioctl(
+            transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4)
+        )
     except (OSError, ValueError, AttributeError):
         return 0
     return struct.unpack("i", unsent)[0]
@@ -229,9 +253,9 @@ def _unsent_by_system(transport: asyncio.Transport) -> int:
 class StreamWire(Wire):
     """Through redis-py's public methods: slower by two turns of the event loop a reply.
 
-    They tell of whole replies only. So a silence is one after 30 seconds, as long as a call may take by default: a
-    reply that takes longer than that to arrive, with none before it, is cut. And how much a reply may hold is left to
-    redis-py.
+    They tell of whole replies only. So a silence is one after 30 seconds, as long as a call may
+    take by default: a reply that takes longer than that to arrive, with none before it, is cut. And
+    how much a reply may hold is left to redis-py.
     """
 
     patience = 6
@@ -304,7 +328,9 @@ def seize(connection: AbstractConnection, tasks: Tasks, *, pushes: bool = False)
         transport, unread = private._writer.transport, private._reader._buffer  # noqa: SLF001
         parse_error = private._parser.parse_error  # noqa: SLF001
     except AttributeError as missing:
-        _logger.warning("this version of redis-py is not as expected (%s): calls take the slower path", missing)
+        _logger.warning(
+            "this version of redis-py is not as expected (%s): calls take the slower path", missing
+        )
         return StreamWire(connection, tasks, pushes)
     if unread:
         raise ConnectionError(f"the server said {len(unread)} bytes that nobody asked for")

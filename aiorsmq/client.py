@@ -51,27 +51,30 @@ CLOSE_TIMEOUT: Final = 5.0
 class AsyncRSMQ:
     """RSMQ on one Redis or Valkey server.
 
-    Making it does no I/O and needs no running event loop; the first call connects. It uses two connections of its own:
-    one for all calls, opened by the first, and one for all announcements, opened when a consumer first has to wait. It
-    belongs to the event loop in which it is first used, and to its process (WrongEventLoop).
+    Making it does no I/O and needs no running event loop; the first call connects. It uses two
+    connections of its own: one for all calls, opened by the first, and one for all announcements,
+    opened when a consumer first has to wait. It belongs to the event loop in which it is first
+    used, and to its process (WrongEventLoop).
 
-    Args:
-        client: a `redis.asyncio.Redis` whose settings to connect with; it stays yours to close, and its pool is not
+    Args: client: a `redis.asyncio.Redis` whose settings to connect with; it stays yours to close,
+        and its pool is not
             used up. Without one: `host`, `port`, and any option of `redis.asyncio.Redis`.
         ns: the namespace that all keys begin with.
         realtime: announce what is sent, and listen for announcements. False: say nothing, and poll.
         qname: the queue meant by methods that are not given one.
-        poll_interval: seconds between two looks at a queue of which nothing is heard: how long a message may wait that
-            was sent without an announcement.
-        deadline: seconds after which a call gives up, 0.1 at least, counted from the call; a long poll has its `wait`
-            in addition. Then it raises redis-py's TimeoutError, or the last error that it met. For a call that works
-            through a whole queue (`purge`, `redrive`), the deadline is that of each step.
-        connect_timeout: seconds, from the first call on, for which a server is waited for that was never reached: one
-            that refuses connections, loads its data, or has a name that is not known yet. A refused login is raised at
-            once.
+        poll_interval: seconds between two looks at a queue of which nothing is heard: how long a
+            message may wait that was sent without an announcement.
+        deadline: seconds after which a call gives up, 0.1 at least, counted from the call; a long
+            poll has its `wait` in addition. Then it raises redis-py's TimeoutError, or the last
+            error that it met. For a call that works through a whole queue (`purge`, `redrive`), the
+            deadline is that of each step.
+        connect_timeout: seconds, from the first call on, for which a server is waited for that was
+            never reached: one that refuses connections, loads its data, or has a name that is not
+            known yet. A refused login is raised at once.
 
-    Calls raise redis-py's errors for a server that cannot be reached: after `connect_timeout` if it never was, else
-    at the deadline. An attempt that is under way then is finished: 5 seconds at the most.
+    Calls raise redis-py's errors for a server that cannot be reached: after `connect_timeout` if it
+    never was, else at the deadline. An attempt that is under way then is finished: 5 seconds at the
+    most.
     """
 
     def __init__(
@@ -106,11 +109,19 @@ class AsyncRSMQ:
         else:
             client = check_client(client)
         self._work, self._upkeep = Tasks(), Tasks()
-        self._connections = Connections(client, self._upkeep, check_seconds("connect_timeout", connect_timeout))
+        self._connections = Connections(
+            client, self._upkeep, check_seconds("connect_timeout", connect_timeout)
+        )
         if not is_volatile(self._connections.address):
             self._connections.when_reached = warn
-        self._scripts = Scripts(self._connections, self._work, at_least(SHORTEST_DEADLINE, "deadline", deadline))
-        self._listener = Listener(partial(self._connections.open, pushes=True), self._upkeep) if realtime else None
+        self._scripts = Scripts(
+            self._connections, self._work, at_least(SHORTEST_DEADLINE, "deadline", deadline)
+        )
+        self._listener = (
+            Listener(partial(self._connections.open, pushes=True), self._upkeep)
+            if realtime
+            else None
+        )
         self._queues: WeakValueDictionary[str, Shared] = WeakValueDictionary()
         self._connections.when_lost = partial(_look_again, self._queues)
         self._closing: asyncio.Task[None] | None = None
@@ -128,13 +139,15 @@ class AsyncRSMQ:
         connect_timeout: Seconds = 0,
         **redis_options: Any,
     ) -> "AsyncRSMQ":
-        """Make one from a URL: redis://, rediss:// and unix:// as redis-py reads them, or embedded://.
+        """Make one from a URL: redis://, rediss:// and unix:// as redis-py reads them, or
+            embedded://.
 
-        valkey:// is redis://, and valkeys:// rediss://. What is special in a password must be percent-encoded; a URL in
-        which it may not be is refused, with InvalidParameterValue, as is an option that redis-py does not know.
+        valkey:// is redis://, and valkeys:// rediss://. What is special in a password must be
+        percent-encoded; a URL in which it may not be is refused, with InvalidParameterValue, as is
+        an option that redis-py does not know.
 
-        `embedded://` starts a real Valkey server with the first call and stops it with `aclose()`, or with the program;
-        `embedded:///folder` keeps its data there. See `EmbeddedServer`.
+        `embedded://` starts a real Valkey server with the first call and stops it with `aclose()`,
+        or with the program; `embedded:///folder` keeps its data there. See `EmbeddedServer`.
         """
         server, embedded = None, check_url(url)
         if embedded is not None:
@@ -163,8 +176,8 @@ class AsyncRSMQ:
     def queue(self, name: str, *, codec: Codec[Any] = TEXT) -> Queue[Any]:
         """A handle of one queue, with all its verbs; no I/O, and the queue need not exist.
 
-        Args:
-            codec: what its bodies are: TEXT, BYTES, JSON, MsgspecCodec(type), PydanticCodec(type), or any object with
+        Args: codec: what its bodies are: TEXT, BYTES, JSON, MsgspecCodec(type),
+            PydanticCodec(type), or any object with
                 `encode` and `decode`.
         """
         return self._queue(check_qname(name, "name"), codec)
@@ -205,8 +218,8 @@ class AsyncRSMQ:
     async def list_queues(self) -> set[str]:
         """The names of all queues in the namespace.
 
-        As the set `{ns}:QUEUES` has them, which every RSMQ keeps: a queue whose name was lost there works, but is not
-        listed until `create(exist_ok=True)` enters it again.
+        As the set `{ns}:QUEUES` has them, which every RSMQ keeps: a queue whose name was lost there
+        works, but is not listed until `create(exist_ok=True)` enters it again.
         """
         return await list_queues(self._scripts, self._ns)
 
@@ -226,7 +239,11 @@ class AsyncRSMQ:
     ) -> QueueAttributes:
         """See `Queue.set_attributes`."""
         return await self._named(qname).set_attributes(
-            vt=vt, delay=delay, maxsize=maxsize, max_receives=max_receives, dead_letter_queue=dead_letter_queue
+            vt=vt,
+            delay=delay,
+            maxsize=maxsize,
+            max_receives=max_receives,
+            dead_letter_queue=dead_letter_queue,
         )
 
     async def send_message(
@@ -241,11 +258,15 @@ class AsyncRSMQ:
         """See `Queue.receive`."""
         return await self._named(qname).receive(vt=vt, wait=wait)
 
-    async def pop_message(self, *, qname: str | None = None, wait: Seconds = 0) -> Message[str] | None:
+    async def pop_message(
+        self, *, qname: str | None = None, wait: Seconds = 0
+    ) -> Message[str] | None:
         """See `Queue.pop`."""
         return await self._named(qname).pop(wait=wait)
 
-    async def change_message_visibility(self, *, id: str | Receipt, vt: Seconds, qname: str | None = None) -> bool:
+    async def change_message_visibility(
+        self, *, id: str | Receipt, vt: Seconds, qname: str | None = None
+    ) -> bool:
         """See `Queue.change_visibility`."""
         return await self._named(qname).change_visibility(id, vt)
 
@@ -276,27 +297,43 @@ class AsyncRSMQ:
     ) -> Worker[Any]:
         """One worker on several queues, whose handlers they share; see `Worker`.
 
-        Args:
-            queues: names or handles. In a list: strict priority, a queue is asked when those before it have nothing. In
-                a dict with weights: a queue of weight 3 is asked first three times as often as one of weight 1.
+        Args: queues: names or handles. In a list: strict priority, a queue is asked when those
+            before it have nothing. In
+                a dict with weights: a queue of weight 3 is asked first three times as often as one
+                    of weight 1.
         """
-        if isinstance(queues, str) or not isinstance(queues, Iterable) or not (names := list(queues)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidParameterValue("queues", queues, "must be queues or names of queues, one at least")
-        weights = list(cast("Mapping[Any, float]", queues).values()) if isinstance(queues, Mapping) else None
-        if weights and not all(isinstance(weight, int | float) and weight > 0 for weight in weights):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if (
+            isinstance(queues, str)
+            or not isinstance(queues, Iterable)
+            or not (names := list(queues))
+        ):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidParameterValue(
+                "queues", queues, "must be queues or names of queues, one at least"
+            )
+        weights = (
+            list(cast("Mapping[Any, float]", queues).values())
+            if isinstance(queues, Mapping)
+            else None
+        )
+        if weights and not all(
+            isinstance(weight, int | float) and weight > 0 for weight in weights
+        ):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidParameterValue("queues", weights, "must have weights over 0")
         handles = [
-            queue if isinstance(queue, Queue) else self._queue(check_qname(queue, "queues"), TEXT) for queue in names
+            queue if isinstance(queue, Queue) else self._queue(check_qname(queue, "queues"), TEXT)
+            for queue in names
         ]
         return Worker([queue.source(vt, create) for queue in handles], weights, handler, **options)
 
     async def aclose(self) -> None:
         """Close the client; it cannot be used again.
 
-        Ends every stream, hands back what was claimed and not handed out, lets calls that are under way finish (for
-        5 seconds at the most), and leaves no task, connection or embedded server behind. A message that is still being
-        handled can no longer be settled: its lease ends by itself. Cancelling stops the waiting, not the closing. A
-        client that was given stays open. Raises WrongEventLoop in another event loop than its own.
+        Ends every stream, hands back what was claimed and not handed out, lets calls that are under
+        way finish (for 5 seconds at the most), and leaves no task, connection or embedded server
+        behind. A message that is still being
+        handled can no longer be settled: its lease ends by itself. Cancelling stops the waiting,
+        not the closing. A client that was given stays open. Raises WrongEventLoop in another event
+        loop than its own.
         """
         if self._closing is None:
             if self._upkeep.used:
@@ -326,7 +363,10 @@ class AsyncRSMQ:
         return self
 
     async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
 
@@ -346,6 +386,8 @@ class AsyncRSMQ:
 
 
 def _look_again(queues: WeakValueDictionary[str, Shared]) -> None:
-    """Without the connection nobody knows whether the server is there: let those who wait find out."""
+    """Without the connection nobody knows whether the server is there: let those who wait find
+    out.
+    """
     for shared in list(queues.values()):
         shared.look_again()

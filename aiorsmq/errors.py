@@ -40,7 +40,9 @@ __all__ = [
     "WrongEventLoop",
 ]
 
-ONE_SHARD: Final = 'AsyncRSMQ(host=..., port=..., ns="{rsmq}") on the shard that owns the slot of "{rsmq}" works'
+ONE_SHARD: Final = (
+    'AsyncRSMQ(host=..., port=..., ns="{rsmq}") on the shard that owns the slot of "{rsmq}" works'
+)
 
 _BODIES = ("message", "body", "bodies")
 _SECRET = ("client", "host", "username", "password", "ssl_password")
@@ -114,25 +116,29 @@ class QueueDoesNotExist(_AboutQueue):
 
 
 class NoMessageInQueue(_AboutQueue):
-    """No message is visible; PyRSMQ's way to say what the native API says with None (attribute: qname)."""
+    """No message is visible; PyRSMQ's way to say what the native API says with None (attribute:
+    qname).
+    """
 
     says = "queue {qname!r} has no visible message"
 
 
 class NoDeadLetterQueue(_AboutQueue):
-    """A message cannot be moved to the queue's dead-letter queue: none is set (attribute: qname)."""
+    """A message cannot be moved to the queue's dead-letter queue: none is set (attribute:
+    qname).
+    """
 
     says = "queue {qname!r} has no dead-letter queue"
 
 
 class NotPermitted(_AboutQueue, redis.exceptions.NoPermissionError):
-    """The server's ACL refuses this user a command or a key that a call needs. The call has changed nothing but totals.
+    """The server's ACL refuses this user a command or a key that a call needs. The call has changed
+    nothing but totals.
 
-    Attributes:
-        qname: the queue; "*" for a list of all.
-        script: the part of the call that was refused: a file in `aiorsmq/_lua`.
-        command: what was refused, in upper case; None if it was a key.
-        grant: what the user needs, as ACL SETUSER takes it: "+hset", or all keys of the call, for the server does not
+    Attributes: qname: the queue; "*" for a list of all. script: the part of the call that was
+        refused: a file in `aiorsmq/_lua`. command: what was refused, in upper case; None if it was
+        a key. grant: what the user needs, as ACL SETUSER takes it: "+hset", or all keys of the
+        call, for the server does not
             say which of them it refuses: "~rsmq:jobs ~rsmq:jobs:Q".
     """
 
@@ -168,7 +174,10 @@ class MessageTooLong(RedisSMQException, ValueError):
         self.maxsize = maxsize
 
     def __str__(self) -> str:
-        return f"a message of {self.size} bytes is over the maxsize of queue {self.qname!r}, {self.maxsize} bytes"
+        return (
+            f"a message of {self.size} bytes is over the maxsize of queue {self.qname!r}, "
+            f"{self.maxsize} bytes"
+        )
 
 
 class ClientClosed(RedisSMQException, RuntimeError):
@@ -179,7 +188,9 @@ class ClientClosed(RedisSMQException, RuntimeError):
 
 
 class WrongEventLoop(RedisSMQException, RuntimeError):
-    """An AsyncRSMQ was used from another event loop, or from another process, than it was first used in."""
+    """An AsyncRSMQ was used from another event loop, or from another process, than it was first
+    used in.
+    """
 
 
 class EmbeddedServerError(RedisSMQException):
@@ -187,7 +198,8 @@ class EmbeddedServerError(RedisSMQException):
 
 
 class UnsupportedServer(RedisSMQException):
-    """The server cannot run this library's scripts: it is part of a cluster, or has no scripts (attribute: reason).
+    """The server cannot run this library's scripts: it is part of a cluster, or has no scripts
+    (attribute: reason).
 
     In a cluster the keys of a queue must lie on one shard, and the calls must go there.
     """
@@ -211,4 +223,7 @@ class ExtraNotInstalled(RedisSMQException, ImportError):
         self.extra = extra
 
     def __str__(self) -> str:
-        return f"{self.feature} needs an optional package: pip install 'aiorsmq-realtime[{self.extra}]'"
+        return (
+            f"{self.feature} needs an optional package: pip install "
+            f"'aiorsmq-realtime[{self.extra}]'"
+        )

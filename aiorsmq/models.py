@@ -37,8 +37,9 @@ class Record(NamedTuple):
 
     @property
     def fence(self) -> bytes:
-        """Tells this receipt from every other, as `_common.lua` makes it: a move to another queue and back resets the
-        receive count, but not to the same first receipt."""
+        """Tells this receipt from every other, as `_common.lua` makes it: a move to another queue
+        and back resets the receive count, but not to the same first receipt.
+        """
         return self.receive_count + b" " + self.first_received
 
     def __repr__(self) -> str:  # no body
@@ -46,10 +47,12 @@ class Record(NamedTuple):
 
 
 class Receipt(NamedTuple):
-    """What settles one delivery of a message from anywhere, another process included; plain values, to be pickled.
+    """What settles one delivery of a message from anywhere, another process included; plain values,
+    to be pickled.
 
-    `Queue.delete_message`, `delete_many` and `change_visibility` take it in place of an id, and are fenced by it: they
-    return False, and change nothing, once another consumer has received the message.
+    `Queue.delete_message`, `delete_many` and `change_visibility` take it in place of an id, and are
+    fenced by it: they return False, and change nothing, once another consumer has received the
+    message.
     """
 
     id: str
@@ -60,7 +63,9 @@ class Receipt(NamedTuple):
     @property
     def fence(self) -> bytes:
         """As `Record.fence`."""
-        return f"{self.receive_count} {'' if self.first_received is None else self.first_received}".encode()
+        return (
+            f"{self.receive_count} {'' if self.first_received is None else self.first_received}"
+        ).encode()
 
 
 class Settler(Protocol):
@@ -73,7 +78,9 @@ class Settler(Protocol):
 
 
 class Unconfirmed(deque["Future[bool]"]):
-    """The deletes of one stream's messages that no block waits for; the stream does, until it is left."""
+    """The deletes of one stream's messages that no block waits for; the stream does, until it is
+    left.
+    """
 
     left: bool = False
 
@@ -81,17 +88,26 @@ class Unconfirmed(deque["Future[bool]"]):
 class Message(Generic[T]):
     """One delivery of one message. Immutable; it knows its queue and can settle itself.
 
-    `delete`, `extend` and `release` are fenced: they carry the receive count and the first receipt of this delivery,
-    and change nothing once another consumer has received the message, or it has moved to another queue and back.
+    `delete`, `extend` and `release` are fenced: they carry the receive count and the first receipt
+    of this delivery, and change nothing once another consumer has received the message, or it has
+    moved to another queue and back.
 
-    `async with message:` deletes it at the end of the block, and makes it visible again at once if the block raises or
-    is cancelled. The end of the block waits until the server has deleted it, but for the messages of a stream with
-    `prefetch` that goes on (see `Queue.messages`).
+    `async with message:` deletes it at the end of the block, and makes it visible again at once if
+    the block raises or is cancelled. The end of the block waits until the server has deleted it,
+    but for the messages of a stream with `prefetch` that goes on (see `Queue.messages`).
 
     A popped message is no longer in the queue: settling it returns False and does nothing.
     """
 
-    __slots__ = ("__weakref__", "_body", "_lease_end", "_queue", "_record", "_settler", "_unconfirmed")
+    __slots__ = (
+        "__weakref__",
+        "_body",
+        "_lease_end",
+        "_queue",
+        "_record",
+        "_settler",
+        "_unconfirmed",
+    )
 
     def __init__(
         self,
@@ -125,14 +141,17 @@ class Message(Generic[T]):
 
     @property
     def receive_count(self) -> int:
-        """How often the message has been received, this time included; 0 for one that was only peeked at."""
+        """How often the message has been received, this time included; 0 for one that was only
+        peeked at.
+        """
         return int(self._record.receive_count)
 
     @property
     def sent_at(self) -> datetime:
         """When it was sent, by the server's clock, as its id tells.
 
-        For a foreign id that carries no time: the earliest moment known, its first receipt or `visible_until`.
+        For a foreign id that carries no time: the earliest moment known, its first receipt or
+            `visible_until`.
         """
         seconds = id_time(self.id)
         if seconds is None:
@@ -141,7 +160,9 @@ class Message(Generic[T]):
 
     @property
     def first_received_at(self) -> datetime | None:
-        """When it was received for the first time; None for one that never was (see `Queue.peek`)."""
+        """When it was received for the first time; None for one that never was (see
+        `Queue.peek`).
+        """
         ms = self._record.first_received
         return utc_from_ms(float(ms)) if ms else None
 
@@ -149,7 +170,8 @@ class Message(Generic[T]):
     def visible_until(self) -> datetime:
         """When this delivery's lease ends and others may receive the message, as of this delivery.
 
-        Of a popped message: when it was popped. Of a peeked one: when it becomes, or became, visible.
+        Of a popped message: when it was popped. Of a peeked one: when it becomes, or became,
+            visible.
         """
         return utc_from_ms(float(self._record.visible))
 
@@ -167,9 +189,9 @@ class Message(Generic[T]):
     async def delete(self) -> bool:
         """Delete the message; the work is done.
 
-        Returns False, and changes nothing, if another consumer has received it meanwhile, or if it is gone; also if the
-        reply was lost, the lease has ended, and by the time of the repetition it is gone: another may have deleted it.
-        Cancelling stops the waiting, not the delete.
+        Returns False, and changes nothing, if another consumer has received it meanwhile, or if it
+        is gone; also if the reply was lost, the lease has ended, and by the time of the repetition
+        it is gone: another may have deleted it. Cancelling stops the waiting, not the delete.
         """
         settler = self._settler
         return settler is not None and await settler.delete(self._record, self._lease_end)
@@ -177,8 +199,8 @@ class Message(Generic[T]):
     async def extend(self, vt: Seconds) -> bool:
         """Keep the message hidden for `vt` seconds from now on.
 
-        Returns False, and changes nothing, if another consumer has received it meanwhile, or if it is gone.
-        Cancelling stops the waiting, not the change.
+        Returns False, and changes nothing, if another consumer has received it meanwhile, or if it
+        is gone. Cancelling stops the waiting, not the change.
         """
         vt_ms, settler = milliseconds("vt", vt), self._settler
         if settler is None:
@@ -192,8 +214,8 @@ class Message(Generic[T]):
     async def release(self, delay: Seconds = 0) -> bool:
         """Give the message back: visible after `delay` seconds, and announced to waiting consumers.
 
-        The receive count stays. Returns False, and changes nothing, if another consumer has received it meanwhile, or
-        if it is gone. Cancelling stops the waiting, not the change.
+        The receive count stays. Returns False, and changes nothing, if another consumer has
+        received it meanwhile, or if it is gone. Cancelling stops the waiting, not the change.
         """
         delay_ms, settler = milliseconds("delay", delay), self._settler
         return settler is not None and await settler.release(self._record, delay_ms)
@@ -202,7 +224,10 @@ class Message(Generic[T]):
         return self
 
     async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         if exc_type is None:
             if self._unconfirmed is None or self._unconfirmed.left or self._settler is None:
@@ -225,7 +250,10 @@ class Message(Generic[T]):
         )
 
     def __repr__(self) -> str:
-        return f"<Message {self.id} from {self.queue!r}, received {self.receive_count}x, {len(self.raw)} bytes>"
+        return (
+            f"<Message {self.id} from {self.queue!r}, received {self.receive_count}x, "
+            f"{len(self.raw)} bytes>"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,20 +274,26 @@ class QueueAttributes:
     msgs: int
     """Messages in the queue, hidden ones included."""
     hiddenmsgs: int
-    """Those among them that are not visible now; exact to the millisecond (Node rsmq: to the second)."""
+    """Those among them that are not visible now; exact to the millisecond (Node rsmq: to the
+    second).
+    """
     max_receives: int | None
-    """How often a message may be received before it moves to the dead-letter queue, or if there is none, is dropped;
-    None for any number."""
+    """How often a message may be received before it moves to the dead-letter queue, or if there is
+    none, is dropped; None for any number.
+    """
     dead_letter_queue: str | None
-    """Where messages go that were received too often, were rejected, or cannot be decoded; None for nowhere."""
+    """Where messages go that were received too often, were rejected, or cannot be decoded; None for
+    nowhere.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A message in a dead-letter queue, and how it came there.
 
-    Of one whose reason has been forgotten, or that was sent there, only `id` and `raw` are known: then `reason` and
-    `queue` are empty, `receive_count` is 0, and `died_at` is when it becomes, or became, visible.
+    Of one whose reason has been forgotten, or that was sent there, only `id` and `raw` are known:
+    then `reason` and `queue` are empty, `receive_count` is 0, and `died_at` is when it becomes, or
+    became, visible.
     """
 
     id: str
@@ -270,15 +304,18 @@ class DeadLetter:
     queue: str
     """The queue that it was moved from."""
     receive_count: int
-    """How often it had been received there, the receipt included that found it received too often."""
+    """How often it had been received there, the receipt included that found it received too
+    often.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStats:
     """What has become of the messages since the worker was made.
 
-    Each one received is in flight, or is counted as succeeded, retried, dead, dropped or lost; or, when the worker
-    stops or the server does not answer, left to its lease. One whose attempt failed is counted as failed too.
+    Each one received is in flight, or is counted as succeeded, retried, dead, dropped or lost; or,
+    when the worker stops or the server does not answer, left to its lease. One whose attempt failed
+    is counted as failed too.
     """
 
     in_flight: int = 0
@@ -291,14 +328,17 @@ class WorkerStats:
     dead: int = 0
     """Moved to a dead-letter queue, by this worker or by a claim of its client's."""
     dropped: int = 0
-    """Given up and deleted, for the queue has `max_receives` and no dead-letter queue: by this worker or by a claim of
-    its client's."""
+    """Given up and deleted, for the queue has `max_receives` and no dead-letter queue: by this
+    worker or by a claim of its client's.
+    """
     lost_leases: int = 0
     """Another consumer received the message, or it was deleted, before its handler had ended."""
 
 
 Death = Literal["dead", "dropped"]
-"""Moved to a dead-letter queue; or deleted, of a queue with `max_receives` and no dead-letter queue."""
+"""Moved to a dead-letter queue; or deleted, of a queue with `max_receives` and no dead-letter
+queue.
+"""
 
 EventKind = Literal["received", "succeeded", "failed", "retried", "dead", "dropped", "lease lost"]
 

@@ -1,6 +1,8 @@
-"""Jobs through a queue, in aiohttp: `python examples/aiohttp_app.py`, then open http://127.0.0.1:8000
+"""Jobs through a queue, in aiohttp: `python examples/aiohttp_app.py`, then open
+    http://127.0.0.1:8000
 
-Needs aiohttp. REDIS_URL names the server; without it, one is started with the app, and ends with it.
+Needs aiohttp. REDIS_URL names the server; without it, one is started with the app, and ends with
+it.
 """
 
 import asyncio
@@ -28,15 +30,20 @@ async def do(job: Job) -> str:
 
 
 async def work(queue: Queue[Job], board: Board) -> None:
-    """Wait for jobs and do them, one after the other; start several of these to do as many at a time."""
+    """Wait for jobs and do them, one after the other; start several of these to do as many at a
+    time.
+    """
     async for msg in queue.messages():
         try:
-            # Deleted at the end of the block. Visible again at once if the block fails or the app is stopped, and after
-            # the queue's `vt` if the process is killed: a job is not lost, but it can happen that it is done twice.
+            # Deleted at the end of the block. Visible again at once if the block fails or the app
+            # is stopped, and after the queue's `vt` if the process is killed: a job is not lost,
+            # but it can happen that it is done twice.
             async with msg:
                 seconds = (datetime.now(UTC) - msg.sent_at).total_seconds()
                 result = await do(msg.body)
-                board.put(msg.body | {"id": msg.id, "state": "done", "result": result, "seconds": seconds})
+                board.put(
+                    msg.body | {"id": msg.id, "state": "done", "result": result, "seconds": seconds}
+                )
         except Exception:
             log.exception("try %d of job %s failed", msg.receive_count, msg.id)
             await asyncio.sleep(1)
@@ -48,8 +55,11 @@ async def consumer(app: web.Application) -> AsyncIterator[None]:
         app[QUEUE] = rsmq.queue("aiohttp-jobs", codec=JSON)
         await app[QUEUE].create(vt=30, exist_ok=True)  # vt: longer than a job ever takes
         worker = asyncio.create_task(work(app[QUEUE], app[BOARD]))
-        # If the consumer ends with an error, so does the app: better than one that takes jobs and does none.
-        worker.add_done_callback(lambda task: task.cancelled() or signal.raise_signal(signal.SIGTERM))
+        # If the consumer ends with an error, so does the app: better than one that takes jobs and
+        # does none.
+        worker.add_done_callback(
+            lambda task: task.cancelled() or signal.raise_signal(signal.SIGTERM)
+        )
         yield
         worker.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -73,8 +83,14 @@ async def post_job(request: web.Request) -> web.Response:
         job = {"text": new["text"]}
         if not (isinstance(job["text"], str) and 1 <= len(job["text"]) <= 1000):
             raise ValueError("text must be 1 to 1000 characters")
-        id = await queue.send(job, delay=new.get("delay", 0))  # when this returns, the server has it
-    except (KeyError, TypeError, ValueError) as error:  # a ValueError also from aiorsmq, for a delay that cannot be
+        id = await queue.send(
+            job, delay=new.get("delay", 0)
+        )  # when this returns, the server has it
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # a ValueError also from aiorsmq, for a delay that cannot be
         raise web.HTTPUnprocessableEntity(text=f"{type(error).__name__}: {error}") from error
     if id not in board.jobs:  # the consumer can be faster than the reply
         board.put({"id": id, "state": "queued", **job})
@@ -90,7 +106,9 @@ async def get_job(request: web.Request) -> web.Response:
 
 @routes.get("/events")
 async def events(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+    response = web.StreamResponse(
+        headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+    )
     await response.prepare(request)
     async with contextlib.aclosing(request.app[BOARD].watch()) as jobs:
         with contextlib.suppress(ConnectionResetError):  # the browser has gone
@@ -105,5 +123,8 @@ app.cleanup_ctx.append(consumer)
 app.on_shutdown.append(close_board)
 
 if __name__ == "__main__":
-    # handler_cancellation: a browser that goes away ends its stream of events at once, not at the next event.
-    web.run_app(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")), handler_cancellation=True)
+    # handler_cancellation: a browser that goes away ends its stream of events at once, not at the
+    # next event.
+    web.run_app(
+        app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")), handler_cancellation=True
+    )

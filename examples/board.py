@@ -1,6 +1,8 @@
-"""What became of the jobs, and who watches: shared by the two web apps, and nothing to do with queues.
+"""What became of the jobs, and who watches: shared by the two web apps, and nothing to do with
+    queues.
 
-It is kept in the memory of one process. An app that runs in several keeps it in Redis, or in its database.
+It is kept in the memory of one process. An app that runs in several keeps it in Redis, or in its
+database.
 """
 
 from collections.abc import AsyncGenerator
@@ -43,7 +45,9 @@ class Board:
                 self._watchers.discard(sender)
 
     def close(self) -> None:
-        """End all streams of events, so that the server can shut down: it waits for open connections."""
+        """End all streams of events, so that the server can shut down: it waits for open
+        connections.
+        """
         self._closed = True
         for watcher in self._watchers:
             watcher.close()

@@ -1,6 +1,8 @@
-"""Jobs through a queue, in FastAPI: `python examples/fastapi_app.py`, then open http://127.0.0.1:8000
+"""Jobs through a queue, in FastAPI: `python examples/fastapi_app.py`, then open
+    http://127.0.0.1:8000
 
-Needs fastapi and uvicorn. REDIS_URL names the server; without it, one is started with the app, and ends with it.
+Needs fastapi and uvicorn. REDIS_URL names the server; without it, one is started with the app, and
+ends with it.
 """
 
 import asyncio
@@ -29,8 +31,8 @@ async def do(job: Job) -> str:
 async def work(board: Board, msg: Message[Job]) -> None:
     """Do one job.
 
-    It is deleted when this returns, comes again when this fails, and after the queue's `vt` if the process is killed:
-    a job is not lost, but it can happen that it is done twice.
+    It is deleted when this returns, comes again when this fails, and after the queue's `vt` if the
+    process is killed: a job is not lost, but it can happen that it is done twice.
     """
     seconds = (datetime.now(UTC) - msg.sent_at).total_seconds()
     result = await do(msg.body)
@@ -42,11 +44,16 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with AsyncRSMQ.from_url(os.environ.get("REDIS_URL", "embedded://")) as rsmq:
         app.state.board = Board()
         app.state.queue = rsmq.queue("fastapi-jobs", codec=JSON)
-        await app.state.queue.create(vt=30, exist_ok=True)  # leases are renewed, however long a job takes
+        await app.state.queue.create(
+            vt=30, exist_ok=True
+        )  # leases are renewed, however long a job takes
         worker = app.state.queue.worker(partial(work, app.state.board), concurrency=10)
         running = asyncio.create_task(worker.run())
-        # If the worker ends with an error, so does the app: better than one that takes jobs and does none.
-        running.add_done_callback(lambda task: task.exception() and signal.raise_signal(signal.SIGTERM))
+        # If the worker ends with an error, so does the app: better than one that takes jobs and
+        # does none.
+        running.add_done_callback(
+            lambda task: task.exception() and signal.raise_signal(signal.SIGTERM)
+        )
         yield
         worker.stop()
         await running
@@ -68,7 +75,9 @@ async def page() -> FileResponse:
 @app.post("/jobs", status_code=202)
 async def post_job(new: NewJob, request: Request) -> dict[str, str]:
     state = request.app.state
-    id = await state.queue.send({"text": new.text}, delay=new.delay)  # when this returns, the server has it
+    id = await state.queue.send(
+        {"text": new.text}, delay=new.delay
+    )  # when this returns, the server has it
     if id not in state.board.jobs:  # the consumer can be faster than the reply
         state.board.put({"id": id, "state": "queued", "text": new.text})
     return {"id": id}
@@ -88,7 +97,9 @@ async def events(request: Request) -> StreamingResponse:
             async for job in jobs:
                 yield f"data: {json.dumps(job)}\n\n"
 
-    return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+    return StreamingResponse(
+        stream(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+    )
 
 
 class Server(uvicorn.Server):
@@ -99,4 +110,6 @@ class Server(uvicorn.Server):
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it after all is closed
-        Server(uvicorn.Config(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")))).run()
+        Server(
+            uvicorn.Config(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")))
+        ).run()

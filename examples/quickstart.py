@@ -1,6 +1,7 @@
 """A consumer that waits, and a producer that wakes it: `python examples/quickstart.py`.
 
-REDIS_URL names the server, as in redis://127.0.0.1:6379. Without it, one is started for this program.
+REDIS_URL names the server, as in redis://127.0.0.1:6379. Without it, one is started for this
+program.
 """
 
 import asyncio

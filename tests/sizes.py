@@ -17,7 +17,9 @@ for path in sorted(Path("aiorsmq").rglob("*.*")):
     if path.suffix == ".py":
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+                body = (
+                    node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+                )
                 size = (node.end_lineno or 0) - body[0].lineno + 1
                 if size > FUNCTION:
                     too_large.append(f"{path}:{node.lineno}: {node.name} has {size} lines")

@@ -14,11 +14,15 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 PATIENCE = 25.0
-"""Seconds after which a test that waits gives up: plenty on a slow machine, less than the library's own deadline."""
+"""Seconds after which a test that waits gives up: plenty on a slow machine, less than the library's
+own deadline.
+"""
 
 
 class Server:
-    """A server process on a unix socket, and a plain redis-py client to look at it and to play another program."""
+    """A server process on a unix socket, and a plain redis-py client to look at it and to play
+    another program.
+    """
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
@@ -36,12 +40,17 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self._patient = Retry(ConstantBackoff(0.01), 1000)
         self.redis = redis.Redis(
-            unix_socket_path=self.socket, retry=self._patient, retry_on_error=[redis.BusyLoadingError], protocol=2
+            unix_socket_path=self.socket,
+            retry=self._patient,
+            retry_on_error=[redis.BusyLoadingError],
+            protocol=2,
         )
 
     def start(self) -> None:
         self.process = subprocess.Popen(self._command)
-        self._patient.call_with_retry(self.redis.ping, lambda _: None)  # some versions retry no missing socket
+        self._patient.call_with_retry(
+            self.redis.ping, lambda _: None
+        )  # some versions retry no missing socket
 
     def kill(self) -> None:
         assert self.process is not None
@@ -56,7 +65,9 @@ class Server:
     def script_calls(self) -> int:
         """How many scripts have been run since `reset_stats`."""
         stats = self.redis.info("commandstats")
-        return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("evalsha", "eval"))
+        return sum(
+            stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("evalsha", "eval")
+        )
 
     def commands(self) -> dict[str, int]:
         """How often each command was called since `reset_stats`, by scripts too."""
@@ -87,9 +98,11 @@ class Stubborn:
 
 @asynccontextmanager
 async def stalls():
-    """`async with stalls() as lost`: `lost()` is by how many seconds bare sleeps beside the block have overrun so far.
+    """`async with stalls() as lost`: `lost()` is by how many seconds bare sleeps beside the block
+    have overrun so far.
 
-    That is what a machine that stalls, or is busy, takes from everybody. A bound in seconds that has to be is widened
+    That is what a machine that stalls, or is busy, takes from everybody. A bound in seconds that
+    has to be is widened
     by it: `assert took < bound + lost()`.
     """
     loop = asyncio.get_running_loop()
@@ -110,7 +123,9 @@ async def stalls():
 
 
 async def wait_until(condition, *, timeout=PATIENCE):
-    """Wait until a condition, plain or async, is true, and return what it returned; fail after `timeout` seconds."""
+    """Wait until a condition, plain or async, is true, and return what it returned; fail after
+    `timeout` seconds.
+    """
     with anyio.fail_after(timeout):
         while True:
             result = condition()
@@ -122,29 +137,44 @@ async def wait_until(condition, *, timeout=PATIENCE):
 
 
 async def next_millisecond() -> None:
-    """Let the server's clock, which is this machine's, tick: a message is placed 1 ms later if it is moved in the
-    millisecond of its first receipt, and what was sent just now is of an earlier one from here on.
+    """Let the server's clock, which is this machine's, tick: a message is placed 1 ms later if it
+    is moved in the millisecond of its first receipt, and what was sent just now is of an earlier
+    one from here on.
     """
     await anyio.sleep(0.002)
 
 
 def make_it_theirs(server: Server, qname: str) -> None:
-    """Put another program's key in the place of a queue: what no consumer can wait out; and announce it."""
+    """Put another program's key in the place of a queue: what no consumer can wait out; and
+    announce it.
+    """
     server.redis.delete(f"rsmq:{qname}", f"rsmq:{qname}:Q")
     server.redis.set(f"rsmq:{qname}:Q", "theirs")
     server.redis.publish(f"rsmq:rt:{qname}", "1")
 
 
 def check_keys(connection: redis.Redis) -> None:
-    """Nothing but queues: no key that RSMQ does not know, no field without a message, no message without a body."""
+    """Nothing but queues: no key that RSMQ does not know, no field without a message, no message
+    without a body.
+    """
     for key in connection.keys("*"):
         name = key.decode(errors="replace")
         if name.endswith(":Q") and connection.type(key) == b"hash":
             fields = {field.split(b":")[0] for field in connection.hkeys(key)}
-            fields -= {b"vt", b"delay", b"maxsize", b"created", b"modified", b"totalsent", b"totalrecv"}
+            fields -= {
+                b"vt",
+                b"delay",
+                b"maxsize",
+                b"created",
+                b"modified",
+                b"totalsent",
+                b"totalrecv",
+            }
             fields -= {b"max_receives", b"dead_letter_queue"}
             messages = set(connection.zrange(key[:-2], 0, -1))
-            assert fields == messages, f"{name}: fields {fields - messages}, phantoms {messages - fields}"
+            assert fields == messages, (
+                f"{name}: fields {fields - messages}, phantoms {messages - fields}"
+            )
         elif name.endswith((":reasons", ":deleted")) and connection.type(key) == b"hash":
             assert connection.ttl(key) > 0, f"{name} is kept for ever"
         else:

@@ -1,4 +1,6 @@
-"""What is refused, before anything is written: the error says which parameter, what it was, and what it may be."""
+"""What is refused, before anything is written: the error says which parameter, what it was, and
+what it may be.
+"""
 
 import asyncio
 import math
@@ -49,7 +51,9 @@ async def done(result):
 
 @pytest.fixture
 async def refused(server, rsmq, queue):
-    """A context in which something must be refused by the client: the server hears nothing of it, then or later."""
+    """A context in which something must be refused by the client: the server hears nothing of it,
+    then or later.
+    """
 
     @asynccontextmanager
     async def check(parameter, value, accepted):
@@ -60,13 +64,22 @@ async def refused(server, rsmq, queue):
             yield
         await rsmq.list_queues()  # on the same connection: what was sent before it has arrived
         assert server.script_calls() == 1
-        assert server.commands().keys() <= {"evalsha", "time", "smembers", "info", "config", "config|resetstat"}
+        assert server.commands().keys() <= {
+            "evalsha",
+            "time",
+            "smembers",
+            "info",
+            "config",
+            "config|resetstat",
+        }
         assert keyspace(server) == before
         error = caught.value
         assert isinstance(error, ValueError)
         assert error.parameter == parameter
         assert error.value is value
-        is_hidden = parameter in {"message", "body", "bodies", "client", "host"} or "://" in str(value)
+        is_hidden = parameter in {"message", "body", "bodies", "client", "host"} or "://" in str(
+            value
+        )
         shown = f"<{type(value).__name__}>" if is_hidden else reprlib.repr(value)
         assert str(error).startswith(f"{parameter}={shown}: ")
         assert repr(error) == f"InvalidParameterValue({str(error)!r})"
@@ -92,7 +105,9 @@ METHODS = {
     "send_message": lambda rsmq, qname: rsmq.send_message(qname=qname, message="x"),
     "receive_message": lambda rsmq, qname: rsmq.receive_message(qname=qname),
     "pop_message": lambda rsmq, qname: rsmq.pop_message(qname=qname),
-    "change_message_visibility": lambda rsmq, qname: rsmq.change_message_visibility(qname=qname, id=ANY_ID, vt=1),
+    "change_message_visibility": lambda rsmq, qname: rsmq.change_message_visibility(
+        qname=qname, id=ANY_ID, vt=1
+    ),
     "delete_message": lambda rsmq, qname: rsmq.delete_message(qname=qname, id=ANY_ID),
     "messages": lambda rsmq, qname: rsmq.messages(qname),
 }
@@ -167,24 +182,48 @@ TIMES = {
     "receive_many_wait": ("wait", lambda queue, message, value: queue.receive_many(2, wait=value)),
     "pop_wait": ("wait", lambda queue, message, value: queue.pop(wait=value)),
     "messages": ("vt", lambda queue, message, value: queue.messages(vt=value)),
-    "change_visibility": ("vt", lambda queue, message, value: queue.change_visibility(ANY_ID, value)),
+    "change_visibility": (
+        "vt",
+        lambda queue, message, value: queue.change_visibility(ANY_ID, value),
+    ),
     "extend": ("vt", lambda queue, message, value: message.extend(value)),
     "release": ("delay", lambda queue, message, value: message.release(value)),
 }
 TIMES_OF_QUEUES = {
     "create_vt": ("vt", lambda queue, message, value: queue.create(vt=value, exist_ok=True)),
-    "create_delay": ("delay", lambda queue, message, value: queue.create(delay=value, exist_ok=True)),
+    "create_delay": (
+        "delay",
+        lambda queue, message, value: queue.create(delay=value, exist_ok=True),
+    ),
     "set_attributes_vt": ("vt", lambda queue, message, value: queue.set_attributes(vt=value)),
-    "set_attributes_delay": ("delay", lambda queue, message, value: queue.set_attributes(vt=1, delay=value)),
+    "set_attributes_delay": (
+        "delay",
+        lambda queue, message, value: queue.set_attributes(vt=1, delay=value),
+    ),
 }
 TIMES_BY_METHOD = {
     "create_queue_vt": ("vt", lambda rsmq, value: rsmq.create_queue(qname="jobs", vt=value)),
-    "create_queue_delay": ("delay", lambda rsmq, value: rsmq.create_queue(qname="new", delay=value)),
-    "set_queue_attributes_vt": ("vt", lambda rsmq, value: rsmq.set_queue_attributes(qname="jobs", vt=value)),
-    "set_queue_attributes_delay": ("delay", lambda rsmq, value: rsmq.set_queue_attributes(qname="jobs", delay=value)),
-    "send_message": ("delay", lambda rsmq, value: rsmq.send_message(qname="jobs", message="x", delay=value)),
+    "create_queue_delay": (
+        "delay",
+        lambda rsmq, value: rsmq.create_queue(qname="new", delay=value),
+    ),
+    "set_queue_attributes_vt": (
+        "vt",
+        lambda rsmq, value: rsmq.set_queue_attributes(qname="jobs", vt=value),
+    ),
+    "set_queue_attributes_delay": (
+        "delay",
+        lambda rsmq, value: rsmq.set_queue_attributes(qname="jobs", delay=value),
+    ),
+    "send_message": (
+        "delay",
+        lambda rsmq, value: rsmq.send_message(qname="jobs", message="x", delay=value),
+    ),
     "receive_message": ("vt", lambda rsmq, value: rsmq.receive_message(qname="jobs", vt=value)),
-    "receive_message_wait": ("wait", lambda rsmq, value: rsmq.receive_message(qname="jobs", wait=value)),
+    "receive_message_wait": (
+        "wait",
+        lambda rsmq, value: rsmq.receive_message(qname="jobs", wait=value),
+    ),
     "pop_message_wait": ("wait", lambda rsmq, value: rsmq.pop_message(qname="jobs", wait=value)),
     "messages": ("vt", lambda rsmq, value: rsmq.messages("jobs", vt=value)),
     "change_message_visibility": (
@@ -207,7 +246,9 @@ def seconds_are_checked(cases):
         [
             pytest.param(
                 *(parameter, call),
-                [*NO_SECONDS, None] if name.startswith(NO_NONE) or name.endswith("wait") else NO_SECONDS,
+                [*NO_SECONDS, None]
+                if name.startswith(NO_NONE) or name.endswith("wait")
+                else NO_SECONDS,
                 id=name,
             )
             for name, (parameter, call) in cases.items()
@@ -234,7 +275,9 @@ class TestTimes:
 
     @pytest.mark.parametrize(("parameter", "call"), TIMES_OF_QUEUES.values(), ids=TIMES_OF_QUEUES)
     async def test_whole_seconds(self, queue, refused, parameter, call):
-        """The times of a queue are whole seconds, however they are given; other ports parse integers there."""
+        """The times of a queue are whole seconds, however they are given; other ports parse
+        integers there.
+        """
         for value in (30.5, 0.001, 9_999_998.5, timedelta(milliseconds=30_500)):
             async with refused(parameter, value, "whole seconds"):
                 await done(call(queue, None, value))
@@ -279,16 +322,22 @@ class TestNumbers:
         ids=["receive_many", "peek", "prefetch"],
     )
     async def test_counts(self, queue, refused, parameter, call, bad):
-        """How many is an int, 1 or more; 0 or more to be prefetched; 1000 at the most to be peeked at."""
+        """How many is an int, 1 or more; 0 or more to be prefetched; 1000 at the most to be peeked
+        at.
+        """
         for value in (*bad, 1.0, True, "1", None, math.inf, timedelta(1)):
             async with refused(parameter, value, "must be an int"):
                 await done(call(queue, value))
 
     async def test_no_attributes(self, rsmq, queue, refused):
         """set_queue_attributes needs at least one attribute."""
-        async with refused("vt, delay, maxsize, max_receives, dead_letter_queue", None, "at least one"):
+        async with refused(
+            "vt, delay, maxsize, max_receives, dead_letter_queue", None, "at least one"
+        ):
             await queue.set_attributes()
-        async with refused("vt, delay, maxsize, max_receives, dead_letter_queue", None, "at least one"):
+        async with refused(
+            "vt, delay, maxsize, max_receives, dead_letter_queue", None, "at least one"
+        ):
             await rsmq.set_queue_attributes(qname="jobs")
 
 
@@ -364,7 +413,9 @@ class TestMessages:
 
     @pytest.mark.parametrize("error", [ValueError, TypeError, KeyError, RuntimeError])
     async def test_codec_that_quotes(self, rsmq, refused, error):
-        """Of a codec that is not ours an error says what it raised; its text, which may quote the body, is nowhere."""
+        """Of a codec that is not ours an error says what it raised; its text, which may quote the
+        body, is nowhere.
+        """
 
         class Talkative:
             def encode(self, body):
@@ -388,10 +439,13 @@ class TestMessages:
             await queue.send_many(bodies)
 
     @pytest.mark.parametrize(
-        ("body", "size"), [("x" * 1025, 1025), ("é" * 513, 1026), ("🐎" * 257, 1028), (b"\xff" * 1025, 1025)]
+        ("body", "size"),
+        [("x" * 1025, 1025), ("é" * 513, 1026), ("🐎" * 257, 1028), (b"\xff" * 1025, 1025)],
     )
     async def test_too_long(self, server, rsmq, queue, body, size):
-        """A message of more bytes than maxsize is refused; the error says how long it is and may be."""
+        """A message of more bytes than maxsize is refused; the error says how long it is and may
+        be.
+        """
         await queue.set_attributes(maxsize=1024)
         before = keyspace(server)
         for send in (
@@ -426,11 +480,30 @@ class TestIds:
             lambda rsmq, queue, value: rsmq.delete_message(qname="jobs", id=value),
             lambda rsmq, queue, value: rsmq.change_message_visibility(qname="jobs", id=value, vt=0),
         ],
-        ids=["delete_message", "change_visibility", "rsmq.delete_message", "rsmq.change_message_visibility"],
+        ids=[
+            "delete_message",
+            "change_visibility",
+            "rsmq.delete_message",
+            "rsmq.change_message_visibility",
+        ],
     )
     async def test_form(self, rsmq, queue, refused, call):
         """An id is a str of 1 to 128 letters, digits, colons, hyphens and underscores."""
-        for id in ("", " ", "a b", "a\n", "x" * 129, "é", "a\0b", "a/b", 5, None, b"abc", True, ["a"]):
+        for id in (
+            "",
+            " ",
+            "a b",
+            "a\n",
+            "x" * 129,
+            "é",
+            "a\0b",
+            "a/b",
+            5,
+            None,
+            b"abc",
+            True,
+            ["a"],
+        ):
             async with refused("id", id, "1 to 128 characters of A-Z a-z 0-9 : _ -"):
                 await call(rsmq, queue, id)
 
@@ -463,7 +536,9 @@ class TestClients:
                 AsyncRSMQ.from_url("redis://", ns=ns)
 
     async def test_client(self, refused):
-        """A client that is passed is a redis.asyncio.Redis; one that is none is not shown, it may be a URL."""
+        """A client that is passed is a redis.asyncio.Redis; one that is none is not shown, it may
+        be a URL.
+        """
         for client in (
             redis.Redis(),
             redis.asyncio.ConnectionPool(),
@@ -477,12 +552,17 @@ class TestClients:
 
     async def test_client_of_a_cluster(self, refused):
         """Clusters are not supported yet; the error says what to do."""
-        for client in (redis.RedisCluster.__new__(redis.RedisCluster), redis.asyncio.RedisCluster(host="host")):
+        for client in (
+            redis.RedisCluster.__new__(redis.RedisCluster),
+            redis.asyncio.RedisCluster(host="host"),
+        ):
             async with refused("client", client, 'ns="{rsmq}"'):
                 AsyncRSMQ(client)
 
     async def test_client_that_cannot_connect(self, refused):
-        """A client that was made with what redis-py does not know is refused here, not by the first call."""
+        """A client that was made with what redis-py does not know is refused here, not by the first
+        call.
+        """
         for client, accepted in [
             (redis.asyncio.Redis.from_url("redis://host?socket_timeot=5"), "'socket_timeout'"),
             (redis.asyncio.Redis(host="redis://:secret@host"), "AsyncRSMQ.from_url"),
@@ -491,13 +571,17 @@ class TestClients:
             async with refused("client", client, accepted):
                 AsyncRSMQ(client)
 
-    @pytest.mark.parametrize("host", ["redis://:secret@host", "user:secret@host", "host/0", "a b", "", 5])
+    @pytest.mark.parametrize(
+        "host", ["redis://:secret@host", "user:secret@host", "host/0", "a b", "", 5]
+    )
     async def test_host(self, refused, host):
         """A host is a name or an address; what is none is not shown, it may be a URL."""
         async with refused("host", host, "AsyncRSMQ.from_url"):
             AsyncRSMQ(host=host)
 
-    @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "fe80::1%eth0", "my_redis", "redis-0.svc.local.", "hôte"])
+    @pytest.mark.parametrize(
+        "host", ["127.0.0.1", "::1", "fe80::1%eth0", "my_redis", "redis-0.svc.local.", "hôte"]
+    )
     async def test_good_hosts(self, host):
         """Names and addresses of all kinds are hosts."""
         assert host in repr(AsyncRSMQ(host=host))
@@ -512,7 +596,12 @@ class TestClients:
     @pytest.mark.parametrize(
         "url",
         [
-            *("http://user:secret@host/", "redis+unknown://:secret@host:6379/0", "user:secret@host", ":secret@host"),
+            *(
+                "http://user:secret@host/",
+                "redis+unknown://:secret@host:6379/0",
+                "user:secret@host",
+                ":secret@host",
+            ),
             *("//:secret@host", "localhost", "localhost:6379", "", "redis", "memory://"),
             *("embedded://host", "embedded:///folder?x=secret", None, 5, b"redis://:secret@host"),
         ],
@@ -526,16 +615,27 @@ class TestClients:
     @pytest.mark.parametrize(
         ("url", "wrong"),
         [
-            *((f"redis://:secret@host{port}", "has a port") for port in (":port", ":99999", ":-1", ":6379.5")),
-            *((f"redis://:secret@{host}", "has a host") for host in ("[::1", "::1]", "h\u2100", "a b", "a%2Fb")),
-            *((f"redis://:secret@host{path}", "has a path") for path in ("/x", "/0/1", "/-1", "/1.5")),
+            *(
+                (f"redis://:secret@host{port}", "has a port")
+                for port in (":port", ":99999", ":-1", ":6379.5")
+            ),
+            *(
+                (f"redis://:secret@{host}", "has a host")
+                for host in ("[::1", "::1]", "h\u2100", "a b", "a%2Fb")
+            ),
+            *(
+                (f"redis://:secret@host{path}", "has a path")
+                for path in ("/x", "/0/1", "/-1", "/1.5")
+            ),
             *((f"redis://:secret{cut}", "has a port") for cut in ("", "/", "?")),
             ("unix://:secret@host/socket", "has a host"),
             ("unix://host/socket", "has a host"),
         ],
     )
     async def test_part_of_url(self, url, wrong):
-        """The error about a URL says which part of it is wrong, and no password, wherever special characters put it."""
+        """The error about a URL says which part of it is wrong, and no password, wherever special
+        characters put it.
+        """
         reason = self.refused_url(url)
         assert reason.startswith(wrong)
         assert "percent-encode the password" in reason
@@ -570,13 +670,17 @@ class TestClients:
         ],
     )
     async def test_password_that_is_not_encoded(self, scheme, user, password):
-        """A password whose characters cut its URL to pieces is refused as such: no piece is shown, or looked up."""
+        """A password whose characters cut its URL to pieces is refused as such: no piece is shown,
+        or looked up.
+        """
         end = "/socket" if scheme == "unix://" else "localhost:6379/0"
         assert "percent-encode the password" in self.refused_url(f"{scheme}{user}:{password}@{end}")
         quoted = AsyncRSMQ.from_url(f"{scheme}{user}:{quote(password, safe='')}@{end}")
         assert quoted._connections._pool.connection_kwargs["password"] == password
 
-    @pytest.mark.parametrize("password", ["s@secret", "s:secret", "100%", "s%zz", "é\U0001f407", "a b", "p=&;$,+!*'()"])
+    @pytest.mark.parametrize(
+        "password", ["s@secret", "s:secret", "100%", "s%zz", "é\U0001f407", "a b", "p=&;$,+!*'()"]
+    )
     async def test_password_that_need_not_be_encoded(self, password):
         """Whatever else stands in a password, it is the password, and shown nowhere."""
         rsmq = AsyncRSMQ.from_url(f"redis://u:{password}@localhost/3")
@@ -585,7 +689,9 @@ class TestClients:
 
     async def test_whole_user_info_encoded(self):
         """Too much may be encoded, too: then all of it would be the host."""
-        assert "percent-encode the password" in self.refused_url("redis://user%3Asecret%40host:6379/0")
+        assert "percent-encode the password" in self.refused_url(
+            "redis://user%3Asecret%40host:6379/0"
+        )
 
     @pytest.mark.parametrize(
         ("url", "said"),
@@ -594,13 +700,22 @@ class TestClients:
                 "redis://:secret@host?socket_timeot=5",
                 "'socket_timeot', which is not known; the nearest that is: 'socket_timeout'",
             ),
-            ("redis://:secret@host?pasword=secret", "'pasword', which is not known; the nearest that is: 'password'"),
+            (
+                "redis://:secret@host?pasword=secret",
+                "'pasword', which is not known; the nearest that is: 'password'",
+            ),
             ("redis://:secret@host?x-y=secret", "which is not known"),
             ("redis://:secret@host?ssl_cert_reqs=none", "'ssl_cert_reqs', which needs TLS"),
             ("unix://:secret@/socket?ssl=secret", "'ssl', which needs TLS"),
-            ("unix://:secret@/socket?port=1", "'port', which does not belong to this kind of connection"),
+            (
+                "unix://:secret@/socket?port=1",
+                "'port', which does not belong to this kind of connection",
+            ),
             ("redis://:secret@host?ns=secret", "'ns', which belongs beside the URL"),
-            ("redis://:secret@host?connect_timeout=5", "'connect_timeout', which belongs beside the URL"),
+            (
+                "redis://:secret@host?connect_timeout=5",
+                "'connect_timeout', which belongs beside the URL",
+            ),
             ("redis://:secret@host?db", "'db', which must have a value"),
             ("redis://:secret@host?db=x", "'db', which is refused"),
             ("redis://:secret@host?db=-1", "'db', which must be"),
@@ -617,7 +732,9 @@ class TestClients:
         ],
     )
     async def test_option_in_url(self, url, said):
-        """An option that is unknown, misplaced, or has a value that cannot be, is named when the client is made."""
+        """An option that is unknown, misplaced, or has a value that cannot be, is named when the
+        client is made.
+        """
         assert said in self.refused_url(url)
 
     def refused_url(self, url):
@@ -633,13 +750,19 @@ class TestClients:
     async def test_schemes(self, scheme):
         """valkey:// is redis://, and valkeys:// is rediss://."""
         pool = AsyncRSMQ.from_url(f"{scheme}://host:1/2?db=3")._connections._pool
-        assert issubclass(pool.connection_class, redis.asyncio.SSLConnection) == (scheme in ("rediss", "valkeys"))
+        assert issubclass(pool.connection_class, redis.asyncio.SSLConnection) == (
+            scheme in ("rediss", "valkeys")
+        )
         assert (pool.connection_kwargs["host"], pool.connection_kwargs["db"]) == ("host", 3)
 
     @pytest.mark.parametrize(
         ("options", "parameter", "said"),
         [
-            ({"pasword": "secret"}, "option", "'pasword': is not known; the nearest that is: 'password'"),
+            (
+                {"pasword": "secret"},
+                "option",
+                "'pasword': is not known; the nearest that is: 'password'",
+            ),
             ({"no_such_thing_at_all": "secret"}, "option", "is not known to redis-py"),
             ({"ssl_cert_reqs": "none"}, "option", "needs TLS"),
             ({"max_connections": -1}, "max_connections", "max_connections=-1"),
@@ -696,7 +819,9 @@ OPERATIONS = {
 class TestQueues:
     @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
     async def test_unknown(self, rsmq, unchanged, operation):
-        """Every operation on a queue that does not exist raises QueueDoesNotExist at once, and makes nothing."""
+        """Every operation on a queue that does not exist raises QueueDoesNotExist at once, and
+        makes nothing.
+        """
         with anyio.fail_after(PATIENCE), pytest.raises(QueueDoesNotExist) as caught:
             await operation(rsmq.queue("none"))
         assert caught.value.qname == "none"
@@ -706,7 +831,14 @@ class TestQueues:
         "name",
         sorted(
             METHODS.keys()
-            - {"queue", "create_queue", "delete_queue", "messages", "delete_message", "change_message_visibility"}
+            - {
+                "queue",
+                "create_queue",
+                "delete_queue",
+                "messages",
+                "delete_message",
+                "change_message_visibility",
+            }
         ),
     )
     async def test_unknown_by_method(self, rsmq, unchanged, name):
@@ -726,7 +858,9 @@ class TestQueues:
         assert (await queue.attributes()).msgs == 5
 
     async def test_settling_in_a_queue_that_is_gone(self, server, rsmq, queue):
-        """Where there is no queue there is no message: whatever settles one returns False, and makes nothing."""
+        """Where there is no queue there is no message: whatever settles one returns False, and
+        makes nothing.
+        """
         await queue.send("x")
         message = await queue.receive()
         await queue.delete()
@@ -743,7 +877,9 @@ class TestQueues:
 
     @pytest.mark.parametrize("ending", ["succeeds", "fails", "is rejected"])
     async def test_a_worker_whose_queue_is_gone(self, server, queue, ending):
-        """A worker's message whose queue is gone counts as a lost lease, however its handler ends."""
+        """A worker's message whose queue is gone counts as a lost lease, however its handler
+        ends.
+        """
         await queue.create(exist_ok=True)
         begun, gone = asyncio.Event(), asyncio.Event()
 

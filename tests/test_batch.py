@@ -40,7 +40,9 @@ async def test_a_thousand_deletes_and_extends(server, queue):
 
 async def test_each_its_own_error(queue):
     """One message that is too long is refused; those that shared its script call are stored."""
-    results = await asyncio.gather(queue.send("a"), queue.send("b" * 65537), queue.send("c"), return_exceptions=True)
+    results = await asyncio.gather(
+        queue.send("a"), queue.send("b" * 65537), queue.send("c"), return_exceptions=True
+    )
     assert isinstance(results[1], MessageTooLong)
     assert [message.id for message in await queue.peek()] == [results[0], results[2]]
 
@@ -58,7 +60,12 @@ async def test_deletes_of_different_deliveries(server, queue):
     received = {message.id: message for message in await queue.receive_many(3)}
     assert received[twice].receive_count == 2
     server.reset_stats()
-    deletes = received[twice].delete(), stale.delete(), received[once].delete(), queue.delete_message(by_id)
+    deletes = (
+        received[twice].delete(),
+        stale.delete(),
+        received[once].delete(),
+        queue.delete_message(by_id),
+    )
     assert await asyncio.gather(*deletes) == [True, False, True, True]
     assert server.script_calls() == 1
     assert (await queue.attributes()).msgs == 0
@@ -82,7 +89,9 @@ async def test_cancelled_sends(queue):
 
 
 async def test_cut_by_bytes(server, rsmq):
-    """A script call holds no more than about 256 KiB, so that it does not occupy the server for long."""
+    """A script call holds no more than about 256 KiB, so that it does not occupy the server for
+    long.
+    """
     queue = rsmq.queue("large")
     await queue.create(maxsize=-1)
     server.reset_stats()
@@ -94,7 +103,9 @@ async def test_cut_by_bytes(server, rsmq):
 
 async def test_invalid_before_it_joins(server, queue):
     """A call with bad input fails alone, and before anything is sent."""
-    results = await asyncio.gather(queue.send("a"), queue.send(1), queue.send("c"), return_exceptions=True)
+    results = await asyncio.gather(
+        queue.send("a"), queue.send(1), queue.send("c"), return_exceptions=True
+    )
     assert isinstance(results[1], InvalidParameterValue)
     assert [message.body for message in await queue.peek()] == ["a", "c"]
 
@@ -105,7 +116,9 @@ async def test_too_long_in_a_repeated_send(server, proxy):
         queue = other.queue("jobs")
         await queue.create(maxsize=1024)
         proxy.cut_after_execution = 1
-        short, long = await asyncio.gather(queue.send("short"), queue.send("x" * 2000), return_exceptions=True)
+        short, long = await asyncio.gather(
+            queue.send("short"), queue.send("x" * 2000), return_exceptions=True
+        )
         assert isinstance(long, MessageTooLong)
         assert [message.id for message in await queue.peek()] == [short]
 

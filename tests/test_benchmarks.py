@@ -9,7 +9,9 @@ RESULTS = report.load()
 
 @pytest.mark.parametrize("path", report.texts(RESULTS), ids=lambda path: path.name)
 def test_generated(path):
-    """Nobody edits a figure by hand: the README and RESULTS.md say what report.py makes of results.json."""
+    """Nobody edits a figure by hand: the README and RESULTS.md say what report.py makes of
+    results.json.
+    """
     assert path.read_text() == report.texts(RESULTS)[path]
 
 
@@ -19,7 +21,9 @@ def results(**rates):
 
 
 def goal(**options):
-    return Goal("send", "others", "send/ours/1/rate", ("send/a/1/rate", "send/b/1/rate"), 2, 3, **options)
+    return Goal(
+        "send", "others", "send/ours/1/rate", ("send/a/1/rate", "send/b/1/rate"), 2, 3, **options
+    )
 
 
 def test_ratios_within_a_round():

@@ -108,8 +108,9 @@ class TestNoAnswer:
             proxy.deaf = False
 
     async def test_an_answer_that_comes_late(self, server, queue, proxy, long_poll):
-        """An answer that is on its way when the wait ends is waited for: the message is not lost, and nothing is
-        claimed for nobody."""
+        """An answer that is on its way when the wait ends is waited for: the message is not lost,
+        and nothing is claimed for nobody.
+        """
         await queue.send("late")
         async with AsyncRSMQ.from_url(proxy.url) as rsmq:
             there = rsmq.queue("jobs")
@@ -128,7 +129,9 @@ class TestNoAnswer:
 class TestCutShort:
     @pytest.mark.parametrize("number", [100, 500])
     async def test_without_a_lease(self, rsmq, number):
-        """As many concurrent receives as there are messages each get one, with vt=0 too, whatever one call holds."""
+        """As many concurrent receives as there are messages each get one, with vt=0 too, whatever
+        one call holds.
+        """
         queue = rsmq.queue("jobs")
         await queue.create(vt=0)
         await queue.send_many(map(str, range(number)))
@@ -172,7 +175,9 @@ class TestCutShort:
         assert sum(message is None for message in received[::2]) >= 5
 
     async def test_more_than_there_are_of_large_bodies(self, server):
-        """So they are told at once if one of two claims is cut short, and the other finds that there are no more."""
+        """So they are told at once if one of two claims is cut short, and the other finds that
+        there are no more.
+        """
         async with AsyncRSMQ.from_url(server.url, poll_interval=3600, deadline=3) as rsmq:
             queue = rsmq.queue("jobs")
             await queue.create(maxsize=-1)
@@ -188,11 +193,16 @@ class TestCutShort:
         await queue.send("dead")
         assert await queue.receive()
         await queue.send_many(["a", "b"])
-        assert [(one.body, one.receive_count) for one in await queue.receive_many(9)] == [("a", 1), ("b", 1)]
+        assert [(one.body, one.receive_count) for one in await queue.receive_many(9)] == [
+            ("a", 1),
+            ("b", 1),
+        ]
         assert (await queue.attributes()).msgs == 2
 
     async def test_order_of_large_bodies_with_prefetch(self, rsmq):
-        """A stream with prefetch hands out in order what several claims bring that were cut short by their size."""
+        """A stream with prefetch hands out in order what several claims bring that were cut short
+        by their size.
+        """
         queue = rsmq.queue("jobs")
         await queue.create(maxsize=-1)
         for start in range(0, 120, 20):
@@ -211,7 +221,9 @@ class TestUnreadable:
     """What the codec cannot read, in a queue without a dead-letter queue."""
 
     async def test_without_a_lease(self, server, rsmq):
-        """It is hidden for a second at the least: consumers of a queue of vt=0 do not spin on it."""
+        """It is hidden for a second at the least: consumers of a queue of vt=0 do not spin on
+        it.
+        """
         queue = rsmq.queue("jobs", codec=JSON)
         await queue.create(vt=0)
         await queue.send(b"no JSON")
@@ -239,7 +251,9 @@ async def hidden(queue):
 
 class TestDeadline:
     async def test_receives_that_wait_behind_others(self, server, queue, proxy):
-        """A receive that waits behind others on a slow line fails at its deadline, as one whose reply does not come."""
+        """A receive that waits behind others on a slow line fails at its deadline, as one whose
+        reply does not come.
+        """
         await queue.send_many(["x"] * 5)
         async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=1) as rsmq:
             there = rsmq.queue("jobs")
@@ -268,7 +282,9 @@ class TestDeadline:
             proxy.silent = False
 
     async def test_many_at_once_on_a_slow_line(self, server, queue, proxy):
-        """The more calls wait, the more script calls are under way: replies that come late do not add up."""
+        """The more calls wait, the more script calls are under way: replies that come late do not
+        add up.
+        """
         async with AsyncRSMQ.from_url(proxy.url, realtime=False) as rsmq:
             there = rsmq.queue("jobs")
             await there.send("warm-up")
@@ -283,7 +299,9 @@ class TestDeadline:
             proxy._pass_on = one_turn
             await asyncio.gather(*(there.send("x") for _ in range(5000)))
             assert server.redis.zcard("rsmq:jobs") == 5001
-            assert len(turns) < 2 * 5000 / 64  # two at a time would be as many turns one after the other
+            assert (
+                len(turns) < 2 * 5000 / 64
+            )  # two at a time would be as many turns one after the other
 
     async def test_what_has_come_is_handed_out(self, server, queue, proxy):
         """A receive_many that reaches its deadline hands out what it has."""
@@ -308,13 +326,17 @@ class TestDeadline:
 
 class TestHealth:
     async def test_a_worker_whose_server_is_killed(self, own_server):
-        """An idle worker knows soon that its server is gone, however seldom it polls; and that it is back."""
+        """An idle worker knows soon that its server is gone, however seldom it polls; and that it
+        is back.
+        """
         server = own_server()
         async with AsyncRSMQ.from_url(server.url, poll_interval=3600) as rsmq:
             queue = rsmq.queue("jobs")
             await queue.create()
             async with queue.worker(lambda _: None) as worker:
-                await wait_until(lambda: rsmq._listener._confirmed and worker._sources[0].claims._timer)
+                await wait_until(
+                    lambda: rsmq._listener._confirmed and worker._sources[0].claims._timer
+                )
                 await wait_until(lambda: not rsmq._scripts._under_way)
                 server.kill()
                 await wait_until(lambda: not worker.healthy)
@@ -340,11 +362,15 @@ class TestHealth:
 
 
 class TestSlowLine:
-    """A line that is slow towards the client, but never silent for as long as the watchdogs wait."""
+    """A line that is slow towards the client, but never silent for as long as the watchdogs
+    wait.
+    """
 
     @pytest.fixture
     async def far(self, server, proxy, monkeypatch):
-        """A client behind the line. Bodies of 60,000 bytes take twice as long as a silence, which outlasts a stall."""
+        """A client behind the line. Bodies of 60,000 bytes take twice as long as a silence, which
+        outlasts a stall.
+        """
         for module in (_pipeline, _claims):
             monkeypatch.setattr(module, "REPLY_TIMEOUT", 1.0)
         async with AsyncRSMQ.from_url(proxy.url, realtime=False) as rsmq:
@@ -390,7 +416,9 @@ class TestSlowLine:
 
 class TestRepeatedClaim:
     async def test_claims_one(self, server, proxy):
-        """A claim whose reply was lost is repeated for one message: each attempt hides what it claims."""
+        """A claim whose reply was lost is repeated for one message: each attempt hides what it
+        claims.
+        """
         async with AsyncRSMQ.from_url(proxy.url, realtime=False) as rsmq:
             queue = rsmq.queue("jobs")
             await queue.create(vt=300)
@@ -403,7 +431,9 @@ class TestRepeatedClaim:
 
 
 class TestAfterTheDeadline:
-    """A reply that takes longer than the deadline: the call fails, and what arrives later is put back."""
+    """A reply that takes longer than the deadline: the call fails, and what arrives later is put
+    back.
+    """
 
     @pytest.fixture(params=["first call", "later call"])
     async def far(self, server, proxy, request):
@@ -423,8 +453,14 @@ class TestAfterTheDeadline:
 
     @pytest.mark.parametrize("verb", ["receive", "pop", "receive_many"])
     async def test_put_back(self, server, far, proxy, verb):
-        """What was received or popped is visible again when the reply has come, as if nobody had received it."""
-        call = {"receive": far.receive, "pop": far.pop, "receive_many": lambda: far.receive_many(5)}[verb]
+        """What was received or popped is visible again when the reply has come, as if nobody had
+        received it.
+        """
+        call = {
+            "receive": far.receive,
+            "pop": far.pop,
+            "receive_many": lambda: far.receive_many(5),
+        }[verb]
         with pytest.raises(redis.TimeoutError):
             await call()
         proxy.rate = 0

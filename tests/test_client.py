@@ -10,7 +10,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 import redis
-from aiorsmq import AsyncRSMQ, ClientClosed, InvalidParameterValue, QueueDoesNotExist, WrongEventLoop
+from aiorsmq import (
+    AsyncRSMQ,
+    ClientClosed,
+    InvalidParameterValue,
+    QueueDoesNotExist,
+    WrongEventLoop,
+)
 
 from chaos.network import Proxy
 from chaos.test_conditions import loading
@@ -18,7 +24,9 @@ from support import PATIENCE, stalls, wait_until
 
 
 def test_made_without_a_loop():
-    """Making a client does no I/O and needs no event loop; one that was never used need not be closed."""
+    """Making a client does no I/O and needs no event loop; one that was never used need not be
+    closed.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         AsyncRSMQ(host="nowhere.invalid")
@@ -26,7 +34,9 @@ def test_made_without_a_loop():
 
 
 async def test_ten_operations(rsmq):
-    """RSMQ's operations are methods with keyword-only arguments, and qname defaults to the client's."""
+    """RSMQ's operations are methods with keyword-only arguments, and qname defaults to the
+    client's.
+    """
     assert await rsmq.create_queue(qname="a", vt=10) is True
     assert await rsmq.list_queues() == {"a"}
     id = await rsmq.send_message(qname="a", message="hello", delay=0)
@@ -56,7 +66,10 @@ async def test_default_queue(server):
 
 async def test_namespaces(server):
     """Two namespaces do not see each other."""
-    async with AsyncRSMQ.from_url(server.url, ns="one") as one, AsyncRSMQ.from_url(server.url, ns="two") as two:
+    async with (
+        AsyncRSMQ.from_url(server.url, ns="one") as one,
+        AsyncRSMQ.from_url(server.url, ns="two") as two,
+    ):
         await one.create_queue(qname="q")
         assert await two.list_queues() == set()
 
@@ -71,9 +84,17 @@ async def test_closed(server):
     await rsmq.aclose()
     await rsmq.aclose()
     for call in (
-        rsmq.list_queues, queue.attributes, lambda: queue.send("y"), lambda: queue.send_many(["y"]), queue.receive,
-        lambda: queue.receive(wait=1), queue.pop, message.delete, lambda: message.extend(1), queue.purge,
-    ):  # fmt: skip
+        rsmq.list_queues,
+        queue.attributes,
+        lambda: queue.send("y"),
+        lambda: queue.send_many(["y"]),
+        queue.receive,
+        lambda: queue.receive(wait=1),
+        queue.pop,
+        message.delete,
+        lambda: message.extend(1),
+        queue.purge,
+    ):
         with pytest.raises(ClientClosed):
             await call()
 
@@ -114,7 +135,9 @@ async def test_closing_ends_a_long_poll_that_claims(server, queue):
 
 
 async def test_cancelled_closing_goes_on(server, queue):
-    """Cancelling stops the wait for `aclose()`, not the closing: what was claimed ahead is handed back."""
+    """Cancelling stops the wait for `aclose()`, not the closing: what was claimed ahead is handed
+    back.
+    """
     await queue.send_many(["x"] * 5)
     with anyio.CancelScope() as scope:
         async with AsyncRSMQ.from_url(server.url) as other:
@@ -153,7 +176,12 @@ def test_a_second_event_loop(running_server):
     queue = rsmq.queue("jobs")
     with asyncio.Runner() as first:
         first.run(queue.create(exist_ok=True))
-        for call in (queue.attributes, lambda: queue.send("x"), queue.receive, lambda: anext(queue.messages())):
+        for call in (
+            queue.attributes,
+            lambda: queue.send("x"),
+            queue.receive,
+            lambda: anext(queue.messages()),
+        ):
             with pytest.raises(WrongEventLoop, match="another event loop"):
                 asyncio.run(_call(call))
         first.run(queue.delete())
@@ -283,11 +311,18 @@ async def test_a_server_that_is_not_up_yet(own_server, call):
 
 @first_calls
 async def test_a_server_that_is_not_there(tmp_path, call):
-    """Without connect_timeout there is one attempt; with it there are several, and then the same error."""
-    for connect_timeout, at_least, at_most in ((0, 1, 2), (0.3, 3, 1000)):  # the listener has an attempt of its own
+    """Without connect_timeout there is one attempt; with it there are several, and then the same
+    error.
+    """
+    for connect_timeout, at_least, at_most in (
+        (0, 1, 2),
+        (0.3, 3, 1000),
+    ):  # the listener has an attempt of its own
         async with (
             Refusing(f"{tmp_path}/socket") as refusing,
-            AsyncRSMQ.from_url(f"unix://{tmp_path}/socket", connect_timeout=connect_timeout) as rsmq,
+            AsyncRSMQ.from_url(
+                f"unix://{tmp_path}/socket", connect_timeout=connect_timeout
+            ) as rsmq,
         ):
             with pytest.raises(redis.ConnectionError):
                 await call(rsmq)
@@ -299,7 +334,9 @@ async def test_a_server_that_is_not_there(tmp_path, call):
 
 
 async def test_connect_timeout_beyond_the_deadline(own_server):
-    """The deadline of a call does not end the waiting for the first connection, nor for what is loaded then."""
+    """The deadline of a call does not end the waiting for the first connection, nor for what is
+    loaded then.
+    """
     server = own_server("--appendonly", "yes", "--key-load-delay", "100")
     async with loading(server), AsyncRSMQ.from_url(server.url, connect_timeout=60) as rsmq:
         rsmq._scripts.deadline = 0.01
@@ -318,7 +355,9 @@ async def test_connect_timeout_beyond_the_deadline(own_server):
 
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {"debug": True})], ids=["asyncio"])
 async def test_a_name_that_is_not_known_yet():
-    """A host's name that cannot be looked up is tried again, too. (uvloop does not let look-ups be counted.)"""
+    """A host's name that cannot be looked up is tried again, too. (uvloop does not let look-ups be
+    counted.)
+    """
     loop, lookups = asyncio.get_running_loop(), []
     known = loop.getaddrinfo
 

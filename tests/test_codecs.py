@@ -12,7 +12,15 @@ from typing import Any, Literal
 import msgspec
 import pydantic
 import pytest
-from aiorsmq import BYTES, JSON, TEXT, ExtraNotInstalled, InvalidParameterValue, MsgspecCodec, PydanticCodec
+from aiorsmq import (
+    BYTES,
+    JSON,
+    TEXT,
+    ExtraNotInstalled,
+    InvalidParameterValue,
+    MsgspecCodec,
+    PydanticCodec,
+)
 
 TYPED = [MsgspecCodec, PydanticCodec]
 CANARY = "s3cret"
@@ -45,7 +53,9 @@ async def test_text(queue, body):
 
 
 async def test_bytes_in_text_queue(queue):
-    """Bytes are sent as they are; read as text, what is not UTF-8 is U+FFFD, and `raw` has all of it."""
+    """Bytes are sent as they are; read as text, what is not UTF-8 is U+FFFD, and `raw` has all of
+    it.
+    """
     await queue.send(b"\xff\x00ok")
     message = await queue.pop()
     assert (message.body, message.raw) == ("\ufffd\x00ok", b"\xff\x00ok")
@@ -155,7 +165,9 @@ async def test_your_own(rsmq, queue):
 
 
 async def test_cannot_be_decoded(rsmq, queue, caplog):
-    """What the codec cannot decode stays in the queue, hidden for its lease; the stream goes on, the log says so."""
+    """What the codec cannot decode stays in the queue, hidden for its lease; the stream goes on,
+    the log says so.
+    """
     await queue.send_many(["not json, and s3cret", "1"])
     async for message in rsmq.queue("jobs", codec=JSON).messages():
         assert message.body == 1
@@ -182,7 +194,12 @@ async def test_popped_and_cannot_be_decoded(rsmq, queue):
     ("codec", "type", "body", "text"),
     [
         (MsgspecCodec, Order, Order("Grüße 🐇", 2), '{"item":"Grüße 🐇","count":2,"notes":{}}'),
-        (PydanticCodec, Invoice, Invoice(item="Grüße 🐇"), '{"item":"Grüße 🐇","count":1,"notes":{}}'),
+        (
+            PydanticCodec,
+            Invoice,
+            Invoice(item="Grüße 🐇"),
+            '{"item":"Grüße 🐇","count":1,"notes":{}}',
+        ),
         *((codec, Parcel, Parcel("tea"), '{"item":"tea","count":1}') for codec in TYPED),
         *((codec, list[int], [1, 2], "[1,2]") for codec in TYPED),
         *((codec, Parcel | None, None, "null") for codec in TYPED),
@@ -192,7 +209,9 @@ async def test_popped_and_cannot_be_decoded(rsmq, queue):
     ],
 )
 async def test_typed(rsmq, queue, codec, type, body, text):
-    """With MsgspecCodec and PydanticCodec bodies are of one type, stored as compact JSON text in UTF-8."""
+    """With MsgspecCodec and PydanticCodec bodies are of one type, stored as compact JSON text in
+    UTF-8.
+    """
     typed = rsmq.queue("jobs", codec=codec(type))
     await typed.send(body)
     message = await typed.pop()
@@ -204,9 +223,15 @@ async def test_typed(rsmq, queue, codec, type, body, text):
 @pytest.mark.parametrize(("codec", "type"), [(MsgspecCodec, Order), (PydanticCodec, Invoice)])
 @pytest.mark.parametrize("item", ["tea", "Zoë 🐇", 'a "quote"\n\t\\/ \x00\x7f\u2028', ""])
 def test_typed_reads_json_text(codec, type, item):
-    """They read any JSON text: with spaces, all but ASCII escaped, fields in any order, more than they know."""
+    """They read any JSON text: with spaces, all but ASCII escaped, fields in any order, more than
+    they know.
+    """
     body = {"notes": {"a": 1}, "item": item, "more": [None, True]}
-    texts = {json.dumps(body), json.dumps(body, indent=2), json.dumps(body, ensure_ascii=False, separators=(",", ":"))}
+    texts = {
+        json.dumps(body),
+        json.dumps(body, indent=2),
+        json.dumps(body, ensure_ascii=False, separators=(",", ":")),
+    }
     for text in texts:
         assert codec(type).decode(f" {text}\n".encode()) == type(item=item, notes={"a": 1})
 
@@ -226,22 +251,41 @@ class InOwnWords(MeasuresModel):
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize(("codec", "type"), [(MsgspecCodec, Measures), (PydanticCodec, MeasuresModel)])
+@pytest.mark.parametrize(
+    ("codec", "type"), [(MsgspecCodec, Measures), (PydanticCodec, MeasuresModel)]
+)
 def test_typed_infinity(codec, type, number):
-    """NaN and infinities, which would be written as null, are refused also where null can be read."""
+    """NaN and infinities, which would be written as null, are refused also where null can be
+    read.
+    """
     for body in (type(degrees=number), type(more={"a": [None, number]})):
         with pytest.raises(ValueError, match="JSON cannot say"):
             codec(type).encode(body)
-    assert codec(type).decode(codec(type).encode(type(more={"a": [None, 1.5]}))) == type(more={"a": [None, 1.5]})
+    assert codec(type).decode(codec(type).encode(type(more={"a": [None, 1.5]}))) == type(
+        more={"a": [None, 1.5]}
+    )
     with pytest.raises(ValueError):
         codec(float | None).encode(number)
 
 
-NUMBERS = ["NaN", "Infinity", "-Infinity", "1e999", "-1E+999", "1.e400", '"nan"', '" -inf"', '"+Infinity"', "1" * 400]
+NUMBERS = [
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "1e999",
+    "-1E+999",
+    "1.e400",
+    '"nan"',
+    '" -inf"',
+    '"+Infinity"',
+    "1" * 400,
+]
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-@pytest.mark.parametrize(("codec", "type"), [(MsgspecCodec, Measures), (PydanticCodec, MeasuresModel)])
+@pytest.mark.parametrize(
+    ("codec", "type"), [(MsgspecCodec, Measures), (PydanticCodec, MeasuresModel)]
+)
 def test_typed_reads_no_infinity(codec, type, number):
     """What is no finite number, however it is written, is not read as a number either."""
     for text in (f'{{"degrees":{number}}}', f'{{"more":{{"a":[null,{number}]}}}}'):
@@ -323,32 +367,61 @@ strict.text = CANARY
         (MsgspecCodec(Order), {"item": CANARY}, "must be an instance of Order"),
         (MsgspecCodec(Order), Strict(CANARY), "must be an instance of Order"),
         (MsgspecCodec(Order), CANARY, "must be an instance of Order"),
-        (MsgspecCodec(Order), Order(CANARY, CANARY), "read as Order: Expected `int`, got `str` - at `$.count`"),
+        (
+            MsgspecCodec(Order),
+            Order(CANARY, CANARY),
+            "read as Order: Expected `int`, got `str` - at `$.count`",
+        ),
         (
             MsgspecCodec(Order),
             Order(CANARY, notes={CANARY: CANARY}),
             "read as Order: Expected `int`, got `str` - at `$.notes[...]`",
         ),
         (MsgspecCodec(Order), Order(CANARY, notes={(CANARY,): 1}), "written as JSON"),
-        (MsgspecCodec(Order | None), {"other": CANARY}, "Order | None: Object missing required field `item`"),
+        (
+            MsgspecCodec(Order | None),
+            {"other": CANARY},
+            "Order | None: Object missing required field `item`",
+        ),
         (MsgspecCodec(list[int]), [1, CANARY], "Expected `int`, got `str`"),
         (MsgspecCodec(float), float("nan"), "Expected `float`, got `null`"),
         (MsgspecCodec(Strict), Strict(CANARY), "read as Strict: ValidationError"),
         (MsgspecCodec(Strict), strict, "read as Strict: ValidationError"),
         (PydanticCodec(Invoice), {"item": CANARY}, "must be an instance of Invoice"),
-        (PydanticCodec(Invoice), StrictModel.model_construct(text=CANARY), "must be an instance of Invoice"),
+        (
+            PydanticCodec(Invoice),
+            StrictModel.model_construct(text=CANARY),
+            "must be an instance of Invoice",
+        ),
         (PydanticCodec(Parcel), Invoice(item=CANARY), "must be an instance of Parcel"),
-        (PydanticCodec(Invoice), Invoice.model_construct(item=[CANARY]), "read as Invoice: string_type"),
-        (PydanticCodec(Invoice), Invoice.model_construct(item=CANARY, notes={CANARY: CANARY}), "int_parsing"),
-        (PydanticCodec(Invoice), Invoice.model_construct(item=CANARY, notes={CANARY: object()}), "written as JSON"),
+        (
+            PydanticCodec(Invoice),
+            Invoice.model_construct(item=[CANARY]),
+            "read as Invoice: string_type",
+        ),
+        (
+            PydanticCodec(Invoice),
+            Invoice.model_construct(item=CANARY, notes={CANARY: CANARY}),
+            "int_parsing",
+        ),
+        (
+            PydanticCodec(Invoice),
+            Invoice.model_construct(item=CANARY, notes={CANARY: object()}),
+            "written as JSON",
+        ),
         (PydanticCodec(list[int]), [1, CANARY], "read as list[int]: int_parsing"),
         (PydanticCodec(StrictModel), StrictModel.model_construct(item=CANARY), "literal_error"),
         (PydanticCodec(StrictModel), StrictModel.model_construct(text=CANARY), "value_error"),
     ],
 )
 async def test_typed_cannot_be_read_back(rsmq, queue, codec, body, reason):
-    """What the codec could not read back, or is of another class, is refused before it is sent; no error quotes it."""
-    for call in (rsmq.queue("jobs", codec=codec).send(body), rsmq.queue("jobs", codec=codec).send_many([body])):
+    """What the codec could not read back, or is of another class, is refused before it is sent; no
+    error quotes it.
+    """
+    for call in (
+        rsmq.queue("jobs", codec=codec).send(body),
+        rsmq.queue("jobs", codec=codec).send_many([body]),
+    ):
         with pytest.raises(InvalidParameterValue, match=re.escape(reason)) as refused:
             await call
         error = refused.value
@@ -360,7 +433,9 @@ async def test_typed_cannot_be_read_back(rsmq, queue, codec, body, reason):
     assert (await queue.attributes()).totalsent == 0
 
 
-@pytest.mark.parametrize("codec", [MsgspecCodec(Order), PydanticCodec(Invoice), MsgspecCodec(Strict)])
+@pytest.mark.parametrize(
+    "codec", [MsgspecCodec(Order), PydanticCodec(Invoice), MsgspecCodec(Strict)]
+)
 @pytest.mark.parametrize(
     "raw",
     [
@@ -377,7 +452,9 @@ async def test_typed_cannot_be_read_back(rsmq, queue, codec, body, reason):
     ],
 )
 async def test_typed_cannot_be_decoded(rsmq, queue, codec, raw, caplog):
-    """Whatever they cannot read is a ValueError that does not quote it; in a queue it stays, and the log says so."""
+    """Whatever they cannot read is a ValueError that does not quote it; in a queue it stays, and
+    the log says so.
+    """
     caplog.set_level(logging.DEBUG)
     with pytest.raises(ValueError) as unread:
         codec.decode(raw)
@@ -392,7 +469,9 @@ async def test_typed_cannot_be_decoded(rsmq, queue, codec, raw, caplog):
     assert CANARY not in caplog.text
 
 
-@pytest.mark.parametrize(("codec", "extra"), [(MsgspecCodec, "msgspec"), (PydanticCodec, "pydantic")])
+@pytest.mark.parametrize(
+    ("codec", "extra"), [(MsgspecCodec, "msgspec"), (PydanticCodec, "pydantic")]
+)
 def test_extra_not_installed(monkeypatch, codec, extra):
     """Without its package a codec cannot be made, and the error says which extra brings it."""
     monkeypatch.setitem(sys.modules, extra, None)

@@ -1,4 +1,6 @@
-"""RSMQ as Node rsmq 0.12.4 speaks it, point by point: each docstring is a sentence of the specification."""
+"""RSMQ as Node rsmq 0.12.4 speaks it, point by point: each docstring is a sentence of the
+specification.
+"""
 
 import asyncio
 import re
@@ -22,7 +24,9 @@ def fields(server, qname="jobs"):
 
 def score(server, id, qname="jobs"):
     """The score as the server says it."""
-    return server.redis.eval("return redis.call('ZSCORE', KEYS[1], ARGV[1])", 1, f"rsmq:{qname}", id)
+    return server.redis.eval(
+        "return redis.call('ZSCORE', KEYS[1], ARGV[1])", 1, f"rsmq:{qname}", id
+    )
 
 
 def members(server, qname="jobs"):
@@ -50,7 +54,10 @@ def keyspace(server):
 def announcements(server, qname="jobs"):
     """Yields a function that returns the payloads announced so far."""
     channel = f"rsmq:rt:{qname}"
-    with redis.Redis(unix_socket_path=server.socket, protocol=2) as client, client.pubsub() as pubsub:
+    with (
+        redis.Redis(unix_socket_path=server.socket, protocol=2) as client,
+        client.pubsub() as pubsub,
+    ):
         pubsub.subscribe(channel)
         assert pubsub.get_message(timeout=PATIENCE)["type"] == "subscribe"
 
@@ -68,7 +75,9 @@ class TestConformance:
     # The keys
 
     async def test_keys_of_a_new_queue(self, server, rsmq):
-        """A new queue is a name in the set {ns}:QUEUES and a hash {ns}:{q}:Q of five fields, and nothing else."""
+        """A new queue is a name in the set {ns}:QUEUES and a hash {ns}:{q}:Q of five fields, and
+        nothing else.
+        """
         before = server.redis.time()[0]
         await rsmq.create_queue(qname="jobs", vt=20, delay=3, maxsize=2048)
         after = server.redis.time()[0]
@@ -87,7 +96,9 @@ class TestConformance:
         assert (hash[b"vt"], hash[b"delay"], hash[b"maxsize"]) == (b"30", b"0", b"65536")
 
     async def test_keys_of_a_sent_message(self, server, queue):
-        """A sent message is its id in the sorted set {ns}:{q}, at the ms of its sending, and its body under its id."""
+        """A sent message is its id in the sorted set {ns}:{q}, at the ms of its sending, and its
+        body under its id.
+        """
         before = now_ms(server)
         id = await queue.send("hello")
         after = now_ms(server)
@@ -96,10 +107,15 @@ class TestConformance:
         assert DIGITS.fullmatch(score(server, id))
         assert before <= int(score(server, id)) <= after
         new = set(fields(server)) - {b"vt", b"delay", b"maxsize", b"created", b"modified"}
-        assert {field: fields(server)[field] for field in new} == {id.encode(): b"hello", b"totalsent": b"1"}
+        assert {field: fields(server)[field] for field in new} == {
+            id.encode(): b"hello",
+            b"totalsent": b"1",
+        }
 
     async def test_keys_of_a_received_message(self, server, queue):
-        """A receipt moves the score to the end of the lease, sets {id}:rc and {id}:fr (ms), and counts in totalrecv."""
+        """A receipt moves the score to the end of the lease, sets {id}:rc and {id}:fr (ms), and
+        counts in totalrecv.
+        """
         id = (await queue.send("hello")).encode()
         before = now_ms(server)
         await queue.receive(vt=20)
@@ -150,7 +166,10 @@ class TestConformance:
 
     async def test_namespace(self, server):
         """All keys begin with the namespace, and one namespace sees nothing of another."""
-        async with AsyncRSMQ.from_url(server.url, ns="other") as other, AsyncRSMQ.from_url(server.url) as rsmq:
+        async with (
+            AsyncRSMQ.from_url(server.url, ns="other") as other,
+            AsyncRSMQ.from_url(server.url) as rsmq,
+        ):
             await other.create_queue(qname="jobs")
             await other.send_message(qname="jobs", message="x")
             assert set(server.redis.keys("*")) == {b"other:QUEUES", b"other:jobs:Q", b"other:jobs"}
@@ -162,7 +181,9 @@ class TestConformance:
     # The ids
 
     async def test_id(self, server, queue):
-        """An id is 32 characters: the server's time in µs in base 36, which makes 10, and 22 at random."""
+        """An id is 32 characters: the server's time in µs in base 36, which makes 10, and 22 at
+        random.
+        """
         before = server.redis.time()
         id = await queue.send("x")
         after = server.redis.time()
@@ -171,7 +192,9 @@ class TestConformance:
         assert before[0] + before[1] / 1e6 - 0.1 < seconds < after[0] + after[1] / 1e6 + 0.1
 
     async def test_ids_of_a_batch(self, server, queue):
-        """The ids of a batch ascend in its order, and so do those of the batches and messages that follow."""
+        """The ids of a batch ascend in its order, and so do those of the batches and messages that
+        follow.
+        """
         ids = await queue.send_many(["x"] * 100)
         ids.append(await queue.send("x"))
         ids += await queue.send_many(["x"] * 100)
@@ -191,7 +214,9 @@ class TestConformance:
     # Queues
 
     async def test_create(self, server, rsmq):
-        """create_queue returns True; for a queue that exists it raises QueueAlreadyExists and changes nothing."""
+        """create_queue returns True; for a queue that exists it raises QueueAlreadyExists and
+        changes nothing.
+        """
         assert await rsmq.create_queue(qname="jobs", vt=20) is True
         before = keyspace(server)
         with pytest.raises(QueueAlreadyExists) as caught:
@@ -210,13 +235,18 @@ class TestConformance:
         ("given", "stored"),
         [
             ({"vt": 0, "delay": 0, "maxsize": 1024}, (b"0", b"0", b"1024")),
-            ({"vt": 9_999_999, "delay": 9_999_999, "maxsize": 65536}, (b"9999999", b"9999999", b"65536")),
+            (
+                {"vt": 9_999_999, "delay": 9_999_999, "maxsize": 65536},
+                (b"9999999", b"9999999", b"65536"),
+            ),
             ({"vt": 30.0, "delay": 5.0, "maxsize": -1}, (b"30", b"5", b"-1")),
             ({"vt": timedelta(minutes=2), "delay": timedelta(seconds=1)}, (b"120", b"1", b"65536")),
         ],
     )
     async def test_limits(self, server, queue, rsmq, given, stored):
-        """vt and delay may be 0 to 9999999 whole seconds, maxsize 1024 to 65536 bytes or -1, all stored as integers."""
+        """vt and delay may be 0 to 9999999 whole seconds, maxsize 1024 to 65536 bytes or -1, all
+        stored as integers.
+        """
         await rsmq.create_queue(qname="new", **given)
         attributes = await queue.set_attributes(**given)
         for hash in (fields(server, "new"), fields(server, "jobs")):
@@ -239,7 +269,9 @@ class TestConformance:
         assert await rsmq.list_queues() == {"a", "c"}
 
     async def test_delete_queue(self, server, rsmq):
-        """delete_queue returns True; for a queue that does not exist it raises QueueDoesNotExist."""
+        """delete_queue returns True; for a queue that does not exist it raises
+        QueueDoesNotExist.
+        """
         await rsmq.create_queue(qname="jobs")
         assert await rsmq.delete_queue(qname="jobs") is True
         with pytest.raises(QueueDoesNotExist) as caught:
@@ -253,7 +285,9 @@ class TestConformance:
         assert await rsmq.delete_queue(qname="jobs", missing_ok=True) is False
 
     async def test_attributes(self, server, rsmq):
-        """The attributes are the settings, the totals, the times in UTC, the number of messages, and of hidden ones."""
+        """The attributes are the settings, the totals, the times in UTC, the number of messages,
+        and of hidden ones.
+        """
         await rsmq.create_queue(qname="jobs", vt=20, delay=0, maxsize=2048)
         queue = rsmq.queue("jobs")
         await queue.send_many(["a", "b", "c"])
@@ -270,7 +304,9 @@ class TestConformance:
         assert await rsmq.get_queue_attributes(qname="jobs") == attributes
 
     async def test_hiddenmsgs(self, server, queue):
-        """hiddenmsgs counts a message to the millisecond: hidden until its score, visible from then on."""
+        """hiddenmsgs counts a message to the millisecond: hidden until its score, visible from then
+        on.
+        """
         id = await queue.send("x", delay=100)
         assert (await queue.attributes()).hiddenmsgs == 1
         due = now_ms(server) + 50
@@ -286,7 +322,9 @@ class TestConformance:
         await wait_until(visible)
 
     async def test_totals(self, queue):
-        """The totals count every send and every receipt, also the second of one message; deleting takes none away."""
+        """The totals count every send and every receipt, also the second of one message; deleting
+        takes none away.
+        """
         await queue.send("x")
         for _ in range(3):
             await queue.receive(vt=0)
@@ -296,13 +334,18 @@ class TestConformance:
 
     @pytest.mark.parametrize(("name", "value"), [("vt", 99), ("delay", 7), ("maxsize", 1024)])
     async def test_set_attributes(self, server, queue, name, value):
-        """set_queue_attributes changes what it is given and `modified`, and returns all attributes."""
+        """set_queue_attributes changes what it is given and `modified`, and returns all
+        attributes.
+        """
         server.redis.hset("rsmq:jobs:Q", mapping={"created": 1, "modified": 1})
         before, seconds = fields(server), server.redis.time()[0]
         attributes = await queue.set_attributes(**{name: value})
         after = fields(server)
         assert seconds <= int(after[b"modified"]) <= server.redis.time()[0]
-        assert after == before | {name.encode(): str(value).encode(), b"modified": after[b"modified"]}
+        assert after == before | {
+            name.encode(): str(value).encode(),
+            b"modified": after[b"modified"],
+        }
         assert attributes == await queue.attributes()
         assert getattr(attributes, name) == value
 
@@ -323,7 +366,16 @@ class TestConformance:
 
     @pytest.mark.parametrize(
         "body",
-        ["", "plain", "žluťoučký 🐎", 'quotes " and \\ and \r\n', "nul \0 inside", "x" * 65536, "0", " "],
+        [
+            "",
+            "plain",
+            "žluťoučký 🐎",
+            'quotes " and \\ and \r\n',
+            "nul \0 inside",
+            "x" * 65536,
+            "0",
+            " ",
+        ],
         ids=["empty", "ascii", "unicode", "escapes", "nul", "long", "number", "blank"],
     )
     async def test_text(self, server, queue, body):
@@ -334,7 +386,9 @@ class TestConformance:
         assert (message.body, message.raw) == (body, body.encode())
 
     async def test_binary(self, server, rsmq, queue):
-        """A body of bytes is stored as it is; BYTES hands it out, and `raw` has it whatever the codec."""
+        """A body of bytes is stored as it is; BYTES hands it out, and `raw` has it whatever the
+        codec.
+        """
         body = bytes(range(256)) + b"\r\n$-1\r\n"
         ids = [await queue.send(body), await rsmq.queue("jobs", codec=BYTES).send(body)]
         assert [fields(server)[id.encode()] for id in ids] == [body, body]
@@ -343,9 +397,13 @@ class TestConformance:
         assert (as_text.raw, as_bytes.raw, as_bytes.body) == (body, body, body)
         assert as_text.body == body.decode(errors="replace")
 
-    @pytest.mark.parametrize("body", [{"a": [1, 2.5, None, True], "ž": "🐎"}, [], "text", 0, None, False])
+    @pytest.mark.parametrize(
+        "body", [{"a": [1, 2.5, None, True], "ž": "🐎"}, [], "text", 0, None, False]
+    )
     async def test_json(self, server, rsmq, queue, body):
-        """With JSON a body is what JSON can say, stored as compact JSON text, and comes back as it was."""
+        """With JSON a body is what JSON can say, stored as compact JSON text, and comes back as it
+        was.
+        """
         jobs = rsmq.queue("jobs", codec=JSON)
         id = await jobs.send(body)
         message = await jobs.receive()
@@ -356,7 +414,9 @@ class TestConformance:
         assert b", " not in message.raw
 
     async def test_size_is_in_bytes(self, server, rsmq):
-        """A message's size is its length in bytes; at maxsize it is taken, over it it is refused and not stored."""
+        """A message's size is its length in bytes; at maxsize it is taken, over it it is refused
+        and not stored.
+        """
         await rsmq.create_queue(qname="jobs", maxsize=1024)
         queue = rsmq.queue("jobs")
         await queue.send("é" * 512)
@@ -373,7 +433,9 @@ class TestConformance:
         await queue.send("x" * 3_000_000)
         assert len((await queue.receive()).body) == 3_000_000
 
-    @pytest.mark.parametrize("delay", [0.05, timedelta(milliseconds=50)], ids=["float", "timedelta"])
+    @pytest.mark.parametrize(
+        "delay", [0.05, timedelta(milliseconds=50)], ids=["float", "timedelta"]
+    )
     async def test_delay(self, server, queue, delay):
         """A message sent with a delay is hidden for that time, to the millisecond."""
         before = now_ms(server)
@@ -386,7 +448,9 @@ class TestConformance:
         assert (message.body, message.receive_count) == ("later", 1)
 
     async def test_queue_delay(self, server, rsmq):
-        """The queue's delay holds for a message that is sent without one; a delay of 0 overrides it."""
+        """The queue's delay holds for a message that is sent without one; a delay of 0 overrides
+        it.
+        """
         await rsmq.create_queue(qname="jobs", delay=100)
         queue = rsmq.queue("jobs")
         before = now_ms(server)
@@ -400,14 +464,24 @@ class TestConformance:
         assert await queue.receive() is None
 
     async def test_send_many(self, server, queue):
-        """send_many stores messages in their order, in one script call, visible at the same moment."""
+        """send_many stores messages in their order, in one script call, visible at the same
+        moment.
+        """
         await queue.attributes()
         server.reset_stats()
         bodies = [str(n) for n in range(1500)]
         ids = await queue.send_many(bodies)
         assert server.script_calls() == 1
         assert members(server) == [id.encode() for id in ids]
-        assert len({int(score) for _, score in server.redis.zrange("rsmq:jobs", 0, -1, withscores=True)}) == 1
+        assert (
+            len(
+                {
+                    int(score)
+                    for _, score in server.redis.zrange("rsmq:jobs", 0, -1, withscores=True)
+                }
+            )
+            == 1
+        )
         assert server.redis.hmget("rsmq:jobs:Q", ids) == [body.encode() for body in bodies]
         assert fields(server)[b"totalsent"] == b"1500"
 
@@ -448,17 +522,28 @@ class TestConformance:
     # Receiving
 
     async def test_receive(self, server, queue):
-        """receive_message hands out a message with its id, body, count and times, and hides it for the queue's vt."""
+        """receive_message hands out a message with its id, body, count and times, and hides it for
+        the queue's vt.
+        """
         id = await queue.send("hello")
         before = now_ms(server)
         message = await queue.receive()
         after = now_ms(server)
-        assert (message.id, message.body, message.receive_count, message.queue) == (id, "hello", 1, "jobs")
+        assert (message.id, message.body, message.receive_count, message.queue) == (
+            id,
+            "hello",
+            1,
+            "jobs",
+        )
         assert message.sent_at.timestamp() == pytest.approx(int(id[:10], 36) / 1e6, abs=1e-5)
         assert before <= round(message.first_received_at.timestamp() * 1000) <= after
         assert round(message.visible_until.timestamp() * 1000) == int(score(server, id))
         assert message.visible_until - message.first_received_at == timedelta(seconds=30)
-        assert {message.sent_at.tzinfo, message.first_received_at.tzinfo, message.visible_until.tzinfo} == {UTC}
+        assert {
+            message.sent_at.tzinfo,
+            message.first_received_at.tzinfo,
+            message.visible_until.tzinfo,
+        } == {UTC}
         assert await queue.receive() is None
 
     async def test_nothing_to_receive(self, queue):
@@ -494,7 +579,9 @@ class TestConformance:
         assert second.visible_until > first.visible_until
 
     async def test_order(self, server, queue):
-        """Visible messages are handed out by the moment at which they became visible, and at the same moment by id."""
+        """Visible messages are handed out by the moment at which they became visible, and at the
+        same moment by id.
+        """
         delayed = await queue.send("delayed", delay=100)
         batch = await queue.send_many(["a", "b", "c"])
         sooner = await queue.send("sooner", delay=100)
@@ -522,7 +609,9 @@ class TestConformance:
         assert [message.id for message in await queue.receive_many(2)] == [second, first]
 
     async def test_receive_many(self, server, queue):
-        """receive_many hands out as many as there are, up to its limit, in order, and hides each."""
+        """receive_many hands out as many as there are, up to its limit, in order, and hides
+        each.
+        """
         ids = await queue.send_many([str(n) for n in range(150)])
         messages = await queue.receive_many(100, vt=50)
         assert [message.id for message in messages] == ids[:100]
@@ -541,7 +630,9 @@ class TestConformance:
         assert messages.count(None) == 5
 
     async def test_pop(self, server, queue):
-        """pop_message hands a message out and deletes it in one step: it is never handed out again."""
+        """pop_message hands a message out and deletes it in one step: it is never handed out
+        again.
+        """
         id = await queue.send("x")
         before = now_ms(server)
         message = await queue.pop()
@@ -549,7 +640,11 @@ class TestConformance:
         assert before <= round(message.first_received_at.timestamp() * 1000) <= now_ms(server)
         assert (await queue.attributes()).msgs == 0
         assert await queue.pop() is None
-        assert [await message.delete(), await message.extend(5), await message.release()] == [False, False, False]
+        assert [await message.delete(), await message.extend(5), await message.release()] == [
+            False,
+            False,
+            False,
+        ]
 
     async def test_pop_counts(self, queue):
         """A pop is a receipt: it counts, also after others."""
@@ -582,7 +677,9 @@ class TestConformance:
         stream = queue.messages(vt=50)
         messages = [await anext(stream) for _ in ids]
         assert [message.id for message in messages] == ids
-        assert {message.visible_until - message.first_received_at for message in messages} == {timedelta(seconds=50)}
+        assert {message.visible_until - message.first_received_at for message in messages} == {
+            timedelta(seconds=50)
+        }
         assert (await queue.attributes()).hiddenmsgs == 3
 
     async def test_popping_stream(self, queue):
@@ -595,7 +692,9 @@ class TestConformance:
                 break
 
     async def test_peek(self, server, queue):
-        """peek shows messages in the order in which they become visible, hidden ones too, and claims nothing."""
+        """peek shows messages in the order in which they become visible, hidden ones too, and
+        claims nothing.
+        """
         late = await queue.send("late", delay=100)
         ids = await queue.send_many(["a", "b", "c"])
         received = await queue.receive(vt=50)
@@ -603,7 +702,12 @@ class TestConformance:
         messages = await queue.peek()
         assert [message.id for message in messages] == [*ids[1:], received.id, late]
         assert [message.receive_count for message in messages] == [0, 0, 1, 0]
-        assert [message.first_received_at for message in messages] == [None, None, received.first_received_at, None]
+        assert [message.first_received_at for message in messages] == [
+            None,
+            None,
+            received.first_received_at,
+            None,
+        ]
         assert messages[2].visible_until == received.visible_until
         assert [message.body for message in await queue.peek(limit=2)] == ["b", "c"]
         assert keyspace(server) == before
@@ -614,7 +718,11 @@ class TestConformance:
         deleted, received = await queue.peek()
         assert await deleted.delete() is True
         holder = await queue.receive()
-        assert [await received.delete(), await received.extend(5), await received.release()] == [False, False, False]
+        assert [await received.delete(), await received.extend(5), await received.release()] == [
+            False,
+            False,
+            False,
+        ]
         assert await holder.delete() is True
 
     # Settling
@@ -631,14 +739,21 @@ class TestConformance:
         """delete_many returns for each id, in order, whether it was deleted."""
         ids = await queue.send_many(["x"] * 200)
         unknown = "0" * 32
-        assert await queue.delete_many([ids[0], unknown, ids[1], ids[0]]) == [True, False, True, False]
+        assert await queue.delete_many([ids[0], unknown, ids[1], ids[0]]) == [
+            True,
+            False,
+            True,
+            False,
+        ]
         assert await queue.delete_many(ids) == [False, False] + [True] * 198
         assert await queue.delete_many([]) == []
         assert (await queue.attributes()).msgs == 0
 
     @pytest.mark.parametrize("vt", [100, 0.5, timedelta(hours=1), 0])
     async def test_change_visibility(self, server, queue, vt):
-        """change_message_visibility hides a message for vt from now on, whoever received it; it is no receipt."""
+        """change_message_visibility hides a message for vt from now on, whoever received it; it is
+        no receipt.
+        """
         id = await queue.send("x")
         await queue.receive(vt=50)
         hash = fields(server)
@@ -650,14 +765,18 @@ class TestConformance:
         assert fields(server) == hash
 
     async def test_change_visibility_of_nothing(self, server, queue):
-        """change_message_visibility returns False for an id that is not there, and makes no message of it."""
+        """change_message_visibility returns False for an id that is not there, and makes no message
+        of it.
+        """
         await queue.send("x")
         before = keyspace(server)
         assert await queue.change_visibility("0" * 32, 10) is False
         assert keyspace(server) == before
 
     async def test_purge(self, server, queue):
-        """purge deletes all messages, hidden ones too, returns how many, and leaves the queue as it is otherwise."""
+        """purge deletes all messages, hidden ones too, returns how many, and leaves the queue as it
+        is otherwise.
+        """
         await queue.send_many(["x"] * 1000)
         await queue.send("x", delay=100)
         await queue.receive_many(10)
@@ -666,10 +785,16 @@ class TestConformance:
         assert not server.redis.exists("rsmq:jobs")
         after = await queue.attributes()
         assert (after.msgs, after.hiddenmsgs) == (0, 0)
-        assert (after.totalsent, after.totalrecv) == (attributes.totalsent, attributes.totalrecv) == (1001, 10)
+        assert (
+            (after.totalsent, after.totalrecv)
+            == (attributes.totalsent, attributes.totalrecv)
+            == (1001, 10)
+        )
 
     async def test_message_delete(self, queue):
-        """A receiver deletes its message once, also after its lease while nobody else has received it."""
+        """A receiver deletes its message once, also after its lease while nobody else has received
+        it.
+        """
         await queue.send_many(["a", "b"])
         held, expired = await queue.receive(), await queue.receive(vt=0)
         assert [await held.delete(), await held.delete()] == [True, False]
@@ -697,14 +822,18 @@ class TestConformance:
 
     @pytest.mark.parametrize("verb", ["delete", "extend", "release"])
     async def test_fences(self, server, queue, verb):
-        """delete, extend and release of a receiver return False, and change nothing, once another has received it."""
+        """delete, extend and release of a receiver return False, and change nothing, once another
+        has received it.
+        """
         await queue.send("x")
         stale = await queue.receive(vt=0)
         async with AsyncRSMQ.from_url(server.url) as other:
             holder = await other.queue("jobs").receive(vt=50)
             before = keyspace(server)
             with announcements(server) as heard:
-                assert await (stale.extend(5) if verb == "extend" else getattr(stale, verb)()) is False
+                assert (
+                    await (stale.extend(5) if verb == "extend" else getattr(stale, verb)()) is False
+                )
                 assert heard() == []
             assert keyspace(server) == before
             assert await holder.extend(60) is True
@@ -720,7 +849,9 @@ class TestConformance:
         assert (await queue.attributes()).msgs == 0
 
     async def test_block_that_fails(self, server, queue):
-        """`async with message` makes it visible again at once when the block raises, and the exception comes out."""
+        """`async with message` makes it visible again at once when the block raises, and the
+        exception comes out.
+        """
         await queue.send("x")
         error = ZeroDivisionError("the block's own")
         with pytest.raises(ZeroDivisionError) as caught:
@@ -741,7 +872,9 @@ class TestConformance:
     # Announcements
 
     async def test_announced(self, server, queue):
-        """A sent message is announced on {ns}:rt:{q} with the number of messages in the queue, as decimal text."""
+        """A sent message is announced on {ns}:rt:{q} with the number of messages in the queue, as
+        decimal text.
+        """
         with announcements(server) as heard:
             await queue.send("a")
             await queue.send("b", delay=100)
@@ -830,7 +963,9 @@ class TestConformance:
             assert await rsmq.list_queues() == {"other"}
 
     async def test_handles_share(self, rsmq, queue):
-        """Any number of handles of one name mean one queue, and need not exist when they are made."""
+        """Any number of handles of one name mean one queue, and need not exist when they are
+        made.
+        """
         early = rsmq.queue("new")
         with pytest.raises(QueueDoesNotExist):
             await early.send("x")

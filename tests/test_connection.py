@@ -82,7 +82,8 @@ async def test_tls(server, tmp_path):
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
-    # The servers that come in wheels are built without TLS: this does it for them, as stunnel would.
+    # The servers that come in wheels are built without TLS: this does it for them, as stunnel
+    # would.
     async with Proxy(server.socket, port := free_port(), ssl=context):
         url = f"rediss://localhost:{port}"
         async with AsyncRSMQ.from_url(url, ssl_ca_certs=f"{tmp_path}/ca.pem") as rsmq:
@@ -116,7 +117,9 @@ CALLS = {
 
 
 async def unsupported(rsmq):
-    """What each call says that cannot succeed on this server; nothing of it quotes a script or a body."""
+    """What each call says that cannot succeed on this server; nothing of it quotes a script or a
+    body.
+    """
     said = set()
     with suppress(UnsupportedServer):  # the first call is by EVAL
         await rsmq.list_queues()
@@ -133,14 +136,18 @@ async def unsupported(rsmq):
 
 
 async def test_a_cluster(own_server):
-    """In a cluster a namespace with a hash tag works on the shard that owns it; else the error says so."""
+    """In a cluster a namespace with a hash tag works on the shard that owns it; else the error says
+    so.
+    """
     ports = free_port(), free_port()
     nodes = [own_server("--port", str(port), "--cluster-enabled", "yes").redis for port in ports]
     nodes[0].execute_command("CLUSTER", "ADDSLOTS", *range(8192))  # 6.2 knows no ADDSLOTSRANGE
     nodes[1].execute_command("CLUSTER", "ADDSLOTS", *range(8192, 16384))
     nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", ports[1])
     for node in nodes:
-        await wait_until(lambda node=node: b"cluster_state:ok" in node.execute_command("CLUSTER", "INFO"))
+        await wait_until(
+            lambda node=node: b"cluster_state:ok" in node.execute_command("CLUSTER", "INFO")
+        )
     owner = int(nodes[0].execute_command("CLUSTER", "KEYSLOT", "{rsmq}")) >= 8192
     async with AsyncRSMQ(port=ports[owner], ns="{rsmq}") as rsmq:
         await round_trip(rsmq)
@@ -168,7 +175,9 @@ async def test_a_command_that_the_scripts_need(own_server, missing):
 
 
 async def test_other_errors_of_scripts(server, rsmq):
-    """What is no fault of the server's kind keeps redis-py's class: a key of another type, a full server."""
+    """What is no fault of the server's kind keeps redis-py's class: a key of another type, a full
+    server.
+    """
     await rsmq.create_queue(qname="jobs")
     await rsmq.create_queue(qname="odd")
     server.redis.delete("rsmq:odd")
@@ -186,12 +195,18 @@ async def test_other_errors_of_scripts(server, rsmq):
 
 @pytest.mark.parametrize("protocol", [2, 3])
 async def test_login_at_a_server_that_knows_none(own_server, protocol):
-    """A server that does not know AUTH or HELLO quotes what they were called with; the error does not."""
+    """A server that does not know AUTH or HELLO quotes what they were called with; the error does
+    not.
+    """
     server = own_server("--rename-command", "AUTH", "", "--rename-command", "HELLO", "")
-    async with AsyncRSMQ.from_url(f"unix://secret:secret@{server.socket}", protocol=protocol) as rsmq:
+    async with AsyncRSMQ.from_url(
+        f"unix://secret:secret@{server.socket}", protocol=protocol
+    ) as rsmq:
         with pytest.raises(redis.ResponseError, match="unknown command") as caught:
             await rsmq.list_queues()
-    assert "secret" not in "".join(traceback.format_exception(caught.value)).replace("secret:secret@", "")
+    assert "secret" not in "".join(traceback.format_exception(caught.value)).replace(
+        "secret:secret@", ""
+    )
 
 
 class Rotation:
@@ -201,9 +216,14 @@ class Rotation:
         self._redis = server.redis
         self.options = {"username": "rotating", "password": "s3cret"}
         self._redis.acl_setuser(
-            "rotating", enabled=True, reset=True, passwords=["+s3cret"], keys=["*"], channels=["*"],
+            "rotating",
+            enabled=True,
+            reset=True,
+            passwords=["+s3cret"],
+            keys=["*"],
+            channels=["*"],
             categories=["+@all"],
-        )  # fmt: skip
+        )
         self._redis.acl_log_reset()
 
     def begin(self):
@@ -214,7 +234,9 @@ class Rotation:
         self._redis.acl_setuser("rotating", enabled=True, passwords=["+s3cret"])
 
     def refusals(self):
-        return sum(int(entry["count"]) for entry in self._redis.acl_log() if entry["reason"] == "auth")
+        return sum(
+            int(entry["count"]) for entry in self._redis.acl_log() if entry["reason"] == "auth"
+        )
 
 
 @pytest.fixture
@@ -226,7 +248,9 @@ def rotation(server):
 
 class TestRefusedLogin:
     async def test_waited_out(self, server, rsmq, rotation, caplog):
-        """While a password is rotated, calls, long polls, streams and workers of a client that knew it wait."""
+        """While a password is rotated, calls, long polls, streams and workers of a client that knew
+        it wait.
+        """
         names = ["sent", "polled", "streamed", "worked"]
         for name in names:
             await rsmq.create_queue(qname=name)
@@ -240,7 +264,9 @@ class TestRefusedLogin:
                 polling = asyncio.ensure_future(other.queue("polled").receive(wait=60))
                 streaming = asyncio.ensure_future(anext(other.queue("streamed").messages()))
                 channels = [f"rsmq:rt:{name}" for name in names[1:]]
-                await wait_until(lambda: all(count for _, count in server.redis.pubsub_numsub(*channels)))
+                await wait_until(
+                    lambda: all(count for _, count in server.redis.pubsub_numsub(*channels))
+                )
                 rotation.begin()
                 sending = asyncio.ensure_future(other.queue("sent").send("x"))
                 await wait_until(lambda: rotation.refusals() > 5)
@@ -267,7 +293,13 @@ class TestRefusedLogin:
             streaming = asyncio.ensure_future(anext(other_queue.messages()))
             await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
             rotation.begin()
-            for waiting in (working, polling, streaming, other_queue.send("x"), other_queue.send("x")):
+            for waiting in (
+                working,
+                polling,
+                streaming,
+                other_queue.send("x"),
+                other_queue.send("x"),
+            ):
                 with pytest.raises(redis.AuthenticationError):
                     await asyncio.wait_for(waiting, PATIENCE)
             rotation.end()
@@ -292,7 +324,9 @@ class TestRefusedLogin:
     async def test_few_attempts(self, server, queue, rotation, monkeypatch):
         """However many calls wait, a login is tried again once each LOGIN_PAUSE."""
         monkeypatch.setattr(_connection, "LOGIN_PAUSE", 3600)
-        async with AsyncRSMQ.from_url(server.url, realtime=False, deadline=3, **rotation.options) as other:
+        async with AsyncRSMQ.from_url(
+            server.url, realtime=False, deadline=3, **rotation.options
+        ) as other:
             await other.list_queues()
             rotation.begin()
             calls = [other.queue(f"q{n}").send("x") for n in range(50)]
@@ -315,9 +349,17 @@ class TestRefusedLogin:
         """So is a missing one, where the first to say so is the reply to a call."""
         server = own_server()
         server.redis.config_set("requirepass", "s3cret")
-        names = inspect.signature(Redis).parameters.keys() & {"driver_info", "lib_name", "lib_version"}
-        names = {"driver_info"} if "driver_info" in names else names  # later versions deprecate the others
-        client = Redis.from_url(server.url, protocol=2, **dict.fromkeys(names))  # says nothing when it connects
+        names = inspect.signature(Redis).parameters.keys() & {
+            "driver_info",
+            "lib_name",
+            "lib_version",
+        }
+        names = (
+            {"driver_info"} if "driver_info" in names else names
+        )  # later versions deprecate the others
+        client = Redis.from_url(
+            server.url, protocol=2, **dict.fromkeys(names)
+        )  # says nothing when it connects
         async with AsyncRSMQ(client, deadline=3600) as other:
             with pytest.raises(redis.AuthenticationError):
                 await asyncio.wait_for(other.queue("jobs").send("x"), PATIENCE)
@@ -341,16 +383,22 @@ class TestRefusedLogin:
         monkeypatch.setattr(_connection, "LOGIN_PATIENCE", 0.5)
         async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=2) as other:
             await other.list_queues()
-            proxy.unknown = dict.fromkeys([b"EVAL", b"EVALSHA"], b"-NOAUTH Authentication required.\r\n")
+            proxy.unknown = dict.fromkeys(
+                [b"EVAL", b"EVALSHA"], b"-NOAUTH Authentication required.\r\n"
+            )
             with pytest.raises(redis.AuthenticationError):
                 await asyncio.wait_for(anext(other.queue("jobs").messages()), PATIENCE)
 
 
 async def test_slow_handshake(server, queue, proxy, monkeypatch):
-    """A connection whose opening takes several slow round trips is opened: each has its own time."""
+    """A connection whose opening takes several slow round trips is opened: each has its own
+    time.
+    """
     monkeypatch.setattr(_connection, "CONNECT_TIMEOUT", 1.0)
     proxy.latency = (0.5, 0.5)
-    async with AsyncRSMQ.from_url(proxy.url, username="default", password="any", db=1, realtime=False) as rsmq:
+    async with AsyncRSMQ.from_url(
+        proxy.url, username="default", password="any", db=1, realtime=False
+    ) as rsmq:
         assert await rsmq.list_queues() == set()
 
 

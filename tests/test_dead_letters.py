@@ -1,4 +1,6 @@
-"""Messages that cannot be handled move to the dead-letter queue, once and with their reason, and back when told to."""
+"""Messages that cannot be handled move to the dead-letter queue, once and with their reason, and
+back when told to.
+"""
 
 import asyncio
 import logging
@@ -82,7 +84,9 @@ async def counts(redrive):
 
 class TestPolicy:
     async def test_create(self, server, rsmq, jobs):
-        """A queue is created with its policy, and its dead-letter queue with it, with RSMQ's defaults."""
+        """A queue is created with its policy, and its dead-letter queue with it, with RSMQ's
+        defaults.
+        """
         before = await jobs.attributes()
         assert (before.max_receives, before.dead_letter_queue) == (1, "dead")
         assert await rsmq.list_queues() == {"jobs", "dead"}
@@ -115,18 +119,36 @@ class TestPolicy:
         assert await rsmq.list_queues() == {"jobs"}
 
     async def test_set(self, rsmq, queue):
-        """A policy is set, changed in part, and taken away as a whole; the other attributes stay."""
+        """A policy is set, changed in part, and taken away as a whole; the other attributes
+        stay.
+        """
         attributes = await queue.set_attributes(max_receives=3, dead_letter_queue="dead")
-        assert (attributes.max_receives, attributes.dead_letter_queue, attributes.vt) == (3, "dead", 30)
+        assert (attributes.max_receives, attributes.dead_letter_queue, attributes.vt) == (
+            3,
+            "dead",
+            30,
+        )
         assert await rsmq.list_queues() == {"jobs", "dead"}
         attributes = await rsmq.set_queue_attributes(qname="jobs", max_receives=5)
         assert (attributes.max_receives, attributes.dead_letter_queue) == (5, "dead")
         attributes = await rsmq.set_queue_attributes(qname="jobs", dead_letter_queue="other", vt=7)
-        assert (attributes.max_receives, attributes.dead_letter_queue, attributes.vt) == (5, "other", 7)
+        assert (attributes.max_receives, attributes.dead_letter_queue, attributes.vt) == (
+            5,
+            "other",
+            7,
+        )
         attributes = await queue.set_attributes(vt=8)
-        assert (attributes.max_receives, attributes.dead_letter_queue, attributes.vt) == (5, "other", 8)
+        assert (attributes.max_receives, attributes.dead_letter_queue, attributes.vt) == (
+            5,
+            "other",
+            8,
+        )
         attributes = await queue.set_attributes(dead_letter_queue="")
-        assert (attributes.max_receives, attributes.dead_letter_queue, attributes.vt) == (None, None, 8)
+        assert (attributes.max_receives, attributes.dead_letter_queue, attributes.vt) == (
+            None,
+            None,
+            8,
+        )
 
     async def test_removed_without_a_trace(self, server, queue):
         """A policy that is taken away leaves no field behind."""
@@ -182,7 +204,9 @@ class TestPolicy:
         assert await rsmq.list_queues() == set()
 
     async def test_number_alone(self, server, rsmq, queue):
-        """max_receives without a dead-letter queue is a policy too, and is changed and taken away like one."""
+        """max_receives without a dead-letter queue is a policy too, and is changed and taken away
+        like one.
+        """
         before = fields_of(server, "jobs").keys()
         await rsmq.create_queue(qname="new", max_receives=4)
         attributes = await rsmq.get_queue_attributes(qname="new")
@@ -211,7 +235,9 @@ class TestPolicy:
 
     @pytest.mark.parametrize("length", [2, 3, 7])
     async def test_circle(self, server, rsmq, length):
-        """Queues that would send their dead in a circle, of any length, are refused; the reason shows the way."""
+        """Queues that would send their dead in a circle, of any length, are refused; the reason
+        shows the way.
+        """
         names = [f"q{n}" for n in range(length)]
         for name in names:
             await rsmq.create_queue(qname=name)
@@ -253,7 +279,9 @@ class TestPolicy:
                 assert [type(outcome) for outcome in outcomes].count(InvalidParameterValue) == 1
 
     async def test_chain_that_changes_meanwhile(self, server, rsmq, monkeypatch):
-        """A chain that has become another one between the looks at it is followed where it now goes."""
+        """A chain that has become another one between the looks at it is followed where it now
+        goes.
+        """
         for name, following in (("c", "d"), ("b", "c")):
             await rsmq.create_queue(qname=name, dead_letter_queue=following)
         await rsmq.create_queue(qname="a")
@@ -272,7 +300,9 @@ class TestPolicy:
     @foreign_data
     @pytest.mark.parametrize("name", ["jobs", "QUEUES", "a b", "x" * 161, b"\xff", "dead\n"])
     async def test_senseless_name(self, server, rsmq, queue, name):
-        """A dead-letter queue that another program has misnamed reads as none; and nothing is dropped for it."""
+        """A dead-letter queue that another program has misnamed reads as none; and nothing is
+        dropped for it.
+        """
         server.redis.hset("rsmq:jobs:Q", mapping={"max_receives": 1, "dead_letter_queue": name})
         attributes = await queue.attributes()
         assert (attributes.max_receives, attributes.dead_letter_queue) == (None, None)
@@ -284,13 +314,19 @@ class TestPolicy:
         attributes = await queue.set_attributes(max_receives=3)
         assert (attributes.max_receives, attributes.dead_letter_queue) == (None, None)
         await rsmq.create_queue(qname="first", dead_letter_queue="jobs")
-        assert server.redis.hget("rsmq:jobs:Q", "dead_letter_queue") == (name if name == b"\xff" else name.encode())
+        assert server.redis.hget("rsmq:jobs:Q", "dead_letter_queue") == (
+            name if name == b"\xff" else name.encode()
+        )
 
     @foreign_data
-    @pytest.mark.parametrize("number", ["", "0", "-1", "1.5", "many", "1e3", " 3", "0x10", "9" * 16, b"\xff"])
+    @pytest.mark.parametrize(
+        "number", ["", "0", "-1", "1.5", "many", "1e3", " 3", "0x10", "9" * 16, b"\xff"]
+    )
     async def test_senseless_number(self, server, queue, number):
         """A max_receives that another program has set to what is no number reads as none."""
-        server.redis.hset("rsmq:jobs:Q", mapping={"max_receives": number, "dead_letter_queue": "dead"})
+        server.redis.hset(
+            "rsmq:jobs:Q", mapping={"max_receives": number, "dead_letter_queue": "dead"}
+        )
         attributes = await queue.attributes()
         assert (attributes.max_receives, attributes.dead_letter_queue) == (None, "dead")
         await spend(queue, "alive", times=2)
@@ -310,7 +346,9 @@ class TestPolicy:
     @foreign_data
     @pytest.mark.parametrize("key", ["rsmq:dead", "rsmq:dead:Q"])
     async def test_keys_of_another_type(self, server, rsmq, queue, key):
-        """A dead-letter queue whose keys are another program's is refused, and nothing is changed."""
+        """A dead-letter queue whose keys are another program's is refused, and nothing is
+        changed.
+        """
         server.redis.set(key, "theirs")
         before = fields_of(server, "jobs")
         with pytest.raises(ResponseError, match="WRONGTYPE"):
@@ -321,9 +359,13 @@ class TestPolicy:
 
 
 class TestReceivedTooOften:
-    @pytest.mark.parametrize("how", ["receive", "receive_many", "wait", "stream", "prefetch", "message"])
+    @pytest.mark.parametrize(
+        "how", ["receive", "receive_many", "wait", "stream", "prefetch", "message"]
+    )
     async def test_moves(self, server, rsmq, jobs, dead, how):
-        """What was received more often than max_receives is not handed out but moved, as a new message, with its id."""
+        """What was received more often than max_receives is not handed out but moved, as a new
+        message, with its id.
+        """
         (id,) = await spend(jobs, "mortal")
         before = server_ms(server)
         receiving = {
@@ -393,7 +435,9 @@ class TestReceivedTooOften:
         await moved(server, [id])
 
     async def test_lease_ended(self, server, jobs, dead):
-        """A consumer that dies with its message, and only lets the lease end, has used up one receipt."""
+        """A consumer that dies with its message, and only lets the lease end, has used up one
+        receipt.
+        """
         id = await jobs.send("mortal")
         assert await jobs.receive(vt=0.05)
         asking = asyncio.ensure_future(jobs.receive(wait=60))
@@ -402,14 +446,18 @@ class TestReceivedTooOften:
         await asyncio.wait([asking])
 
     async def test_handed_back(self, server, jobs):
-        """A message that is claimed ahead, and handed back, has not been received, however often that happens."""
+        """A message that is claimed ahead, and handed back, has not been received, however often
+        that happens.
+        """
         ids = await jobs.send_many([str(n) for n in range(6)])
         for id in ids[:5]:
             async with jobs.messages(prefetch=8) as stream:
                 message = await anext(stream)
                 assert message.id == id
                 await message.delete()
-            await wait_until(lambda: not any(field.endswith(b":rc") for field in fields_of(server, "jobs")))
+            await wait_until(
+                lambda: not any(field.endswith(b":rc") for field in fields_of(server, "jobs"))
+            )
         message = await jobs.receive()
         assert (message.id, message.receive_count) == (ids[5], 1)
 
@@ -465,7 +513,9 @@ class TestReceivedTooOften:
         assert (await jobs.receive()).receive_count == 2
 
     async def test_deleted_dead_letter_queue(self, server, rsmq, jobs, dead):
-        """A dead-letter queue that has been deleted is made again by the first message that goes there."""
+        """A dead-letter queue that has been deleted is made again by the first message that goes
+        there.
+        """
         (id,) = await spend(jobs, "mortal")
         await dead.delete()
         assert await jobs.receive() is None
@@ -508,7 +558,10 @@ class TestReceivedTooOften:
     async def test_silent(self, server, jobs, dead):
         """With realtime=False nothing is announced."""
         await spend(jobs, "mortal")
-        with redis.Redis(unix_socket_path=server.socket, protocol=2) as client, client.pubsub() as pubsub:
+        with (
+            redis.Redis(unix_socket_path=server.socket, protocol=2) as client,
+            client.pubsub() as pubsub,
+        ):
             pubsub.subscribe("rsmq:rt:dead")
             assert pubsub.get_message(timeout=PATIENCE)["type"] == "subscribe"
             async with AsyncRSMQ.from_url(server.url, realtime=False) as silent:
@@ -522,7 +575,11 @@ class TestReceivedTooOften:
         ids = await spend(jobs, *map(str, range(50)))
         async with AsyncRSMQ.from_url(server.url) as other:
             await asyncio.gather(
-                *(queue.receive_many(10, vt=0) for queue in (jobs, other.queue("jobs")) for _ in range(10))
+                *(
+                    queue.receive_many(10, vt=0)
+                    for queue in (jobs, other.queue("jobs"))
+                    for _ in range(10)
+                )
             )
             await moved(server, ids)
         assert int(fields_of(server, "dead")[b"totalsent"]) == 50
@@ -538,7 +595,9 @@ class TestReceivedTooOften:
             assert server.script_calls() <= 6  # it claims in two halves, and then finds nothing
 
     async def test_closing(self, server, rsmq):
-        """A client that is closed just then moves what it found, or leaves it to its lease; nothing is lost."""
+        """A client that is closed just then moves what it found, or leaves it to its lease; nothing
+        is lost.
+        """
         async with AsyncRSMQ.from_url(server.url) as other:
             queue = other.queue("jobs")
             await queue.create(max_receives=1, dead_letter_queue="dead")
@@ -568,12 +627,16 @@ class TestReceivedTooOften:
         with caplog.at_level(logging.INFO, "aiorsmq"):
             assert await jobs.receive() is None
             await wait_until(lambda: "moved" in caplog.text)
-        assert [record.getMessage() for record in caplog.records] == ["moved 1 from queue 'jobs' to 'dead'"]
+        assert [record.getMessage() for record in caplog.records] == [
+            "moved 1 from queue 'jobs' to 'dead'"
+        ]
 
     @foreign_data
     @pytest.mark.parametrize("key", ["rsmq:dead", "rsmq:dead:Q"])
     async def test_keys_of_another_type(self, server, jobs, key, caplog):
-        """What cannot be moved stays as it is, hidden for its lease, with a warning; others are handed out."""
+        """What cannot be moved stays as it is, hidden for its lease, with a warning; others are
+        handed out.
+        """
         (id,) = await spend(jobs, "mortal")
         await jobs.send("good")
         server.redis.delete(key)
@@ -607,14 +670,20 @@ class TestReceivedTooOften:
         for id in ("f" * 30, "with:colon", b"\xff\x00"):
             server.redis.zadd("rsmq:jobs", {id: 1})
             server.redis.hset("rsmq:jobs:Q", id, b"\xff")
-            server.redis.hset("rsmq:jobs:Q", (id if isinstance(id, bytes) else id.encode()) + b":rc", "7")
+            server.redis.hset(
+                "rsmq:jobs:Q", (id if isinstance(id, bytes) else id.encode()) + b":rc", "7"
+            )
         assert await jobs.receive() is None
         await wait_until(lambda: server.redis.zcard("rsmq:dead") == 3)
         letters = await dead.reasons()
         assert {letter.receive_count for letter in letters} == {8}
         assert {letter.raw for letter in letters} == {b"\xff"}
         assert await counts(dead.redrive()) == [3]
-        assert set(server.redis.zrange("rsmq:jobs", 0, -1)) == {b"f" * 30, b"with:colon", b"\xff\x00"}
+        assert set(server.redis.zrange("rsmq:jobs", 0, -1)) == {
+            b"f" * 30,
+            b"with:colon",
+            b"\xff\x00",
+        }
 
     @foreign_data
     async def test_phantom(self, server, jobs):
@@ -638,7 +707,9 @@ class TestBury:
         assert ids_in(server, "dead") == [first.id]
 
     async def test_over_count(self, server, jobs):
-        """As over max_receives it moves whoever has received it since, if that was more often than max_receives."""
+        """As over max_receives it moves whoever has received it since, if that was more often than
+        max_receives.
+        """
         await jobs.send_many(["a", "b"])
         await jobs.set_attributes(max_receives=4)
         held = [message._record for message in await jobs.receive_many(2, vt=0)]
@@ -689,15 +760,22 @@ class TestBury:
         ids = await jobs.send_many([str(n) for n in range(500)])
         messages = await jobs.receive_many(500)
         server.reset_stats()
-        assert await jobs._shared.bury([message._record for message in messages], "all of them") == ["dead"] * 500
+        assert (
+            await jobs._shared.bury([message._record for message in messages], "all of them")
+            == ["dead"] * 500
+        )
         assert server.script_calls() <= 10
         assert [message.id for message in await dead.receive_many(500)] == ids
         assert await jobs._shared.bury([], "none") == []
 
     async def test_mourners(self, jobs):
-        """Whoever asked is told of each message that a claim moved, and why; not of what others bury on purpose."""
+        """Whoever asked is told of each message that a claim moved, and why; not of what others
+        bury on purpose.
+        """
         told = []
-        jobs._shared.mourners.append(lambda record, death, reason: told.append((record.raw, death, reason)))
+        jobs._shared.mourners.append(
+            lambda record, death, reason: told.append((record.raw, death, reason))
+        )
         await bury(jobs, "a", reason="tired")
         await spend(jobs, "b")
         assert await jobs.receive() is None
@@ -732,7 +810,9 @@ class TestNotDecodable:
 
     @pytest.mark.parametrize("how", ["receive", "receive_many", "stream", "pop", "pop_stream"])
     async def test_moves(self, server, typed, dead, how):
-        """What the codec cannot decode moves at the first receipt, popped or not; the others are handed out."""
+        """What the codec cannot decode moves at the first receipt, popped or not; the others are
+        handed out.
+        """
         id = await typed.send(b"{no json")
         await typed.send({"n": 1})
         match how:
@@ -790,7 +870,9 @@ class TestNotDecodable:
 
 class TestReasons:
     async def test_reasons(self, server, jobs, dead):
-        """A dead letter says why it died, when, where, and after how many receipts; without claiming it."""
+        """A dead letter says why it died, when, where, and after how many receipts; without
+        claiming it.
+        """
         before = datetime.now(UTC) - timedelta(seconds=1)
         ids = await bury(jobs, "a", "b", reason="no such customer: grüße\n🐇")
         letters = await dead.reasons()
@@ -844,7 +926,8 @@ class TestReasons:
         assert "s3cret" not in repr(await dead.reasons())
 
     @pytest.mark.parametrize(
-        ("reason", "kept"), [("x" * 1000, "x" * 500), ("", "no reason given"), ("\ud800", "\\ud800"), (" a ", " a ")]
+        ("reason", "kept"),
+        [("x" * 1000, "x" * 500), ("", "no reason given"), ("\ud800", "\\ud800"), (" a ", " a ")],
     )
     async def test_odd_reasons(self, jobs, dead, reason, kept):
         """Of a reason 500 characters are kept; any text will do."""
@@ -864,7 +947,9 @@ class TestReasons:
         assert [(letter.raw, letter.reason) for letter in letters] == [(b"a", ""), (b"b", "")]
 
     async def test_pruned(self, server, jobs, dead):
-        """Reasons of messages that are gone do not pile up: no more of them than a few per message that is there."""
+        """Reasons of messages that are gone do not pile up: no more of them than a few per message
+        that is there.
+        """
         for n in range(40):
             await bury(jobs, *(f"{n}/{m}" for m in range(10)))
             await dead.delete_many([message.id for message in await dead.receive_many(10)])
@@ -888,10 +973,22 @@ class TestReasons:
 
     @foreign_data
     @pytest.mark.parametrize(
-        "written", ["", "soon", "1 2 jobs", "a b jobs why", "1 x jobs why", "1 1 a/b why", b"\xff", "1 1 dead why"]
+        "written",
+        [
+            "",
+            "soon",
+            "1 2 jobs",
+            "a b jobs why",
+            "1 x jobs why",
+            "1 1 a/b why",
+            b"\xff",
+            "1 1 dead why",
+        ],
     )
     async def test_senseless(self, server, jobs, dead, written):
-        """A reason that another program has overwritten reads as none, and the message stays unless told where."""
+        """A reason that another program has overwritten reads as none, and the message stays unless
+        told where.
+        """
         (id,) = await bury(jobs, "a")
         server.redis.hset("rsmq:dead:reasons", id, written)
         (letter,) = await dead.reasons()
@@ -910,7 +1007,11 @@ class TestRedrive:
         await next_millisecond()
         before = server_ms(server)
         assert await counts(dead.redrive()) == [2, 3]
-        assert (ids_in(server, "jobs"), ids_in(server, "other"), ids_in(server, "dead")) == (ids, others, [])
+        assert (ids_in(server, "jobs"), ids_in(server, "other"), ids_in(server, "dead")) == (
+            ids,
+            others,
+            [],
+        )
         assert server.redis.exists("rsmq:dead:reasons") == 0
         message = await jobs.receive()
         assert (message.id, message.body, message.receive_count) == (held.id, "a", 1)
@@ -1027,9 +1128,13 @@ class TestRedrive:
         await asyncio.wait([consuming])
 
     async def test_queue_worked_on_meanwhile(self, server, jobs, dead):
-        """No message is passed over because others are taken from the dead-letter queue meanwhile."""
+        """No message is passed over because others are taken from the dead-letter queue
+        meanwhile.
+        """
         ids = await bury(jobs, *map(str, range(400)))
-        server.redis.zadd("rsmq:dead", dict.fromkeys(ids, 5))  # in whatever order they are among equals
+        server.redis.zadd(
+            "rsmq:dead", dict.fromkeys(ids, 5)
+        )  # in whatever order they are among equals
         passed, total = [], 0
 
         def where(letter):
@@ -1039,7 +1144,9 @@ class TestRedrive:
 
         async for count in dead.redrive(where=where):
             total = count
-            await dead.delete_many([*passed[:10], passed[-1]])  # in front of where it goes on, and where it does
+            await dead.delete_many(
+                [*passed[:10], passed[-1]]
+            )  # in front of where it goes on, and where it does
         assert total == 200
         assert set(ids_in(server, "jobs")) == set(ids[::2])
 
@@ -1060,7 +1167,9 @@ class TestRedrive:
         assert server.redis.zcard("rsmq:dead") == 0
 
     async def test_unknown_origin(self, server, jobs, dead, caplog):
-        """What nobody knows the origin of stays, with one warning, unless `to` says where it goes."""
+        """What nobody knows the origin of stays, with one warning, unless `to` says where it
+        goes.
+        """
         (id,) = await bury(jobs, "a")
         strays = [await dead.send("x"), await dead.send("y")]
         with caplog.at_level(logging.WARNING, "aiorsmq"):
@@ -1070,7 +1179,9 @@ class TestRedrive:
         ]
         assert (ids_in(server, "jobs"), ids_in(server, "dead")) == ([id], strays)
         seen = []
-        assert await counts(dead.redrive("jobs", where=lambda letter: not seen.append(letter))) == [2]
+        assert await counts(dead.redrive("jobs", where=lambda letter: not seen.append(letter))) == [
+            2
+        ]
         assert [(letter.reason, letter.queue) for letter in seen] == [("", "")] * 2
         assert ids_in(server, "dead") == []
 
@@ -1127,7 +1238,9 @@ class TestRedrive:
         async with AsyncRSMQ.from_url(proxy.url) as other:
 
             def where(letter):
-                proxy.cut_after_execution = int(letter.raw) >= 64  # they have been looked at, and are moved next
+                proxy.cut_after_execution = (
+                    int(letter.raw) >= 64
+                )  # they have been looked at, and are moved next
                 return True
 
             assert await counts(other.queue("dead").redrive(where=where)) == [64, 100]

@@ -1,4 +1,6 @@
-"""`max_receives` without a dead-letter queue: what has been received too often is deleted, logged and counted."""
+"""`max_receives` without a dead-letter queue: what has been received too often is deleted, logged
+and counted.
+"""
 
 import asyncio
 import logging
@@ -35,11 +37,15 @@ async def is_empty(queue):
 
 
 async def test_received_too_often(server, jobs, caplog):
-    """A message that has been received more often is not handed out again but deleted, with a warning in the log."""
+    """A message that has been received more often is not handed out again but deleted, with a
+    warning in the log.
+    """
     id = await spend(jobs, "s3cret")
     good = await jobs.send("good")
     assert (await jobs.receive()).id == good
-    (record,) = await wait_until(lambda: [record for record in caplog.records if id in record.getMessage()])
+    (record,) = await wait_until(
+        lambda: [record for record in caplog.records if id in record.getMessage()]
+    )
     assert record.levelno == logging.WARNING
     assert record.getMessage() == f"dropped message {id} of queue 'jobs', received 3 times"
     assert "s3cret" not in caplog.text
@@ -99,8 +105,18 @@ async def test_last_attempt_fails(jobs):
     async with jobs.worker(handler, backoff=at_once, on_event=events.append) as worker:
         await wait_until(lambda: worker.stats.dropped == 1)
     stats = worker.stats
-    assert (stats.received, stats.failed, stats.retried, stats.dead, stats.lost_leases) == (2, 2, 1, 0, 0)
-    assert (events[-1].kind, events[-1].id, events[-1].reason) == ("dropped", id, "ValueError: broken")
+    assert (stats.received, stats.failed, stats.retried, stats.dead, stats.lost_leases) == (
+        2,
+        2,
+        1,
+        0,
+        0,
+    )
+    assert (events[-1].kind, events[-1].id, events[-1].reason) == (
+        "dropped",
+        id,
+        "ValueError: broken",
+    )
     assert await is_empty(jobs)
 
 
@@ -119,7 +135,9 @@ async def test_reject(jobs, caplog):
 
 
 async def test_at_a_claim(jobs):
-    """What has killed its consumers too often never reaches a handler, and is counted as dropped."""
+    """What has killed its consumers too often never reaches a handler, and is counted as
+    dropped.
+    """
     bodies = []
     await spend(jobs, "kills")
     async with jobs.worker(lambda message: bodies.append(message.body)) as worker:
@@ -143,7 +161,9 @@ async def test_nowhere_to_put_it(queue, caplog):
 
 
 async def test_not_decodable(server, rsmq, jobs):
-    """What a codec cannot decode stays until it has been received too often: another consumer's might."""
+    """What a codec cannot decode stays until it has been received too often: another consumer's
+    might.
+    """
     typed = rsmq.queue("jobs", codec=JSON)
     id = await typed.send(b"{no json")
     for _ in range(2):
@@ -155,7 +175,9 @@ async def test_not_decodable(server, rsmq, jobs):
 
 
 async def test_fenced(server, jobs):
-    """A message that another has received since, or that has been somewhere else, is not dropped under them."""
+    """A message that another has received since, or that has been somewhere else, is not dropped
+    under them.
+    """
     await jobs.set_attributes(max_receives=5)
     await jobs.send("contested")
     stale = await jobs.receive(vt=0)
@@ -164,7 +186,9 @@ async def test_fenced(server, jobs):
     server.redis.hset("rsmq:jobs:Q", f"{held.id}:rc", "1")  # as after a move there and back
     server.redis.hset("rsmq:jobs:Q", f"{held.id}:fr", "1")
     assert await jobs._shared.bury([stale._record], "stale") == [None]
-    assert await jobs._shared.dead.bury([held._record], "why", OVER_MAX_RECEIVES, drop="spent") == [None]
+    assert await jobs._shared.dead.bury([held._record], "why", OVER_MAX_RECEIVES, drop="spent") == [
+        None
+    ]
     assert not await is_empty(jobs)
     await jobs.purge()
 
@@ -175,7 +199,9 @@ async def test_lost_reply(server, jobs, proxy):
         queue = other.queue("jobs")
         await queue.send_many(["a", "b"])
         records = [message._record for message in await queue.receive_many(2)]
-        assert await queue._shared.bury(records[:1], "first, so that the script is known") == ["dropped"]
+        assert await queue._shared.bury(records[:1], "first, so that the script is known") == [
+            "dropped"
+        ]
         proxy.cut_after_execution = 1
         assert await queue._shared.bury(records[1:], "second") == ["dropped"]
     assert proxy.cuts == 1
@@ -184,7 +210,9 @@ async def test_lost_reply(server, jobs, proxy):
 
 @pytest.mark.parametrize("to", ["", "dead"])
 async def test_policy_changes_meanwhile(server, rsmq, jobs, to):
-    """What was to be dropped goes where the policy says by then: nothing is dropped that should be kept."""
+    """What was to be dropped goes where the policy says by then: nothing is dropped that should be
+    kept.
+    """
     await jobs.send("x")
     message = await jobs.receive()
     async with AsyncRSMQ.from_url(server.url) as admin:
@@ -199,7 +227,9 @@ async def test_policy_changes_meanwhile(server, rsmq, jobs, to):
 
 
 async def test_dead_letter_queue_is_taken_away(server, rsmq):
-    """What was to move is dropped if the policy says so by then; what cannot be decoded is kept even then."""
+    """What was to move is dropped if the policy says so by then; what cannot be decoded is kept
+    even then.
+    """
     queue, typed = rsmq.queue("jobs"), rsmq.queue("jobs", codec=JSON)
     await queue.create(dead_letter_queue="dead")
     await queue.send_many(["x", "y"])
@@ -215,7 +245,9 @@ async def test_dead_letter_queue_is_taken_away(server, rsmq):
 
 
 async def test_in_hand(jobs, server):
-    """What the worker's own claim has received once too often is not dropped while its handler works on it."""
+    """What the worker's own claim has received once too often is not dropped while its handler
+    works on it.
+    """
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def handler(message):
@@ -264,7 +296,9 @@ async def test_dead_letters_are_dropped(server, rsmq):
 
 
 async def test_limit_raised_while_a_handler_runs(rsmq, server):
-    """What fails for the last time by a `max_receives` that has been raised since comes again, and is not dropped."""
+    """What fails for the last time by a `max_receives` that has been raised since comes again, and
+    is not dropped.
+    """
     queue = rsmq.queue("jobs")
     await queue.create(max_receives=1)
     await queue.send("job")

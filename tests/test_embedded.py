@@ -24,7 +24,9 @@ from support import PATIENCE, wait_until
 
 
 def processes(folder, name=""):
-    """The processes in whose command line the folder is: the server that has its socket there, and its guard."""
+    """The processes in whose command line the folder is: the server that has its socket there, and
+    its guard.
+    """
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -45,7 +47,9 @@ def is_clear(folder):
 
 async def start(program, *args):
     """Start a Python program that imports what most of them need."""
-    source = "import asyncio, ctypes, os, signal, sys\nfrom aiorsmq import *\n" + textwrap.dedent(program)
+    source = "import asyncio, ctypes, os, signal, sys\nfrom aiorsmq import *\n" + textwrap.dedent(
+        program
+    )
     return await asyncio.create_subprocess_exec(
         sys.executable, "-W", "ignore", "-c", source, *map(str, args), stdout=PIPE, stderr=PIPE
     )
@@ -65,7 +69,9 @@ async def run(program, *args):
 
 
 async def test_with_the_client():
-    """embedded:// starts a server with the first call and stops it with `aclose()`, leaving no file."""
+    """embedded:// starts a server with the first call and stops it with `aclose()`, leaving no
+    file.
+    """
     rsmq = AsyncRSMQ.from_url("embedded://")
     folder = Path(rsmq._server.socket).parent
     assert not folder.exists()
@@ -100,7 +106,11 @@ async def test_one_server_a_folder(tmp_path):
 
 async def test_shared_by_its_url():
     """Other programs, and clients, may be given its url; starting it twice starts it once."""
-    async with EmbeddedServer() as server, AsyncRSMQ.from_url(server.url) as a, AsyncRSMQ.from_url(server.url) as b:
+    async with (
+        EmbeddedServer() as server,
+        AsyncRSMQ.from_url(server.url) as a,
+        AsyncRSMQ.from_url(server.url) as b,
+    ):
         await server.start()
         await a.create_queue(qname="q")
         assert await b.list_queues() == {"q"}
@@ -128,7 +138,9 @@ LIVES = """
     ],
 )
 async def test_gone_with_its_program(tmp_path, how, fork):
-    """The server is gone when its program is, however that ended, though children that it forked live on."""
+    """The server is gone when its program is, however that ended, though children that it forked
+    live on.
+    """
     process = await start(LIVES, fork, tmp_path)
     folder, child = (await process.stdout.readline()).decode().split()
     try:
@@ -146,7 +158,9 @@ async def test_gone_with_its_program(tmp_path, how, fork):
 
 @pytest.mark.parametrize("turn", range(10))
 async def test_program_killed_while_it_starts(turn):
-    """A program that is killed in any turn of its event loop in which it starts the server leaves none behind."""
+    """A program that is killed in any turn of its event loop in which it starts the server leaves
+    none behind.
+    """
     process = await start(
         """
         async def main():
@@ -165,7 +179,9 @@ async def test_program_killed_while_it_starts(turn):
 
 
 async def test_stopped_while_a_forked_child_lives(tmp_path):
-    """A child that was forked while the server ran keeps neither it nor its folder: both are free after `aclose()`."""
+    """A child that was forked while the server ran keeps neither it nor its folder: both are free
+    after `aclose()`.
+    """
     printed = await run(
         """
         import aiorsmq.embedded
@@ -187,7 +203,9 @@ async def test_stopped_while_a_forked_child_lives(tmp_path):
 
 
 async def test_client_made_before_a_fork():
-    """A client that was made before a fork is the first process's that uses it; in others that is a WrongEventLoop."""
+    """A client that was made before a fork is the first process's that uses it; in others that is a
+    WrongEventLoop.
+    """
     printed = await run(
         """
         rsmq = AsyncRSMQ.from_url("embedded://")
@@ -214,7 +232,9 @@ async def test_client_made_before_a_fork():
         """
     )
     assert printed[0] == "set()"
-    assert printed[1].startswith("this embedded server belongs to another process: after a fork make a new one")
+    assert printed[1].startswith(
+        "this embedded server belongs to another process: after a fork make a new one"
+    )
     assert printed[2:] == ["True", "False"]
 
 
@@ -241,10 +261,15 @@ async def test_server_started_before_a_fork():
 
 @pytest.mark.parametrize(
     ("turn", "again"),
-    [*((turn, None) for turn in range(12)), *((turn, after) for turn in (1, 4) for after in range(4))],
+    [
+        *((turn, None) for turn in range(12)),
+        *((turn, after) for turn in (1, 4) for after in range(4)),
+    ],
 )
 async def test_start_cancelled(tmp_path, turn, again):
-    """A start that is cancelled in any turn leaves nothing behind, and can be called again; also if cancelled twice."""
+    """A start that is cancelled in any turn leaves nothing behind, and can be called again; also if
+    cancelled twice.
+    """
     server = EmbeddedServer(tmp_path)
     folder = Path(server.socket).parent
     starting = asyncio.create_task(server.start())
@@ -268,7 +293,9 @@ async def test_start_cancelled(tmp_path, turn, again):
 
 @pytest.mark.parametrize("turn", range(5))
 async def test_stop_cancelled(tmp_path, turn):
-    """A stop that is cancelled stops the server all the same; `stop` and `start` go on where it was."""
+    """A stop that is cancelled stops the server all the same; `stop` and `start` go on where it
+    was.
+    """
     server = EmbeddedServer(tmp_path)
     folder = Path(server.socket).parent
     await server.start()
@@ -286,7 +313,9 @@ async def test_stop_cancelled(tmp_path, turn):
 
 
 async def test_stopped_while_it_starts():
-    """A stop that comes while the server starts ends it, and the start fails; the next start is not hurt."""
+    """A stop that comes while the server starts ends it, and the start fails; the next start is not
+    hurt.
+    """
     server = EmbeddedServer()
     first, second = (asyncio.create_task(server.start()) for _ in range(2))
     while server._guard is None:  # not a turn longer: it may be up soon
@@ -310,7 +339,9 @@ async def test_forgotten():
 
 
 async def test_out_of_descriptors(tmp_path):
-    """However few descriptors are left, a start succeeds or is an EmbeddedServerError, and can be called again."""
+    """However few descriptors are left, a start succeeds or is an EmbeddedServerError, and can be
+    called again.
+    """
     printed = await run(
         """
         import resource
@@ -340,7 +371,9 @@ async def test_out_of_descriptors(tmp_path):
 
 
 async def test_binary_missing():
-    """A server that is no longer there is an error that says so, and can be started when it is there again."""
+    """A server that is no longer there is an error that says so, and can be started when it is
+    there again.
+    """
     server = EmbeddedServer()
     binary, server._binary = server._binary, Path("/no/such/valkey-server")
     with pytest.raises(EmbeddedServerError, match="/no/such/valkey-server"):
@@ -374,12 +407,16 @@ async def test_files_are_private(open_to_all, tmp_path):
         await rsmq.send_message(qname="q", message="secret")
         folder = Path(rsmq._server.socket).parent
         found = [path, *path.rglob("*"), folder, *folder.rglob("*")]
-        assert {"data", "appendonly.aof.manifest", "aiorsmq.lock", "server.log"} <= {file.name for file in found}
+        assert {"data", "appendonly.aof.manifest", "aiorsmq.lock", "server.log"} <= {
+            file.name for file in found
+        }
         assert [file for file in found if file.stat().st_mode & 0o077] == []
 
 
 async def test_does_not_start(tmp_path):
-    """A server that does not start is an error that ends with its log, and leaves nothing behind."""
+    """A server that does not start is an error that ends with its log, and leaves nothing
+    behind.
+    """
     (tmp_path / "appendonlydir").mkdir()
     (tmp_path / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
     server = EmbeddedServer(tmp_path)
@@ -405,19 +442,27 @@ async def test_server_on_path(no_wheel, tmp_path, names):
         no_wheel(name)
     async with AsyncRSMQ.from_url(f"embedded://{tmp_path}/data") as rsmq:
         assert await rsmq.list_queues() == set()
-        (server,) = (process for process in processes(tmp_path) if process.exe() == str(_find_binary().resolve()))
+        (server,) = (
+            process
+            for process in processes(tmp_path)
+            if process.exe() == str(_find_binary().resolve())
+        )
         assert server.cmdline()[0].startswith(str(tmp_path / names[-1]))
 
 
 def test_not_installed(no_wheel):
     """Without the extra and a server on PATH, the error names both."""
-    with pytest.raises(ExtraNotInstalled, match=r"on PATH, .*aiorsmq-realtime\[embedded\]") as caught:
+    with pytest.raises(
+        ExtraNotInstalled, match=r"on PATH, .*aiorsmq-realtime\[embedded\]"
+    ) as caught:
         AsyncRSMQ.from_url("embedded://")
     assert caught.value.extra == "embedded"
 
 
 def test_windows():
-    """Where there is no fcntl and no fork, aiorsmq can be imported, and an embedded server says what to do instead."""
+    """Where there is no fcntl and no fork, aiorsmq can be imported, and an embedded server says
+    what to do instead.
+    """
     source = """
         import sys, os
         for name in ("register_at_fork", "fork", "killpg", "geteuid"):

@@ -13,7 +13,11 @@ from aiorsmq import Reject, Retry, errors
 def test_the_tree():
     """The tree that is drawn at the top of the module is the tree of the classes."""
     drawn = dict(
-        re.findall(r"^(?:├── |└── |)(\w+)(?: +\(also an? (\w+)(?:, redis-py's)?\))?$", errors.__doc__, re.MULTILINE)
+        re.findall(
+            r"^(?:├── |└── |)(\w+)(?: +\(also an? (\w+)(?:, redis-py's)?\))?$",
+            errors.__doc__,
+            re.MULTILINE,
+        )
     )
     classes = {name: getattr(errors, name) for name in errors.__all__}
     assert drawn.keys() == classes.keys()
@@ -25,7 +29,11 @@ def test_the_tree():
 
 def test_all_are_exported():
     """Every error is a name of the package."""
-    public = [name for name, cls in inspect.getmembers(errors, inspect.isclass) if not name.startswith("_")]
+    public = [
+        name
+        for name, cls in inspect.getmembers(errors, inspect.isclass)
+        if not name.startswith("_")
+    ]
     assert set(public) == set(errors.__all__) <= set(aiorsmq.__all__)
 
 
@@ -39,13 +47,22 @@ def test_all_are_exported():
         (errors.NoDeadLetterQueue("q"), "queue 'q' has no dead-letter queue"),
         (
             errors.NotPermitted("q", "send", "HSET", "+hset"),
-            "this user may not run script send for queue 'q': the server refuses the command HSET; grant +hset",
+            (
+                "this user may not run script send for queue 'q': the server refuses the command "
+                "HSET; grant +hset"
+            ),
         ),
         (
             errors.NotPermitted("q", "peek", None, "~rsmq:q"),
-            "this user may not run script peek for queue 'q': the server refuses one of its keys; grant ~rsmq:q",
+            (
+                "this user may not run script peek for queue 'q': "
+                "the server refuses one of its keys; grant ~rsmq:q"
+            ),
         ),
-        (errors.MessageTooLong("q", 9, 5), "a message of 9 bytes is over the maxsize of queue 'q', 5 bytes"),
+        (
+            errors.MessageTooLong("q", 9, 5),
+            "a message of 9 bytes is over the maxsize of queue 'q', 5 bytes",
+        ),
     ],
 )
 def test_text(error, text):
@@ -60,7 +77,9 @@ def test_long_values_are_cut():
 
 @pytest.mark.parametrize("value", ["redis://:secret@host", "secret@host", ["redis://:secret@host"]])
 def test_urls_are_not_shown(value):
-    """Whatever the parameter is called, what looks like a URL or like its user and host is not repeated."""
+    """Whatever the parameter is called, what looks like a URL or like its user and host is not
+    repeated.
+    """
     error = errors.InvalidParameterValue("qname", value, "must be a name")
     assert "secret" not in f"{error} {error!r}"
     assert error.value is value
@@ -81,9 +100,16 @@ SAMPLES = {
 }
 
 
-@pytest.mark.parametrize("cls", [*(getattr(errors, name) for name in errors.__all__), Retry, Reject])
 @pytest.mark.parametrize(
-    "passed_on", [*(lambda e, p=p: pickle.loads(pickle.dumps(e, p)) for p in range(6)), copy.copy, copy.deepcopy]
+    "cls", [*(getattr(errors, name) for name in errors.__all__), Retry, Reject]
+)
+@pytest.mark.parametrize(
+    "passed_on",
+    [
+        *(lambda e, p=p: pickle.loads(pickle.dumps(e, p)) for p in range(6)),
+        copy.copy,
+        copy.deepcopy,
+    ],
 )
 def test_passed_on(cls, passed_on):
     """Every error crosses to another process, and survives copying, with all its facts."""
@@ -91,11 +117,18 @@ def test_passed_on(cls, passed_on):
     error.__notes__ = ["while testing"]
     twin = passed_on(error)
     assert type(twin) is cls
-    assert (str(twin), repr(twin), twin.args, vars(twin)) == (str(error), repr(error), error.args, vars(error))
+    assert (str(twin), repr(twin), twin.args, vars(twin)) == (
+        str(error),
+        repr(error),
+        error.args,
+        vars(error),
+    )
 
 
 @pytest.mark.parametrize(
-    "value", [lambda: None, object, (n for n in "x"), open], ids=["lambda", "type", "generator", "open"]
+    "value",
+    [lambda: None, object, (n for n in "x"), open],
+    ids=["lambda", "type", "generator", "open"],
 )
 def test_values_that_cannot_be_passed_on(value):
     """A refused value that cannot be pickled is replaced by what the error shows of it."""

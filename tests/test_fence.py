@@ -1,4 +1,6 @@
-"""A receipt settles what it was given for, and nothing that another consumer holds, whatever has happened since."""
+"""A receipt settles what it was given for, and nothing that another consumer holds, whatever has
+happened since.
+"""
 
 import asyncio
 import copy
@@ -41,7 +43,9 @@ async def die_and_come_back(queue, dead):
 
 
 async def received_before_a_move(jobs, other, rsmq):
-    """A receipt whose message has since died, been sent back, and been received again: by `holder`, once."""
+    """A receipt whose message has since died, been sent back, and been received again: by `holder`,
+    once.
+    """
     await jobs.send("job")
     stale = await jobs.receive(vt=0)
     await die_and_come_back(other, rsmq.queue("dead"))
@@ -52,11 +56,17 @@ async def received_before_a_move(jobs, other, rsmq):
 
 @pytest.mark.parametrize(
     "settle",
-    [lambda message: message.delete(), lambda message: message.extend(900), lambda message: message.release()],
+    [
+        lambda message: message.delete(),
+        lambda message: message.extend(900),
+        lambda message: message.release(),
+    ],
     ids=["delete", "extend", "release"],
 )
 async def test_a_receipt_from_before_a_move(rsmq, jobs, other, settle):
-    """A message that died and was sent back is not settled by a receipt from before: it changes nothing."""
+    """A message that died and was sent back is not settled by a receipt from before: it changes
+    nothing.
+    """
     stale, holder = await received_before_a_move(jobs, other, rsmq)
     assert await settle(stale) is False
     assert await jobs.receive() is None
@@ -70,12 +80,18 @@ async def test_a_receipt_from_before_a_move_by_many(rsmq, jobs, other):
     stale, holder = await received_before_a_move(jobs, other, rsmq)
     await jobs.send_many(["a", "b"])
     fresh = await jobs.receive_many(2)
-    assert await asyncio.gather(*(message.delete() for message in (fresh[0], stale, fresh[1]))) == [True, False, True]
+    assert await asyncio.gather(*(message.delete() for message in (fresh[0], stale, fresh[1]))) == [
+        True,
+        False,
+        True,
+    ]
     assert await holder.delete() is True
 
 
 async def test_a_lease_from_before_a_move_is_not_renewed(rsmq, jobs, other):
-    """A worker does not renew, extend or bury the message of another consumer by a receipt from before a move."""
+    """A worker does not renew, extend or bury the message of another consumer by a receipt from
+    before a move.
+    """
     stale, holder = await received_before_a_move(jobs, other, rsmq)
     shared = jobs._shared
     assert await shared.settler.renew([(stale._record, 900_000)]) == [False]
@@ -86,8 +102,10 @@ async def test_a_lease_from_before_a_move_is_not_renewed(rsmq, jobs, other):
 
 
 async def test_a_worker_that_receives_its_message_again(rsmq, jobs, other):
-    """A worker whose message has moved away, come back, and been received by another before it comes again does not
-    take that for its own lease: the handler is cancelled, and another attempt begins."""
+    """A worker whose message has moved away, come back, and been received by another before it
+    comes again does not
+    take that for its own lease: the handler is cancelled, and another attempt begins.
+    """
     attempts, cancelled, busy = [], [], asyncio.Event()
 
     async def handler(message):
@@ -118,15 +136,26 @@ async def test_a_worker_that_receives_its_message_again(rsmq, jobs, other):
 
 
 async def test_received_again_in_the_millisecond_of_a_move(server, jobs):
-    """Even within one millisecond no two receipts of a message are the same: what was first received just now comes
-    back from a move a millisecond later."""
+    """Even within one millisecond no two receipts of a message are the same: what was first
+    received just now comes back from a move a millisecond later.
+    """
     await jobs.send("job")
     message = await jobs.receive()
     received_now = """
-        redis.call('HSET', KEYS[2], ARGV[7] .. ':fr', string.format('%d%03d', time[1], math.floor(time[2] / 1000)))
+        redis.call('HSET', KEYS[2], ARGV[7] .. ':fr',
+                   string.format('%d%03d', time[1], math.floor(time[2] / 1000)))
     """
-    source = _load("move").source.replace("local argv, now, dies", received_now + "local argv, now, dies")
-    keys = ["rsmq:jobs", "rsmq:jobs:Q", "rsmq:dead", "rsmq:dead:Q", "rsmq:QUEUES", "rsmq:dead:reasons"]
+    source = _load("move").source.replace(
+        "local argv, now, dies", received_now + "local argv, now, dies"
+    )
+    keys = [
+        "rsmq:jobs",
+        "rsmq:jobs:Q",
+        "rsmq:dead",
+        "rsmq:dead:Q",
+        "rsmq:QUEUES",
+        "rsmq:dead:reasons",
+    ]
     rest = ["first", "jobs", "dead", "", "why", 60, message.id, ""]
     server.redis.hset("rsmq:jobs:Q", f"{message.id}:rc", "9")
     seconds, microseconds, *_ = server.redis.eval(source, len(keys), *keys, *rest)
@@ -176,7 +205,9 @@ async def test_a_receipt_in_another_process(server, jobs):
 )
 @pytest.mark.parametrize("since", ["received again", "moved and received"])
 async def test_a_receipt_is_a_fence(rsmq, jobs, other, settle, since):
-    """Given a receipt in place of an id, a verb changes nothing once another consumer has received the message."""
+    """Given a receipt in place of an id, a verb changes nothing once another consumer has received
+    the message.
+    """
     if since == "received again":
         await jobs.send("job")
         stale, holder = await jobs.receive(vt=0), await other.receive()
@@ -202,7 +233,8 @@ async def test_a_receipt_of_nothing(jobs):
 
 
 @pytest.mark.parametrize(
-    "receipt", [Receipt(5, 1, 1), Receipt("x", "1", 1), Receipt("x", 1, "1"), Receipt("x", 1.5, None)]
+    "receipt",
+    [Receipt(5, 1, 1), Receipt("x", "1", 1), Receipt("x", 1, "1"), Receipt("x", 1.5, None)],
 )
 async def test_no_receipt(jobs, receipt):
     """A receipt is not to be written by hand."""

@@ -1,4 +1,6 @@
-"""What others leave in the keys, and a server that is full: the queue goes on, and what is not ours is not harmed."""
+"""What others leave in the keys, and a server that is full: the queue goes on, and what is not ours
+is not harmed.
+"""
 
 import asyncio
 import logging
@@ -85,7 +87,10 @@ class TestPhantoms:
             messages = await stream(queue, 3)
         assert [message.id for message in messages] == ids
         assert server.redis.zrange("rsmq:jobs", 0, -1) == [id.encode() for id in ids]
-        assert sum(record.args[0] for record in caplog.records if "without a body" in record.msg) == count
+        assert (
+            sum(record.args[0] for record in caplog.records if "without a body" in record.msg)
+            == count
+        )
         assert (await queue.attributes()).totalrecv == 3
 
     @pytest.mark.parametrize("verb", ["receive", "receive_many", "pop", "pop_stream"])
@@ -122,7 +127,9 @@ class TestPhantoms:
 
     @pytest.mark.parametrize("verb", ["receive", "pop"])
     async def test_received_before(self, server, queue, verb):
-        """A phantom that had been received as a message goes with its receive count and first receipt."""
+        """A phantom that had been received as a message goes with its receive count and first
+        receipt.
+        """
         put(server, body=None, rc=b"3", fr=b"1700000000000")
         assert await (queue.receive() if verb == "receive" else queue.pop()) is None
         assert messages_left(server) == (0, set())
@@ -183,7 +190,9 @@ class TestFields:
     @pytest.mark.parametrize("rc", NUMBERS)
     @pytest.mark.parametrize("fr", [b"1700000000000", None], ids=["fr", "no-fr"])
     async def test_rc(self, server, queue, rc, fr):
-        """A receive count that is none holds nothing up: the message is received, kept and settled as others are."""
+        """A receive count that is none holds nothing up: the message is received, kept and settled
+        as others are.
+        """
         put(server, **({"rc": rc} if fr is None else {"rc": rc, "fr": fr}))
         healthy = await queue.send("healthy")
         message, other = await stream(queue, 2)
@@ -194,7 +203,11 @@ class TestFields:
         again = await queue.receive(vt=50)
         assert again.id == FOREIGN_ID
         assert again.receive_count == message.receive_count + 1
-        assert [await message.extend(5), await message.delete(), await again.extend(50)] == [False, False, True]
+        assert [await message.extend(5), await message.delete(), await again.extend(50)] == [
+            False,
+            False,
+            True,
+        ]
         assert await again.delete() is True
         assert FOREIGN_ID.encode() + b":rc" not in server.redis.hkeys("rsmq:jobs:Q")
 
@@ -214,7 +227,9 @@ class TestFields:
     @pytest.mark.parametrize("value", NUMBERS)
     @pytest.mark.parametrize("field", ["rc", "fr"])
     async def test_peek(self, server, queue, field, value):
-        """peek shows such a message, it can say what it is, and be deleted if nobody has received it since."""
+        """peek shows such a message, it can say what it is, and be deleted if nobody has received
+        it since.
+        """
         put(server, **({"rc": b"1", "fr": b"1700000000000"} | {field: value}))
         (message,) = await queue.peek()
         is_sensible(message)
@@ -236,7 +251,15 @@ class TestFields:
 
 
 TIMES = [  # as stored; the seconds that count, None for the default
-    *((None, None), (b"", None), (b"abc", None), (b"nan", None), (b"-nan", None), (b"inf", None), (b"-inf", None)),
+    *(
+        (None, None),
+        (b"", None),
+        (b"abc", None),
+        (b"nan", None),
+        (b"-nan", None),
+        (b"inf", None),
+        (b"-inf", None),
+    ),
     *((b"\xff", None), (b"-1", None), (b"1e300", None)),
     *((b"30.7", 30), (b"20", 20), (b"0", 0), (b"30000", 30_000), (b" 20", 20)),
 ]
@@ -281,12 +304,24 @@ class TestAttributes:
         before = now_ms(server)
         id, other = [await queue.send("x"), *await queue.send_many(["x"])]
         after = now_ms(server)
-        assert before + seconds * 1000 <= score_of(server, id) <= score_of(server, other) <= after + seconds * 1000
+        assert (
+            before + seconds * 1000
+            <= score_of(server, id)
+            <= score_of(server, other)
+            <= after + seconds * 1000
+        )
 
     @pytest.mark.parametrize(
         ("value", "maxsize"),
         [
-            *((None, 65536), (b"", 65536), (b"abc", 65536), (b"nan", 65536), (b"-nan", 65536), (b"\xff", 65536)),
+            *(
+                (None, 65536),
+                (b"", 65536),
+                (b"abc", 65536),
+                (b"nan", 65536),
+                (b"-nan", 65536),
+                (b"\xff", 65536),
+            ),
             *((b"65565", 65565), (b"100", 100), (b"0", 0), (b"2000.5", 2000), (b"-1", -1)),
         ],
     )
@@ -341,9 +376,13 @@ class TestAttributes:
             await queue.send("x")
 
     @pytest.mark.parametrize("value", NUMBERS)
-    @pytest.mark.parametrize("names", [("totalrecv", "totalsent"), ("created", "modified")], ids=["totals", "times"])
+    @pytest.mark.parametrize(
+        "names", [("totalrecv", "totalsent"), ("created", "modified")], ids=["totals", "times"]
+    )
     async def test_garbage_in_the_rest(self, server, queue, names, value):
-        """Totals and times that are none keep nobody from sending, receiving and reading the attributes."""
+        """Totals and times that are none keep nobody from sending, receiving and reading the
+        attributes.
+        """
         for name in names:
             set_attribute(server, name, value)
         ids = [await queue.send("x"), *await queue.send_many(["y", "z"])]
@@ -395,7 +434,9 @@ class TestScores:
 
     @pytest.mark.parametrize("score", ["-inf", -1e300, -5, 0, 0.5, EARLY + 0.7])
     async def test_long_ago(self, server, queue, score):
-        """A message at -inf, or at any other moment that has passed, is the first to be received."""
+        """A message at -inf, or at any other moment that has passed, is the first to be
+        received.
+        """
         put(server, score=score)
         id = await queue.send("healthy")
         for message in await queue.peek():
@@ -433,12 +474,29 @@ class TestIds:
     @pytest.mark.parametrize(
         "id",
         [
-            *(b"a" * 30, b"zzzzzzzzzz" + b"A" * 22, b"-000000001" + b"A" * 22, b"short", b"with:colon", b"x" * 5000),
-            *(b"\xff\xfe" * 16, b"\n", b" ", b"a b", "ž🐎".encode(), b"%s{}", b"1_0_0_0_0a" + b"A" * 22),
+            *(
+                b"a" * 30,
+                b"zzzzzzzzzz" + b"A" * 22,
+                b"-000000001" + b"A" * 22,
+                b"short",
+                b"with:colon",
+                b"x" * 5000,
+            ),
+            *(
+                b"\xff\xfe" * 16,
+                b"\n",
+                b" ",
+                b"a b",
+                "ž🐎".encode(),
+                b"%s{}",
+                b"1_0_0_0_0a" + b"A" * 22,
+            ),
         ],
     )
     async def test_any(self, server, queue, id):
-        """A message may have any id: it is received, extended, released, received again and deleted as others are."""
+        """A message may have any id: it is received, extended, released, received again and deleted
+        as others are.
+        """
         put(server, id)
         healthy = await queue.send("healthy")
         message, other = await stream(queue, 2)
@@ -474,7 +532,9 @@ class TestIds:
 
 
 class TestBodies:
-    @pytest.mark.parametrize("body", [b"\xff\x00\xfe", b"\x80" * 100, b"\r\n$5\r\n", "ž🐎".encode("utf-16"), b""])
+    @pytest.mark.parametrize(
+        "body", [b"\xff\x00\xfe", b"\x80" * 100, b"\r\n$5\r\n", "ž🐎".encode("utf-16"), b""]
+    )
     async def test_binary(self, server, rsmq, queue, body):
         """A body that is no UTF-8 is read with U+FFFD in it; `raw` and BYTES have it as it is."""
         put(server, body=body)
@@ -483,11 +543,15 @@ class TestBodies:
         assert (await rsmq.queue("jobs", codec=BYTES).pop()).body == body
 
     @pytest.mark.parametrize(
-        "body", [b"{no json", b"", b"\xff", b"nul", b"1" * 5000, b"[" * 60_000], ids=lambda value: repr(value)[:12]
+        "body",
+        [b"{no json", b"", b"\xff", b"nul", b"1" * 5000, b"[" * 60_000],
+        ids=lambda value: repr(value)[:12],
     )
     @pytest.mark.parametrize("how", ["stream", "receive", "receive_many", "wait"])
     async def test_no_json(self, server, rsmq, body, how, caplog):
-        """With JSON, a body that is none stays where it is, hidden for its lease, and the others are handed out."""
+        """With JSON, a body that is none stays where it is, hidden for its lease, and the others
+        are handed out.
+        """
         jobs = rsmq.queue("jobs", codec=JSON)
         await jobs.create()
         put(server, body=body)
@@ -512,7 +576,9 @@ class TestBodies:
     @pytest.mark.parametrize("vt", [b"30", None, b"abc", b"nan", b"inf", b"-1", b"30.7"])
     @pytest.mark.parametrize("how", ["pop", "pop_stream"])
     async def test_no_json_popped(self, server, rsmq, queue, vt, how, caplog):
-        """A popping consumer puts it back, hidden for the queue's vt, and the others are handed out."""
+        """A popping consumer puts it back, hidden for the queue's vt, and the others are handed
+        out.
+        """
         jobs = rsmq.queue("jobs", codec=JSON)
         put(server, body="{no json", rc=b"4", fr=b"1700000000000")
         await jobs.send({"n": 1})
@@ -586,9 +652,13 @@ class TestNames:
         assert server.redis.keys("*") == []
 
     async def test_fields_without_a_message(self, server, queue):
-        """Bodies and counts that no member leads to are no messages, and do not disturb those that are."""
+        """Bodies and counts that no member leads to are no messages, and do not disturb those that
+        are.
+        """
         orphan = "0" * 32
-        server.redis.hset("rsmq:jobs:Q", mapping={orphan: "orphan", f"{orphan}:rc": 3, f"{orphan}:fr": EARLY})
+        server.redis.hset(
+            "rsmq:jobs:Q", mapping={orphan: "orphan", f"{orphan}:rc": 3, f"{orphan}:fr": EARLY}
+        )
         id = await queue.send("x")
         assert [message.id for message in await stream(queue, 1)] == [id]
         assert await queue.peek() != []
@@ -664,7 +734,9 @@ class TestTypes:
 
 @pytest.fixture
 async def full(own_server):
-    """A server at maxmemory with noeviction, far over it so that no single delete makes room, and a queue in it."""
+    """A server at maxmemory with noeviction, far over it so that no single delete makes room, and a
+    queue in it.
+    """
     server = own_server("--maxmemory", "8mb", "--maxmemory-policy", "noeviction")
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         queue = rsmq.queue("jobs")
@@ -712,7 +784,9 @@ class TestFullServer:
         assert keyspace(server) == before
 
     async def test_drained(self, full):
-        """Consumers receive, extend, release and delete, until it is empty; then sends work again."""
+        """Consumers receive, extend, release and delete, until it is empty; then sends work
+        again.
+        """
         server, queue = full
         total = (await queue.attributes()).msgs
         message = await queue.receive(vt=50)

@@ -1,4 +1,6 @@
-"""One connection for all announcements, which may fail in any way without a message being missed."""
+"""One connection for all announcements, which may fail in any way without a message being
+missed.
+"""
 
 import asyncio
 import itertools
@@ -31,7 +33,9 @@ async def test_one_connection_for_all_queues(server, rsmq):
 
 
 async def test_killed(server, queue, caplog):
-    """A killed connection is replaced, what was announced meanwhile is not missed, and the log has a line for each."""
+    """A killed connection is replaced, what was announced meanwhile is not missed, and the log has
+    a line for each.
+    """
     with caplog.at_level(logging.INFO, "aiorsmq"):
         async with AsyncRSMQ.from_url(server.url, poll_interval=3600) as other:
             for n in range(10):
@@ -51,32 +55,50 @@ async def test_killed(server, queue, caplog):
 async def test_not_permitted(server, queue, caplog):
     """Without the right to SUBSCRIBE a client says so once, and polls."""
     server.redis.acl_setuser(
-        "deaf", enabled=True, passwords=["+pw"], keys=["rsmq:*"], reset=True, categories=["+@all"], reset_channels=True
+        "deaf",
+        enabled=True,
+        passwords=["+pw"],
+        keys=["rsmq:*"],
+        reset=True,
+        categories=["+@all"],
+        reset_channels=True,
     )
     try:
         with caplog.at_level(logging.WARNING, "aiorsmq"):
-            async with AsyncRSMQ.from_url(server.url, username="deaf", password="pw", poll_interval=0.05) as other:
+            async with AsyncRSMQ.from_url(
+                server.url, username="deaf", password="pw", poll_interval=0.05
+            ) as other:
                 for n in range(3):
                     asking = asyncio.ensure_future(other.queue("jobs").receive(wait=10))
                     await wait_until(lambda: caplog.records)
                     await queue.send(str(n))
                     await (await asking).delete()
                 await other.queue("jobs").send("stored although it cannot be announced")
-        assert [record.message.split(",")[0] for record in caplog.records] == ["not permitted to listen"]
+        assert [record.message.split(",")[0] for record in caplog.records] == [
+            "not permitted to listen"
+        ]
         assert (await queue.attributes()).msgs == 1
     finally:
         server.redis.acl_deluser("deaf")
 
 
 async def test_one_channel_is_refused(server, caplog, monkeypatch):
-    """A channel that is refused leaves the others alone, and is heard when it is permitted, on the same connection."""
+    """A channel that is refused leaves the others alone, and is heard when it is permitted, on the
+    same connection.
+    """
     monkeypatch.setattr(_listener, "PING_INTERVAL", 0.05)
     monkeypatch.setattr(_listener, "RETRY_REFUSED", 0.1)
     user = {"username": "half", "password": "pw"}
     server.redis.acl_setuser(
-        "half", enabled=True, passwords=["+pw"], keys=["rsmq:*"], reset=True, categories=["+@all"], reset_channels=True,
+        "half",
+        enabled=True,
+        passwords=["+pw"],
+        keys=["rsmq:*"],
+        reset=True,
+        categories=["+@all"],
+        reset_channels=True,
         channels=["rsmq:rt:open"],
-    )  # fmt: skip
+    )
     try:
         with caplog.at_level(logging.WARNING, "aiorsmq"):
             async with (
@@ -97,7 +119,9 @@ async def test_one_channel_is_refused(server, caplog, monkeypatch):
                 heard = asyncio.ensure_future(other.receive_message(qname="open", wait=30))
                 server.redis.acl_setuser("half", enabled=True, channels=["rsmq:rt:closed"])
                 await (await closed).delete()
-                assert [client["id"] for client in server.redis.client_list(_type="pubsub")] == [first]
+                assert [client["id"] for client in server.redis.client_list(_type="pubsub")] == [
+                    first
+                ]
                 heard.cancel()
         assert [record.name for record in caplog.records] == ["aiorsmq.startup.channel"]
         assert "rsmq:rt:closed" in caplog.text
@@ -136,9 +160,13 @@ class TestUnknown:
             await self.poll(server.url, queue, caplog)
         assert server.redis.info("stats")["total_connections_received"] == before + 2
 
-    @pytest.mark.parametrize("reply", [b"-ERR unsupported command 'SUBSCRIBE'\r\n", b"-invalid request\r\n", b""])
+    @pytest.mark.parametrize(
+        "reply", [b"-ERR unsupported command 'SUBSCRIBE'\r\n", b"-invalid request\r\n", b""]
+    )
     async def test_subscribe_behind_a_proxy(self, server, queue, proxy, caplog, eager, reply):
-        """So behind a proxy that does not know it, whatever it says, and if it closes the connection instead."""
+        """So behind a proxy that does not know it, whatever it says, and if it closes the
+        connection instead.
+        """
         proxy.unknown[b"SUBSCRIBE"] = reply
         before = server.redis.info("stats")["total_connections_received"]
         await self.poll(proxy.url, queue, caplog)
@@ -159,19 +187,28 @@ class TestUnknown:
 
     @pytest.mark.parametrize("reply", [b"-ERR unknown command 'PING'\r\n", b""])
     async def test_ping(self, server, queue, proxy, monkeypatch, reply):
-        """Without PING it listens all the same, and notices a silent connection; one that closes on it is lost once."""
+        """Without PING it listens all the same, and notices a silent connection; one that closes on
+        it is lost once.
+        """
         monkeypatch.setattr(_listener, "PING_INTERVAL", 0.05)
         proxy.unknown[b"PING"] = reply
         async with AsyncRSMQ.from_url(proxy.url, poll_interval=3600) as other:
             before = server.redis.info("stats")["total_connections_received"]
             asking = asyncio.ensure_future(other.queue("jobs").receive(wait=30))
             await wait_until(lambda: server.commands().get("unsubscribe", 0) > 5)
-            assert server.redis.info("stats")["total_connections_received"] <= before + 2 + (not reply)
+            assert server.redis.info("stats")["total_connections_received"] <= before + 2 + (
+                not reply
+            )
             monkeypatch.setattr(_listener, "DEAD_AFTER", 0.1)
             monkeypatch.setattr(_connection, "CONNECT_TIMEOUT", 0.5)
             first = server.redis.client_list(_type="pubsub")[0]["id"]
             proxy.silent = True
-            await wait_until(lambda: first not in [client["id"] for client in server.redis.client_list(_type="pubsub")])
+            await wait_until(
+                lambda: (
+                    first
+                    not in [client["id"] for client in server.redis.client_list(_type="pubsub")]
+                )
+            )
             proxy.silent = False
             await queue.send("x")
             await (await asking).delete()
@@ -180,7 +217,10 @@ class TestUnknown:
         """With neither PING nor UNSUBSCRIBE it listens, on one connection."""
         monkeypatch.setattr(_listener, "PING_INTERVAL", 0.05)
         monkeypatch.setattr(_listener, "DEAD_AFTER", 0.05)
-        proxy.unknown = {b"PING": b"-ERR unknown command\r\n", b"UNSUBSCRIBE": b"-ERR unknown command\r\n"}
+        proxy.unknown = {
+            b"PING": b"-ERR unknown command\r\n",
+            b"UNSUBSCRIBE": b"-ERR unknown command\r\n",
+        }
         async with AsyncRSMQ.from_url(proxy.url, poll_interval=0.05) as other:
             asking = asyncio.ensure_future(other.queue("jobs").receive(wait=30))
             await listening(server, "jobs")
@@ -194,9 +234,17 @@ class TestUnknown:
 
 
 async def test_sends_without_the_right_to_announce(server, queue):
-    """Without the right to PUBLISH messages are stored, released and made visible all the same; nobody hears of it."""
+    """Without the right to PUBLISH messages are stored, released and made visible all the same;
+    nobody hears of it.
+    """
     server.redis.acl_setuser(
-        "mute", enabled=True, passwords=["+pw"], keys=["rsmq:*"], reset=True, categories=["+@all"], reset_channels=True
+        "mute",
+        enabled=True,
+        passwords=["+pw"],
+        keys=["rsmq:*"],
+        reset=True,
+        categories=["+@all"],
+        reset_channels=True,
     )
     try:
         async with AsyncRSMQ.from_url(server.url, username="mute", password="pw") as other:
@@ -209,7 +257,9 @@ async def test_sends_without_the_right_to_announce(server, queue):
 
 
 async def test_silent_connection(server, queue, proxy, monkeypatch):
-    """A connection on which nothing comes any more, though it is open, is noticed by its unanswered PING."""
+    """A connection on which nothing comes any more, though it is open, is noticed by its unanswered
+    PING.
+    """
     monkeypatch.setattr(_listener, "PING_INTERVAL", 0.1)
     monkeypatch.setattr(_listener, "DEAD_AFTER", 0.1)
     monkeypatch.setattr(_connection, "CONNECT_TIMEOUT", 0.5)
@@ -220,7 +270,11 @@ async def test_silent_connection(server, queue, proxy, monkeypatch):
         first = server.redis.client_list(_type="pubsub")[0]["id"]
         proxy.silent = True
         await queue.send("into the void")
-        await wait_until(lambda: first not in [client["id"] for client in server.redis.client_list(_type="pubsub")])
+        await wait_until(
+            lambda: (
+                first not in [client["id"] for client in server.redis.client_list(_type="pubsub")]
+            )
+        )
         proxy.silent = False
         message = await asking
         assert message.body == "into the void"
@@ -241,13 +295,17 @@ async def test_pings(server, queue, monkeypatch):
 
 
 async def test_unsubscribes(server, queue, monkeypatch):
-    """A queue that nobody waits for any more is unsubscribed after a while, and the connection closed with the last."""
+    """A queue that nobody waits for any more is unsubscribed after a while, and the connection
+    closed with the last.
+    """
     monkeypatch.setattr(_listener, "PING_INTERVAL", 0.05)
     async with AsyncRSMQ.from_url(server.url, poll_interval=0.05) as other:
         await other.queue("more").create()
         staying = asyncio.ensure_future(other.queue("more").receive(wait=10))
         assert await other.queue("jobs").receive(wait=0.2) is None
-        await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs", "rsmq:rt:more")[0][1] == 0)
+        await wait_until(
+            lambda: server.redis.pubsub_numsub("rsmq:rt:jobs", "rsmq:rt:more")[0][1] == 0
+        )
         await listening(server, "more")
         staying.cancel()
         await wait_until(lambda: server.redis.client_list(_type="pubsub") == [])

@@ -22,12 +22,18 @@ def warnings_of(caplog, text):
 
 
 def is_defined(server, qname="jobs"):
-    return server.redis.hmget(f"rsmq:{qname}:Q", "vt", "delay", "maxsize") == [b"30", b"0", b"65536"]
+    return server.redis.hmget(f"rsmq:{qname}:Q", "vt", "delay", "maxsize") == [
+        b"30",
+        b"0",
+        b"65536",
+    ]
 
 
 class TestWorker:
     async def test_waits(self, server, polling, caplog):
-        """A worker whose queue is deleted waits for it, with one warning, and goes on when it is there again."""
+        """A worker whose queue is deleted waits for it, with one warning, and goes on when it is
+        there again.
+        """
         queue = polling.queue("jobs")
         await queue.create()
         async with queue.worker(lambda message: None) as worker:
@@ -41,7 +47,9 @@ class TestWorker:
             await wait_until(lambda: worker.healthy)
             await queue.send("x")
             await wait_until(lambda: worker.stats.succeeded == 1)
-        assert warnings_of(caplog, "no longer there") == ["queue 'jobs' is no longer there: waiting for it"]
+        assert warnings_of(caplog, "no longer there") == [
+            "queue 'jobs' is no longer there: waiting for it"
+        ]
 
     async def test_looks_at_the_poll_interval(self, server, queue):
         """It does not look more often than its `poll_interval`."""
@@ -65,7 +73,9 @@ class TestWorker:
             await wait_until(lambda: worker.stats.succeeded == 1)
 
     async def test_creates_again(self, server, queue):
-        """And one that is deleted while it works, as soon as it notices, whatever its `poll_interval`."""
+        """And one that is deleted while it works, as soon as it notices, whatever its
+        `poll_interval`.
+        """
         async with queue.worker(lambda message: None, create=True) as worker:
             await wait_until(lambda: worker.healthy)
             for n in range(3):
@@ -84,7 +94,9 @@ class TestWorker:
         assert (attributes.vt, attributes.max_receives) == (7, 3)
 
     async def test_without(self, rsmq):
-        """Without it, a queue that is missing at the start is an error at once, also if there are others."""
+        """Without it, a queue that is missing at the start is an error at once, also if there are
+        others.
+        """
         await rsmq.create_queue(qname="one")
         with pytest.raises(QueueDoesNotExist, match="other"):
             await rsmq.worker(["one", "other"], print).run()
@@ -161,10 +173,18 @@ class TestWorker:
     async def test_may_not_create(self, server, queue):
         """A worker that may not create what is missing ends, and says why."""
         server.redis.acl_setuser(
-            "reader", enabled=True, nopass=True, keys="*", channels="*", categories=["+@all"], commands=["-hset"]
+            "reader",
+            enabled=True,
+            nopass=True,
+            keys="*",
+            channels="*",
+            categories=["+@all"],
+            commands=["-hset"],
         )
         try:
-            async with AsyncRSMQ.from_url(server.url, username="reader", password="x", poll_interval=0.02) as rsmq:
+            async with AsyncRSMQ.from_url(
+                server.url, username="reader", password="x", poll_interval=0.02
+            ) as rsmq:
                 with pytest.raises(NotPermitted, match=r"grant \+hset"):
                     async with rsmq.queue("jobs").worker(print, create=True) as worker:
                         await wait_until(lambda: worker.healthy)
@@ -196,7 +216,9 @@ class TestStream:
                 async with await asking as message:
                     assert message.body == str(n)
                 asking = asyncio.ensure_future(anext(stream))
-                await wait_until(lambda: server.redis.zcard("rsmq:jobs") == 0)  # with prefetch it is deleted later
+                await wait_until(
+                    lambda: server.redis.zcard("rsmq:jobs") == 0
+                )  # with prefetch it is deleted later
                 await queue.attributes()
                 await queue.delete()
                 await wait_until(lambda: is_defined(server))
@@ -210,7 +232,9 @@ class TestStream:
             await anext(rsmq.messages("jobs"))
 
     async def test_beside_one_without(self, server, polling):
-        """Of two streams of one queue that is deleted, the one that was not told to create it raises."""
+        """Of two streams of one queue that is deleted, the one that was not told to create it
+        raises.
+        """
         queue = polling.queue("jobs")
         await queue.create()
         plain, creating = queue.messages(), queue.messages(create=True)
@@ -227,7 +251,9 @@ class TestStream:
 
 class TestSetOfAllQueues:
     async def test_mended(self, server, rsmq, queue):
-        """A queue whose name the set of all queues has lost is entered again by `create`, and otherwise left alone."""
+        """A queue whose name the set of all queues has lost is entered again by `create`, and
+        otherwise left alone.
+        """
         await queue.set_attributes(vt=7)
         for expected in (nullcontext(), pytest.raises(QueueAlreadyExists)):
             server.redis.srem("rsmq:QUEUES", "jobs")
@@ -239,7 +265,9 @@ class TestSetOfAllQueues:
 
     @pytest.mark.parametrize("who", ["worker", "stream"])
     async def test_mended_by_consumers(self, server, rsmq, queue, who):
-        """A worker with `create` does so when it starts; a stream does not look as long as it can receive."""
+        """A worker with `create` does so when it starts; a stream does not look as long as it can
+        receive.
+        """
         server.redis.srem("rsmq:QUEUES", "jobs")
         if who == "worker":
             async with queue.worker(print, create=True):

@@ -1,7 +1,8 @@
 """A user whom the server refuses a command, a key or a channel: what a call does then.
 
-Each role has its lines for `ACL SETUSER`. They are enough; and without any one word of them, each call either works
-completely, or raises NotPermitted, names the word, and leaves the keys as they were.
+Each role has its lines for `ACL SETUSER`. They are enough; and without any one word of them, each
+call either works completely, or raises NotPermitted, names the word, and leaves the keys as they
+were.
 """
 
 import asyncio
@@ -31,7 +32,9 @@ def anyio_backend():
 
 
 class Place(NamedTuple):
-    """Where a call is tried: what it does is the user's, what is prepared and looked at is another's."""
+    """Where a call is tried: what it does is the user's, what is prepared and looked at is
+    another's.
+    """
 
     server: object
     proxy: object
@@ -44,7 +47,9 @@ class Place(NamedTuple):
         return self.user.queue("jobs")
 
     async def prepare(self, *bodies, received=0, **options):
-        """A queue with some messages; the first has been received so many times, and is the first again."""
+        """A queue with some messages; the first has been received so many times, and is the first
+        again.
+        """
         queue = self.own.queue("jobs")
         await queue.create(**options)
         ids = await queue.send_many(bodies) if bodies else []
@@ -104,7 +109,9 @@ async def receive(place):
 async def receive_again(place):
     await place.prepare("a", "b", received=2)
     yield
-    assert {message.body: message.receive_count for message in await place.jobs.receive_many(5)} == {"a": 3, "b": 1}
+    assert {
+        message.body: message.receive_count for message in await place.jobs.receive_many(5)
+    } == {"a": 3, "b": 1}
     assert sorted(place.counts()[0]) == [1, 3]
 
 
@@ -251,14 +258,18 @@ async def work(place):
         await place.user.aclose()
         if not place.refusals:
             assert (place.bodies(), place.bodies("dead")) == ([], ["bad"])
-            assert [letter.reason for letter in await place.own.queue("dead").reasons()] == ["ValueError: bad"]
+            assert [letter.reason for letter in await place.own.queue("dead").reasons()] == [
+                "ValueError: bad"
+            ]
     finally:
         assert set(place.bodies() + place.bodies("dead") + handled) == {"good", "bad"}
         assert place.bodies("dead") in ([], ["bad"])
 
 
 async def die(place):
-    """A claim finds that a message has been received too often; its queue for the dead is not there."""
+    """A claim finds that a message has been received too often; its queue for the dead is not
+    there.
+    """
     await place.prepare("a", "b", received=2, max_receives=2, dead_letter_queue="dead")
     await place.own.queue("dead").delete()
     yield
@@ -316,7 +327,9 @@ async def set_no_policy(place):
     await place.prepare(max_receives=3, dead_letter_queue="dead")
     yield
     assert (await place.jobs.set_attributes(vt=7, dead_letter_queue="")).dead_letter_queue is None
-    assert not {b"max_receives", b"dead_letter_queue"} & set(place.server.redis.hkeys("rsmq:jobs:Q"))
+    assert not {b"max_receives", b"dead_letter_queue"} & set(
+        place.server.redis.hkeys("rsmq:jobs:Q")
+    )
 
 
 async def attributes(place):
@@ -362,7 +375,9 @@ async def bury(place, *bodies):
     """Some dead, whose reasons are known."""
     await place.prepare(*bodies, max_receives=1, dead_letter_queue="dead")
     queue = place.own.queue("jobs")
-    await queue._shared.bury([message._record for message in await queue.receive_many(len(bodies))], "tired")
+    await queue._shared.bury(
+        [message._record for message in await queue.receive_many(len(bodies))], "tired"
+    )
     await next_millisecond()
 
 
@@ -385,7 +400,12 @@ async def redrive_pages(place):
     await bury(place, *bodies)
     yield
     try:
-        moved = [total async for total in place.user.queue("dead").redrive(where=lambda letter: letter.raw != b"7")]
+        moved = [
+            total
+            async for total in place.user.queue("dead").redrive(
+                where=lambda letter: letter.raw != b"7"
+            )
+        ]
         assert moved == [63, 69]
         assert place.bodies("dead") == ["7"]
     finally:
@@ -395,7 +415,9 @@ async def redrive_pages(place):
 class Role(NamedTuple):
     needed: str
     optional: str
-    """Without these nobody is woken, totals and what is kept beside a queue are less exact, and nobody is told."""
+    """Without these nobody is woken, totals and what is kept beside a queue are less exact, and
+    nobody is told.
+    """
     keys: str
     calls: tuple
     programs: tuple = ()
@@ -429,13 +451,23 @@ ROLES = {
         (work, die),
     ),
     "admin": Role(
-        f"{COMMON} exists expire hexists hset hdel rename sadd scard sismember smembers srem type unlink"
+        f"{COMMON} exists expire hexists hset hdel rename sadd scard sismember smembers srem "
+        "type unlink"
         " zadd zcard zcount zmscore zrange zrank zrem zscore",
         "hincrby publish",
         "rsmq:QUEUES rsmq:jobs rsmq:jobs:Q rsmq:jobs:reasons rsmq:jobs:purged rsmq:jobs:deleted"
         " rsmq:dead rsmq:dead:Q rsmq:dead:reasons",
         (
-            *(create, create_both, create_beside, set_attributes, set_policy, set_no_policy, attributes, list_queues),
+            *(
+                create,
+                create_both,
+                create_beside,
+                set_attributes,
+                set_policy,
+                set_no_policy,
+                attributes,
+                list_queues,
+            ),
             *(delete_queue, purge, peek, reasons, redrive),
         ),
         (redrive_pages,),
@@ -452,7 +484,11 @@ def grant_all(server):
 
 
 def grant(server, role, *, without_command="", without_key="", channels="&rsmq:rt:*"):
-    commands = [f"+{command}" for command in f"{role.needed} {role.optional}".split() if command != without_command]
+    commands = [
+        f"+{command}"
+        for command in f"{role.needed} {role.optional}".split()
+        if command != without_command
+    ]
     keys = [f"~{key}" for key in role.keys.split() if key != without_key]
     acl(server, "-@all", *commands, "resetkeys", *keys, "resetchannels", *channels.split())
 
@@ -460,7 +496,9 @@ def grant(server, role, *, without_command="", without_key="", channels="&rsmq:r
 def keyspace(redis):
     """All that is there, but for totals."""
     read = {
-        b"hash": lambda key: {field: value for field, value in redis.hgetall(key).items() if field not in TOTALS},
+        b"hash": lambda key: {
+            field: value for field, value in redis.hgetall(key).items() if field not in TOTALS
+        },
         b"set": redis.smembers,
         b"zset": lambda key: redis.zrange(key, 0, -1, withscores=True),
     }
@@ -480,7 +518,9 @@ class Listening(logging.Handler):
 
 @pytest.fixture
 async def attempt(server, proxy, rsmq):
-    """`attempt(call, refuse)`: make a call without what `refuse` takes away; its NotPermitted, or None if it works."""
+    """`attempt(call, refuse)`: make a call without what `refuse` takes away; its NotPermitted, or
+    None if it works.
+    """
     listening = Listening()
     logging.getLogger("aiorsmq").addHandler(listening)
 
@@ -491,7 +531,9 @@ async def attempt(server, proxy, rsmq):
         options = {"username": "someone", "password": "pw", "poll_interval": 0.02}
         async with AsyncRSMQ.from_url(proxy.url, **options) as user:
             await user.list_queues()  # its connection is open
-            async with aclosing(call(Place(server, proxy, rsmq, user, listening.refusals))) as steps:
+            async with aclosing(
+                call(Place(server, proxy, rsmq, user, listening.refusals))
+            ) as steps:
                 await anext(steps)
                 before = keyspace(server.redis)
                 server.redis.script_flush()
@@ -532,10 +574,13 @@ async def test_enough(server, attempt, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "command"), [(name, command) for name, role in ROLES.items() for command in role.needed.split()]
+    ("name", "command"),
+    [(name, command) for name, role in ROLES.items() for command in role.needed.split()],
 )
 async def test_needed_command(server, attempt, name, command):
-    """Without a needed command a call works, or raises NotPermitted, says what to grant, and has done nothing."""
+    """Without a needed command a call works, or raises NotPermitted, says what to grant, and has
+    done nothing.
+    """
     role = ROLES[name]
     refused = await attempt_all(attempt, role, lambda: grant(server, role, without_command=command))
     assert refused
@@ -545,17 +590,24 @@ async def test_needed_command(server, attempt, name, command):
 
 
 @pytest.mark.parametrize(
-    ("name", "command"), [(name, command) for name, role in ROLES.items() for command in role.optional.split()]
+    ("name", "command"),
+    [(name, command) for name, role in ROLES.items() for command in role.optional.split()],
 )
 async def test_optional_command(server, attempt, name, command):
     """Without the right to announce, to listen, to count in totals or to tidy, all calls work."""
     role = ROLES[name]
-    assert await attempt_all(attempt, role, lambda: grant(server, role, without_command=command)) == {}
+    assert (
+        await attempt_all(attempt, role, lambda: grant(server, role, without_command=command)) == {}
+    )
 
 
-@pytest.mark.parametrize(("name", "key"), [(name, key) for name, role in ROLES.items() for key in role.keys.split()])
+@pytest.mark.parametrize(
+    ("name", "key"), [(name, key) for name, role in ROLES.items() for key in role.keys.split()]
+)
 async def test_key(server, attempt, name, key):
-    """Without one of the keys a call works, or raises NotPermitted, says which keys to grant, and has done nothing."""
+    """Without one of the keys a call works, or raises NotPermitted, says which keys to grant, and
+    has done nothing.
+    """
     role = ROLES[name]
     refused = await attempt_all(attempt, role, lambda: grant(server, role, without_key=key))
     assert refused
@@ -572,15 +624,25 @@ async def test_channel(server, attempt, name):
 
 
 async def test_what_it_says(server, rsmq, queue):
-    """The error names the command, the script, the queue and what to grant; it is redis-py's NoPermissionError too."""
+    """The error names the command, the script, the queue and what to grant; it is redis-py's
+    NoPermissionError too.
+    """
     acl(server, "reset", "on", ">pw", "+@all", "-hset", "~rsmq:jobs", "~rsmq:jobs:Q")
     async with AsyncRSMQ.from_url(server.url, username="someone", password="pw") as other:
         with pytest.raises(NoPermissionError) as refused:
             await other.queue("jobs").send("the body")
         error = refused.value
-        says = "this user may not run script send for queue 'jobs': the server refuses the command HSET; grant +hset"
+        says = (
+            "this user may not run script send for queue 'jobs': the server refuses the "
+            "command HSET; grant +hset"
+        )
         assert str(error) == says
-        assert (error.command, error.script, error.qname, error.grant) == ("HSET", "send", "jobs", "+hset")
+        assert (error.command, error.script, error.qname, error.grant) == (
+            "HSET",
+            "send",
+            "jobs",
+            "+hset",
+        )
         copy = pickle.loads(pickle.dumps(error))
         assert (type(copy), str(copy), copy.grant) == (NotPermitted, says, "+hset")
         with pytest.raises(NotPermitted, match=r"refuses one of its keys; grant ~rsmq:QUEUES$"):
@@ -592,7 +654,9 @@ async def test_what_it_says(server, rsmq, queue):
 
 
 async def test_pyrsmq(server, queue):
-    """PyRSMQ's API raises it too, also without exceptions: it is the server's error, not an answer."""
+    """PyRSMQ's API raises it too, also without exceptions: it is the server's error, not an
+    answer.
+    """
     acl(server, "reset", "on", ">pw", "+@all", "-hset", "allkeys")
     options = {"unix_socket_path": server.socket, "username": "someone", "password": "pw"}
     async with RedisSMQ(options=options, exceptions=False) as controller:
@@ -626,13 +690,19 @@ async def test_repeated_without_the_dead_letter_queue(server, proxy, rsmq):
 
 
 def test_readme():
-    """The README has the lines of the roles; all but the administrator's begin with those of the one before."""
+    """The README has the lines of the roles; all but the administrator's begin with those of the
+    one before.
+    """
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     words = []
     for name, role in ROLES.items():
-        rights = re.search(rf"^\| \*\*{name}\*\* \| (as much, and )?`(.*)` \|$", readme, re.MULTILINE)
+        rights = re.search(
+            rf"^\| \*\*{name}\*\* \| (as much, and )?`(.*)` \|$", readme, re.MULTILINE
+        )
         words = rights[2].split() + (words if rights[1] else [])
-        assert sorted(word[1:] for word in words if word[0] == "+") == sorted(f"{role.needed} {role.optional}".split())
+        assert sorted(word[1:] for word in words if word[0] == "+") == sorted(
+            f"{role.needed} {role.optional}".split()
+        )
         keys = sorted(word[1:] for word in words if word[0] == "~")
         assert keys == (["rsmq:*"] if name == "admin" else sorted(role.keys.split()))
 
@@ -641,4 +711,6 @@ def test_one_command_a_line():
     """Some servers name no command but a line of the script; so a line has one command."""
     for path in (Path(aiorsmq.__file__).parent / "_lua").glob("*.lua"):
         for line in path.read_text().splitlines():
-            assert len(set(re.findall(r"redis\.p?call\('(\w+)'", line))) <= 1, f"{path.name}: {line}"
+            assert len(set(re.findall(r"redis\.p?call\('(\w+)'", line))) <= 1, (
+                f"{path.name}: {line}"
+            )

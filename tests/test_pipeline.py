@@ -1,6 +1,8 @@
-"""Many calls on one connection: answered in order, failed together when it is lost, disturbed by no caller.
+"""Many calls on one connection: answered in order, failed together when it is lost, disturbed by no
+    caller.
 
-Both ways to the socket are held to the same: redis-py's transport taken over, and redis-py's public methods.
+Both ways to the socket are held to the same: redis-py's transport taken over, and redis-py's public
+methods.
 """
 
 import asyncio
@@ -39,7 +41,11 @@ async def pipeline(server, request):
 
 
 def take_over(connection, tasks, way):
-    wire = seize(connection, tasks) if "transport" in way else StreamWire(connection, tasks, pushes=False)
+    wire = (
+        seize(connection, tasks)
+        if "transport" in way
+        else StreamWire(connection, tasks, pushes=False)
+    )
     assert isinstance(wire, TransportWire) == ("transport" in way)
     return wire
 
@@ -76,9 +82,13 @@ async def test_a_caller_goes(pipeline):
 
 @pytest.mark.parametrize("error", [TypeError, ValueError, redis.InvalidResponse])
 async def test_a_callback_raises(pipeline, error):
-    """What a callback raises goes to the event loop's exception handler; all others are answered, lost or not."""
+    """What a callback raises goes to the event loop's exception handler; all others are answered,
+    lost or not.
+    """
     trouble = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context["exception"]))
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: trouble.append(context["exception"])
+    )
 
     def fail(reply):
         raise error(reply)
@@ -105,8 +115,14 @@ async def test_large_replies(pipeline):
 
 
 async def test_lost(server, pipeline):
-    """When the connection is lost, the calls under way fail with redis-py's ConnectionError, all of them."""
-    calls = [call(pipeline, "BLPOP", "nothing", 0), call(pipeline, "ECHO", "x"), call(pipeline, "ECHO", "y")]
+    """When the connection is lost, the calls under way fail with redis-py's ConnectionError, all of
+    them.
+    """
+    calls = [
+        call(pipeline, "BLPOP", "nothing", 0),
+        call(pipeline, "ECHO", "x"),
+        call(pipeline, "ECHO", "y"),
+    ]
     await wait_until(lambda: server.redis.info("clients")["blocked_clients"] == 1)
     server.redis.client_kill_filter(skipme=True, _type="normal")
     results = await asyncio.gather(*calls, return_exceptions=True)
@@ -115,7 +131,9 @@ async def test_lost(server, pipeline):
 
 
 async def test_call_after_the_loss(pipeline):
-    """A call on a connection that has been lost meanwhile fails at once: nobody else would answer it."""
+    """A call on a connection that has been lost meanwhile fails at once: nobody else would answer
+    it.
+    """
     pipeline.lose(redis.ConnectionError("lost"))
     with anyio.fail_after(PATIENCE), pytest.raises(redis.ConnectionError):
         await call(pipeline, "PING")
@@ -129,7 +147,9 @@ async def test_idle_loss(server, pipeline):
 
 
 async def test_silence(server, pipeline, monkeypatch):
-    """A connection from which no byte comes while calls wait is given up with redis-py's TimeoutError."""
+    """A connection from which no byte comes while calls wait is given up with redis-py's
+    TimeoutError.
+    """
     monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.2)
     with anyio.fail_after(PATIENCE), pytest.raises(redis.TimeoutError):
         await call(pipeline, "BLPOP", "nothing", 0)
@@ -137,7 +157,9 @@ async def test_silence(server, pipeline, monkeypatch):
 
 
 async def test_slow_line(server, queue, proxy, monkeypatch):
-    """A connection on which a large message is still going out is not silent, however long that takes."""
+    """A connection on which a large message is still going out is not silent, however long that
+    takes.
+    """
     monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 1)
     await queue.set_attributes(maxsize=-1)
     async with AsyncRSMQ.from_url(proxy.url) as other:
@@ -185,7 +207,9 @@ async def slow_server(tmp_path):
 
 
 async def test_upload_in_the_hands_of_the_system(slow_server, monkeypatch):
-    """A connection on which a large message is still going out is not silent, though all of it has been written."""
+    """A connection on which a large message is still going out is not silent, though all of it has
+    been written.
+    """
     monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 1.2)
     answer = call(slow_server, "ECHO", b"x" * 180_000)
     assert slow_server._wire._transport.get_write_buffer_size() == 0
@@ -234,7 +258,9 @@ async def test_falls_back(server, caplog):
 
 @asynccontextmanager
 async def pipeline_to(path, reply_to_ping, way="transport"):
-    """A pipeline to a server that says what it is told: with `reply_to_ping`, which writes to the stream."""
+    """A pipeline to a server that says what it is told: with `reply_to_ping`, which writes to the
+    stream.
+    """
     trouble = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
 
@@ -277,7 +303,9 @@ def says(*pieces, pause=0.0):
 
 @pytest.mark.parametrize("said", [b"+OK\r\n", b"nonsense", b"%1\r\n*0\r\n:1\r\n"])
 async def test_nonsense(tmp_path, said):
-    """A connection on which something comes in that is no reply is given up; the event loop hears of no exception."""
+    """A connection on which something comes in that is no reply is given up; the event loop hears
+    of no exception.
+    """
     async with pipeline_to(tmp_path / "server.sock", says(b"+PONG\r\n" + said)) as pipeline:
         assert await call(pipeline, "PING") == b"PONG"
         await wait_until(lambda: pipeline.lost)
@@ -285,7 +313,9 @@ async def test_nonsense(tmp_path, said):
 
 @pytest.mark.parametrize("way", ["transport", "stream"])
 async def test_reply_that_takes_long(tmp_path, monkeypatch, way):
-    """A reply that takes longer than a silence may last is no silence, as long as something comes."""
+    """A reply that takes longer than a silence may last is no silence, as long as something
+    comes.
+    """
     monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.3)
     async with pipeline_to(
         tmp_path / "server.sock", says(b"$10\r\n", *[b"x"] * 10, b"\r\n", pause=0.1), way
@@ -318,7 +348,9 @@ HOSTILE = {
 @pytest.mark.parametrize("said", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("size", [1, 7, 100_000])
 async def test_too_large_an_array(tmp_path, said, size):
-    """A reply that announces more elements than any should have is refused before there is room made for them."""
+    """A reply that announces more elements than any should have is refused before there is room
+    made for them.
+    """
     pieces = [said[at : at + size] for at in range(0, len(said), size)]
     async with pipeline_to(tmp_path / "server.sock", says(*pieces)) as pipeline:
         with anyio.fail_after(5), pytest.raises(redis.InvalidResponse):

@@ -10,7 +10,9 @@ ID = re.compile(r"[0-9a-z]{10}[A-Za-z0-9]{22}")
 
 
 def test_form():
-    """An id is the server's microseconds in base 36, ten characters until 2085, and 22 letters or digits."""
+    """An id is the server's microseconds in base 36, ten characters until 2085, and 22 letters or
+    digits.
+    """
     us, ids = Clock().mint(100)
     assert all(ID.fullmatch(id) for id in ids)
     assert {int(id[:10], 36) for id in ids} == {us}
@@ -32,7 +34,9 @@ def test_server_time():
 
 
 def test_a_reply_that_is_read_late():
-    """It does not set the clock back, as long as it may have been on its way for so long; a later question does."""
+    """It does not set the clock back, as long as it may have been on its way for so long; a later
+    question does.
+    """
     clock = Clock()
     clock.learn(b"1000000000", b"0", time.monotonic())
     clock.learn(b"999999998", b"0", time.monotonic() - 3)
@@ -51,7 +55,9 @@ def test_id_time():
 
 
 def test_jumps():
-    """A clock that jumps is told from a reply that is read late: once, and by how much at the least."""
+    """A clock that jumps is told from a reply that is read late: once, and by how much at the
+    least.
+    """
     clock = Clock()
     now = time.monotonic()
     assert clock.learn(b"1000000000", b"0", now - 5) == 0  # the first, and read late
@@ -59,4 +65,6 @@ def test_jumps():
     assert -3601 < clock.learn(b"999996400", b"0", time.monotonic()) < -3599
     assert clock.learn(b"999996400", b"0", time.monotonic()) == 0
     assert 7199 < clock.learn(b"1000003600", b"0", time.monotonic()) < 7201
-    assert clock.learn(b"1000003600", b"500000", time.monotonic()) == 0  # within what two clocks may drift apart
+    assert (
+        clock.learn(b"1000003600", b"500000", time.monotonic()) == 0
+    )  # within what two clocks may drift apart

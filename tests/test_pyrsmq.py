@@ -1,4 +1,6 @@
-"""PyRSMQ's API, awaited. That it is PyRSMQ's, the real one says: tests/interop/test_pyrsmq_layer.py."""
+"""PyRSMQ's API, awaited. That it is PyRSMQ's, the real one says:
+tests/interop/test_pyrsmq_layer.py.
+"""
 
 import ast
 import asyncio
@@ -45,7 +47,9 @@ async def jobs(new):
 
 
 async def test_readme_example(new, server):
-    """The example in PyRSMQ's README runs with `await` added wherever the queue is used, and nothing else."""
+    """The example in PyRSMQ's README runs with `await` added wherever the queue is used, and
+    nothing else.
+    """
     imports, _, program = EXAMPLE.partition("from rsmq.rsmq import RedisSMQ\n")
     assert imports == "from pprint import pprint\nimport time\n\n"
     program = textwrap.dedent(program)
@@ -76,25 +80,40 @@ class TestReturns:
             assert await controller.listQueues().exec() == {"b"}
 
     async def test_attributes(self, jobs, server):
-        """Attributes are a dict, of seconds as floats and all else as ints; so they are when they are set."""
+        """Attributes are a dict, of seconds as floats and all else as ints; so they are when they
+        are set.
+        """
         await jobs.sendMessage(message="hidden", delay=60)
         await jobs.sendMessage(message="received")
         await jobs.receiveMessage()
         now, _ = server.redis.time()
         attributes = await jobs.getQueueAttributes().exec()
         assert {name: type(value) for name, value in attributes.items()} == {
-            "vt": float, "delay": float, **dict.fromkeys(NUMBERS, int)
-        }  # fmt: skip
+            "vt": float,
+            "delay": float,
+            **dict.fromkeys(NUMBERS, int),
+        }
         assert now - 60 < attributes.pop("created") == attributes.pop("modified") <= now
         assert attributes == {
-            "vt": 30, "delay": 0, "maxsize": 65535, "totalrecv": 1, "totalsent": 2, "msgs": 2, "hiddenmsgs": 2
-        }  # fmt: skip
-        assert await jobs.setQueueAttributes(vt=1).maxsize(1024).exec() == await jobs.getQueueAttributes().exec()
+            "vt": 30,
+            "delay": 0,
+            "maxsize": 65535,
+            "totalrecv": 1,
+            "totalsent": 2,
+            "msgs": 2,
+            "hiddenmsgs": 2,
+        }
+        assert (
+            await jobs.setQueueAttributes(vt=1).maxsize(1024).exec()
+            == await jobs.getQueueAttributes().exec()
+        )
         changed = await jobs.getQueueAttributes()
         assert (changed["vt"], changed["delay"], changed["maxsize"]) == (1, 0, 1024)
 
     async def test_message(self, jobs, server):
-        """A message is a dict; its times are in ms: `ts` and `fr` of its first receipt, `sent` of its sending."""
+        """A message is a dict; its times are in ms: `ts` and `fr` of its first receipt, `sent` of
+        its sending.
+        """
         seconds, microseconds = server.redis.time()
         before = seconds * 1000 + microseconds // 1000
         id = await jobs.sendMessage(message="hello").exec()
@@ -103,16 +122,30 @@ class TestReturns:
         second = await jobs.receiveMessage(vt=0).exec()
         popped = await jobs.popMessage().exec()
         assert {name: type(value) for name, value in first.items()} == {
-            "id": str, "message": str, "rc": int, "ts": int, "sent": int, "fr": int
-        }  # fmt: skip
+            "id": str,
+            "message": str,
+            "rc": int,
+            "ts": int,
+            "sent": int,
+            "fr": int,
+        }
         assert (first["id"], first["message"], first["rc"]) == (id, "hello", 1)
-        assert before - 100 < first["sent"] == int(id[:10], 36) // 1000 <= first["ts"] == first["fr"] < before + 60_000
+        assert (
+            before - 100
+            < first["sent"]
+            == int(id[:10], 36) // 1000
+            <= first["ts"]
+            == first["fr"]
+            < before + 60_000
+        )
         assert second == first | {"rc": 2}
         assert popped == first | {"rc": 3}
         assert server.redis.zcard("rsmq:jobs") == 0
 
     async def test_settling(self, jobs):
-        """A message that is there is deleted or hidden with True; one that is not: False, and NoMessageInQueue."""
+        """A message that is there is deleted or hidden with True; one that is not: False, and
+        NoMessageInQueue.
+        """
         id = await jobs.sendMessage(message="hello")
         assert await jobs.changeMessageVisibility(id=id, vt=60).exec() is True
         assert await jobs.receiveMessage().exceptions(False).quiet(True) is False
@@ -132,24 +165,35 @@ class TestReturns:
 
 class TestParameters:
     async def test_mixed(self, new, server):
-        """Parameters are given by keywords, by setters, or by both in any order; the last word counts."""
+        """Parameters are given by keywords, by setters, or by both in any order; the last word
+        counts.
+        """
         async with new() as controller:
             for n, command in enumerate(
                 (
                     controller.createQueue(qname="jobs", vt=7, delay=3, maxsize=2048),
                     controller.createQueue().qname("jobs").vt(7).delay(3).maxsize(2048),
                     controller.createQueue(vt=7).maxsize(2048).qname("jobs").delay(3),
-                    controller.createQueue(qname="other", vt=1, delay=3).qname("jobs").vt(7).maxsize(2048),
+                    controller.createQueue(qname="other", vt=1, delay=3)
+                    .qname("jobs")
+                    .vt(7)
+                    .maxsize(2048),
                 )
             ):
                 await command.exec()
                 attributes = await controller.getQueueAttributes(qname="jobs")
-                assert (attributes["vt"], attributes["delay"], attributes["maxsize"]) == (7, 3, 2048), n
+                assert (attributes["vt"], attributes["delay"], attributes["maxsize"]) == (
+                    7,
+                    3,
+                    2048,
+                ), n
                 await controller.deleteQueue().qname("jobs")
             assert server.redis.keys() == []
 
     async def test_run(self, jobs):
-        """A command is run by exec(), by execute(), or by awaiting it; as often as that is done, and never before."""
+        """A command is run by exec(), by execute(), or by awaiting it; as often as that is done,
+        and never before.
+        """
         command = jobs.sendMessage(message="hello")
         unused = jobs.sendMessage(message="never sent")
         ids = {await command.exec(), await command.execute(), await command}
@@ -160,7 +204,9 @@ class TestParameters:
         assert {(await jobs.popMessage())["message"] for _ in range(4)} == {"hello", "changed"}
 
     async def test_defaults(self, new):
-        """What a controller is given for its commands goes to those that take it, unless they are told otherwise."""
+        """What a controller is given for its commands goes to those that take it, unless they are
+        told otherwise.
+        """
         async with new(qname="jobs", vt=7, quiet=None) as controller:
             await controller.createQueue()
             assert await controller.listQueues() == {"jobs"}
@@ -171,7 +217,9 @@ class TestParameters:
             assert (await controller.getQueueAttributes(qname="third"))["vt"] == 30
 
     async def test_unknown(self, new, jobs):
-        """What a command does not take is refused at once, by its name only: the value may be a secret."""
+        """What a command does not take is refused at once, by its name only: the value may be a
+        secret.
+        """
         for wrong in (
             lambda: jobs.createQueue(message="hunter2"),
             lambda: jobs.sendMessage(message="x").vt("hunter2"),
@@ -189,12 +237,16 @@ class TestParameters:
         """What a command needs and has not been given is an error, not False."""
         async with new() as controller:
             for name, needs in {
-                "createQueue": ["qname"], "deleteQueue": ["qname"],
-                "setQueueAttributes": ["qname"], "getQueueAttributes": ["qname"],
-                "changeMessageVisibility": ["qname", "id"], "deleteMessage": ["qname", "id"],
+                "createQueue": ["qname"],
+                "deleteQueue": ["qname"],
+                "setQueueAttributes": ["qname"],
+                "getQueueAttributes": ["qname"],
+                "changeMessageVisibility": ["qname", "id"],
+                "deleteMessage": ["qname", "id"],
                 "sendMessage": ["qname", "message"],
-                "receiveMessage": ["qname"], "popMessage": ["qname"],
-            }.items():  # fmt: skip
+                "receiveMessage": ["qname"],
+                "popMessage": ["qname"],
+            }.items():
                 for parameter in needs:
                     given = dict.fromkeys(needs, "x") | {parameter: None}
                     with pytest.raises(InvalidParameterValue, match=name) as caught:
@@ -241,7 +293,9 @@ class TestBodies:
 
     @pytest.mark.parametrize("body", [{"a": [1, 2.5, None]}, [], {}, 0, 7, False, ["Zoë"], (1, 2)])
     async def test_json(self, jobs, server, body):
-        """Everything else is sent as the JSON that json.dumps makes of it, and is read again with `decode`."""
+        """Everything else is sent as the JSON that json.dumps makes of it, and is read again with
+        `decode`.
+        """
         id = await jobs.sendMessage().message(body)
         assert server.redis.hget("rsmq:jobs:Q", id).decode() == json.dumps(body)
         assert (await jobs.receiveMessage(vt=0))["message"] == json.dumps(body)
@@ -308,7 +362,9 @@ class TestExceptions:
             assert await command.exceptions(False) is False
 
     async def test_switches(self, new):
-        """A command raises or returns False as it is told; if it is not, as its controller is at that moment."""
+        """A command raises or returns False as it is told; if it is not, as its controller is at
+        that moment.
+        """
         async with new(qname="none", exceptions=False, quiet=True) as controller:
             command = controller.receiveMessage()
             assert await command is False
@@ -329,17 +385,24 @@ class TestExceptions:
         (record,) = [record for record in caplog.records if record.name == "aiorsmq.pyrsmq"]
         assert record.levelname == "WARNING"
         assert record.getMessage() == (
-            "sendMessage: MessageTooLong: a message of 7000 bytes is over the maxsize of queue 'jobs', 1024 bytes"
+            "sendMessage: MessageTooLong: a message of 7000 bytes is over the maxsize of queue "
+            "'jobs', 1024 bytes"
         )
 
     async def test_no_server(self, server):
-        """A server that cannot be reached raises redis-py's error, exceptions or not, as in PyRSMQ."""
-        async with RedisSMQ(options={"unix_socket_path": f"{server.folder}/none"}, exceptions=False) as controller:
+        """A server that cannot be reached raises redis-py's error, exceptions or not, as in
+        PyRSMQ.
+        """
+        async with RedisSMQ(
+            options={"unix_socket_path": f"{server.folder}/none"}, exceptions=False
+        ) as controller:
             with pytest.raises(redis.ConnectionError):
                 await controller.listQueues()
 
     def test_wrong_loop(self, running_server):
-        """A controller that was left open in another event loop says so, exceptions or not: the program is wrong."""
+        """A controller that was left open in another event loop says so, exceptions or not: the
+        program is wrong.
+        """
         controller = RedisSMQ(options={"unix_socket_path": running_server.socket}, exceptions=False)
 
         with asyncio.Runner() as first:
@@ -353,8 +416,12 @@ class TestExceptions:
 class TestConnection:
     @pytest.mark.parametrize("decode_responses", [True, False])
     async def test_client(self, server, decode_responses):
-        """A client of redis-py's may be given, whatever it decodes; it stays its owner's to close."""
-        client = redis.asyncio.Redis(unix_socket_path=server.socket, decode_responses=decode_responses)
+        """A client of redis-py's may be given, whatever it decodes; it stays its owner's to
+        close.
+        """
+        client = redis.asyncio.Redis(
+            unix_socket_path=server.socket, decode_responses=decode_responses
+        )
         async with RedisSMQ(client, qname="jobs") as controller:
             await controller.createQueue()
             await controller.sendMessage(message="hello")
@@ -364,16 +431,23 @@ class TestConnection:
         await client.aclose()
 
     async def test_synchronous_client(self, jobs):
-        """A synchronous client is refused where it is given, and the error says what to give instead."""
+        """A synchronous client is refused where it is given, and the error says what to give
+        instead.
+        """
         for give in (RedisSMQ, jobs.setClient):
-            with redis.Redis(password="hunter2") as client, pytest.raises(InvalidParameterValue) as caught:
+            with (
+                redis.Redis(password="hunter2") as client,
+                pytest.raises(InvalidParameterValue) as caught,
+            ):
                 give(client=client)
             assert "must be a redis.asyncio.Redis" in str(caught.value)
             assert "hunter2" not in str(caught.value)
         assert await jobs.listQueues() == {"jobs"}
 
     async def test_options(self, server):
-        """PyRSMQ's own options for redis-py are taken, and win over `host` and `port`; they are not written to."""
+        """PyRSMQ's own options for redis-py are taken, and win over `host` and `port`; they are not
+        written to.
+        """
         assert "two:1" in repr(RedisSMQ(host="one", port=1, options={"host": "two"}).native)
         options = {"encoding": "utf-8", "decode_responses": True, "unix_socket_path": server.socket}
         before = dict(options)
@@ -382,7 +456,9 @@ class TestConnection:
         assert options == before
 
     async def test_quit(self, jobs, server):
-        """quit() disconnects; a command that is run afterwards, also one made before, connects anew."""
+        """quit() disconnects; a command that is run afterwards, also one made before, connects
+        anew.
+        """
         command = jobs.listQueues()
         assert server.clients() == 1
         assert await jobs.quit() is None
@@ -392,7 +468,9 @@ class TestConnection:
         assert server.clients() == 1
 
     async def test_quit_of_a_client(self, server):
-        """After quit(), a controller with a client of redis-py's goes on with that, and not with some default."""
+        """After quit(), a controller with a client of redis-py's goes on with that, and not with
+        some default.
+        """
         client = redis.asyncio.Redis(unix_socket_path=server.socket)
         controller = RedisSMQ(client, port=1)
         for _ in range(2):
@@ -401,7 +479,9 @@ class TestConnection:
         await client.aclose()
 
     async def test_set_client(self, server, own_server):
-        """setClient() sends all commands elsewhere, those made before too; the old connection is closed."""
+        """setClient() sends all commands elsewhere, those made before too; the old connection is
+        closed.
+        """
         clients = [redis.asyncio.Redis(unix_socket_path=at.socket) for at in (server, own_server())]
         controller = RedisSMQ(clients[0], qname="jobs")
         command = controller.listQueues()
@@ -428,7 +508,9 @@ class TestConnection:
 
     @pytest.mark.parametrize(("realtime", "announced"), [(True, [b"1", b"2"]), (False, [])])
     async def test_realtime(self, new, server, realtime, announced):
-        """With realtime=True what is sent is announced, as Node does; without, as is the default, it is not."""
+        """With realtime=True what is sent is announced, as Node does; without, as is the default,
+        it is not.
+        """
         with redis.Redis(unix_socket_path=server.socket) as other, other.pubsub() as listening:
             listening.subscribe("rsmq:rt:jobs")
             assert listening.get_message(timeout=PATIENCE)["type"] == "subscribe"
@@ -442,7 +524,9 @@ class TestConnection:
         await wait_until(lambda: server.redis.pubsub_channels() == [])
 
     async def test_native(self, jobs, server):
-        """`native` is the AsyncRSMQ on the same connection; connect() makes another, which is its caller's to close."""
+        """`native` is the AsyncRSMQ on the same connection; connect() makes another, which is its
+        caller's to close.
+        """
         assert await jobs.native.queue("jobs").send("hello")
         assert server.clients() == 1
         async with jobs.connect() as own:

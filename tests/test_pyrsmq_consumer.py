@@ -19,19 +19,25 @@ A_LONG_TIME = 3600
 @pytest.fixture
 async def jobs(server):
     """A controller whose default queue exists, and which announces."""
-    async with RedisSMQ(qname="jobs", realtime=True, options={"unix_socket_path": server.socket}) as jobs:
+    async with RedisSMQ(
+        qname="jobs", realtime=True, options={"unix_socket_path": server.socket}
+    ) as jobs:
         await jobs.createQueue().exec()
         yield jobs
 
 
 @pytest.fixture
 async def start(server):
-    """Starts consumers of the queue, which never look twice of their own accord; in the end they are stopped."""
+    """Starts consumers of the queue, which never look twice of their own accord; in the end they
+    are stopped.
+    """
     started = []
 
     def start(processor, **params):
         where = {} if "rsmq" in params else {"options": {"unix_socket_path": server.socket}}
-        consumer = RedisSMQConsumer("jobs", processor, **{"empty_queue_delay": A_LONG_TIME} | where | params)
+        consumer = RedisSMQConsumer(
+            "jobs", processor, **{"empty_queue_delay": A_LONG_TIME} | where | params
+        )
         consumer.running = asyncio.create_task(consumer.run())
         started.append(consumer)
         return consumer
@@ -53,7 +59,9 @@ def is_empty(server):
 
 
 class Seen(list):
-    """A processor: notes what it is called with, and answers what it was told to, in turn, then True."""
+    """A processor: notes what it is called with, and answers what it was told to, in turn, then
+    True.
+    """
 
     def __init__(self, *answers):
         self.answers = iter(answers)
@@ -91,7 +99,9 @@ def as_lambda(seen):
 class TestProcessor:
     @pytest.mark.parametrize("form", [as_plain, as_async, as_partial, as_lambda])
     async def test_true(self, server, jobs, start, form):
-        """Any form of processor is called with id, message, rc and ts; when it returns True, the message is deleted."""
+        """Any form of processor is called with id, message, rc and ts; when it returns True, the
+        message is deleted.
+        """
         seen = Seen()
         start(form(seen))
         id = await jobs.sendMessage(message={"n": 1})
@@ -111,7 +121,9 @@ class TestProcessor:
     @pytest.mark.parametrize("form", [as_plain, as_async])
     @pytest.mark.parametrize("answer", [False, None, RuntimeError("hunter2")], ids=repr)
     async def test_failure(self, server, jobs, start, caplog, form, answer):
-        """When it returns anything else, or raises, the message comes back: at once, if there is no `retry_delay`."""
+        """When it returns anything else, or raises, the message comes back: at once, if there is no
+        `retry_delay`.
+        """
         seen = Seen(answer, answer)
         start(form(seen))
         await jobs.sendMessage(message="hunter2")
@@ -205,7 +217,9 @@ class TestLease:
         await wait_until(lambda: is_empty(server))
 
     async def test_lost(self, server, jobs, start, caplog):
-        """A message that somebody else has received meanwhile is theirs: it is not deleted under them."""
+        """A message that somebody else has received meanwhile is theirs: it is not deleted under
+        them.
+        """
         started, done = asyncio.Event(), asyncio.Event()
 
         async def processor(**_):
@@ -237,11 +251,15 @@ class TestWaiting:
 
     @pytest.mark.parametrize(("realtime", "delay"), [(True, 0.05), (False, 0.05), (False, 0)])
     async def test_unannounced(self, server, jobs, start, realtime, delay):
-        """What nobody announces is found after `empty_queue_delay`, which may be 0; so is all without `realtime`."""
+        """What nobody announces is found after `empty_queue_delay`, which may be 0; so is all
+        without `realtime`.
+        """
         seen = Seen()
         start(seen.awaited, empty_queue_delay=delay, realtime=realtime)
         with anyio.fail_after(PATIENCE):
-            async with RedisSMQ(qname="jobs", options={"unix_socket_path": server.socket}) as silent:
+            async with RedisSMQ(
+                qname="jobs", options={"unix_socket_path": server.socket}
+            ) as silent:
                 for n in range(10):
                     await silent.sendMessage(message=n)
                     await wait_until(lambda: is_empty(server))
@@ -279,7 +297,9 @@ class TestQueue:
         assert server.redis.hmget("rsmq:jobs:Q", "vt", "delay", "maxsize") == [b"7", b"3", b"65535"]
 
     async def test_with_a_controller(self, server, jobs, start):
-        """A consumer may be given a controller, which stays open; it waits and listens in its own way."""
+        """A consumer may be given a controller, which stays open; it waits and listens in its own
+        way.
+        """
         seen = Seen()
         silent = RedisSMQ(ns="rsmq", options={"unix_socket_path": server.socket}, exceptions=False)
         consumer = start(seen.awaited, rsmq=silent)
@@ -388,7 +408,9 @@ class TestEnding:
         await wait_until(lambda: server.clients() == 1)
 
     async def test_cancelled_while_working(self, server, jobs):
-        """A consumer that is cancelled once more cancels its `async def` processor: the message is visible at once."""
+        """A consumer that is cancelled once more cancels its `async def` processor: the message is
+        visible at once.
+        """
         started, cancelled = asyncio.Event(), []
 
         async def processor(**_):
@@ -399,7 +421,11 @@ class TestEnding:
                 cancelled.append(True)
                 raise
 
-        params = {"vt": A_LONG_TIME, "retry_delay": A_LONG_TIME, "options": {"unix_socket_path": server.socket}}
+        params = {
+            "vt": A_LONG_TIME,
+            "retry_delay": A_LONG_TIME,
+            "options": {"unix_socket_path": server.socket},
+        }
         run = RedisSMQConsumer("jobs", processor, **params).run
         await jobs.sendMessage(message="x")
         running = asyncio.create_task(run())
@@ -415,7 +441,9 @@ class TestEnding:
 
     @pytest.mark.parametrize("answer", [True, False])
     async def test_cancelled_while_a_thread_works(self, server, jobs, start, renew, answer):
-        """A processor is waited for when its consumer is cancelled, keeps its lease, and what it returns counts."""
+        """A processor is waited for when its consumer is cancelled, keeps its lease, and what it
+        returns counts.
+        """
         started, done = threading.Event(), threading.Event()
 
         def processor(**_):
@@ -440,7 +468,9 @@ class TestEnding:
             assert (await jobs.popMessage())["rc"] == 2
 
     async def test_cancelled_at_any_moment(self, server, jobs, start):
-        """Whenever consumers are cancelled, no message is lost, and none is processed to its end twice."""
+        """Whenever consumers are cancelled, no message is lost, and none is processed to its end
+        twice.
+        """
         for n in range(200):
             await jobs.sendMessage(message=n)
         done = []

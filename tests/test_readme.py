@@ -1,4 +1,6 @@
-"""The programs in the README, and in the page about migrating, print what it says there that they print."""
+"""The programs in the README, and in the page about migrating, print what it says there that they
+print.
+"""
 
 import os
 import re
@@ -13,11 +15,16 @@ from support import PATIENCE, Server, free_port
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text()
-PAGES = {"README": README, "migrating": (PROJECT / "examples" / "migrating-from-pyrsmq.md").read_text()}
+PAGES = {
+    "README": README,
+    "migrating": (PROJECT / "examples" / "migrating-from-pyrsmq.md").read_text(),
+}
 PROGRAMS = {
     f"{page}-{n}": found
     for page, text in PAGES.items()
-    for n, found in enumerate(re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL), 1)
+    for n, found in enumerate(
+        re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL), 1
+    )
 }
 
 
@@ -43,7 +50,9 @@ def test_every_program_has_its_output():
 def test_program(host, program, output):
     """A program prints what stands below it."""
     command = [sys.executable, "-W", "error", "-c", program.replace('host="127.0.0.1"', host)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=4 * PATIENCE, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=4 * PATIENCE, check=False
+    )
     assert (done.stdout, done.returncode) == (output, 0), done.stderr
 
 

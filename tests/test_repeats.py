@@ -1,19 +1,14 @@
 """Calls whose reply was lost are repeated; what a repetition does if others have acted in between.
 
-| call | repeated | if others have acted in between |
-|---|---|---|
-| send | yes, under the same ids | not stored again if it lies in the queue or its dead-letter queue |
-| delete by receipt | yes | False if gone and the lease has ended: another may have deleted it |
-| delete by id | yes | True: it is gone |
-| extend, release | yes | False if another has received it |
-| change of visibility by id | no | |
-| receive | yes | claims another message; the first comes back when its lease ends |
-| pop, hand back, put back | no | |
-| create | yes | True only of a queue with the same settings |
-| delete of a queue | yes | a queue that was created since stays |
-| set attributes | yes | the last writer wins |
-| dead-letter, redrive | yes, fenced | not moved again once it has left its place |
-| purge | the step that empties: no; the others: yes | what was sent since stays |
+| call | repeated | if others have acted in between | |---|---|---| | send | yes, under the same ids
+| not stored again if it lies in the queue or its dead-letter queue | | delete by receipt | yes |
+False if gone and the lease has ended: another may have deleted it | | delete by id | yes | True: it
+is gone | | extend, release | yes | False if another has received it | | change of visibility by id
+| no | | | receive | yes | claims another message; the first comes back when its lease ends | | pop,
+hand back, put back | no | | | create | yes | True only of a queue with the same settings | | delete
+of a queue | yes | a queue that was created since stays | | set attributes | yes | the last writer
+wins | | dead-letter, redrive | yes, fenced | not moved again once it has left its place | | purge |
+the step that empties: no; the others: yes | what was sent since stays |
 """
 
 import asyncio
@@ -47,7 +42,9 @@ def cut_reply(proxy):
 
 @pytest.fixture
 def cut_request(proxy):
-    """`cut_request(action)`: the next request is lost, and the action comes before the repetition."""
+    """`cut_request(action)`: the next request is lost, and the action comes before the
+    repetition.
+    """
 
     def cut(before_cut):
         proxy.cut_before_execution, proxy.before_cut = 1, before_cut
@@ -69,7 +66,9 @@ def before(queue, script, action):
 
 
 async def test_delete_of_a_queue(far, rsmq, cut_reply):
-    """Deleting a queue leaves a queue alone that was created after it was gone, with what was sent to it."""
+    """Deleting a queue leaves a queue alone that was created after it was gone, with what was sent
+    to it.
+    """
     for name in ("other", "jobs"):
         await rsmq.queue(name).create()
     await far.queue("other").delete()  # so that the server knows the script
@@ -93,7 +92,9 @@ async def test_delete_of_a_queue_that_was_not_heard(far, rsmq, cut_request):
 
 
 async def test_put_back(far, queue, cut_reply):
-    """A popped message that is put back is not put back again: another consumer may have popped it since."""
+    """A popped message that is put back is not put back again: another consumer may have popped it
+    since.
+    """
     there = far.queue("jobs")
     await queue.send_many(["first", "second"])
     for _ in range(2):
@@ -115,7 +116,9 @@ async def test_put_back(far, queue, cut_reply):
 
 
 async def test_send_of_what_has_died(far, rsmq, cut_reply):
-    """A send is not repeated if its message lies in the dead-letter queue by then: it is there once."""
+    """A send is not repeated if its message lies in the dead-letter queue by then: it is there
+    once.
+    """
     jobs = rsmq.queue("jobs")
     await jobs.create(max_receives=1, dead_letter_queue="dead")
     await far.queue("jobs").send("warm-up")
@@ -137,7 +140,9 @@ async def test_send_of_what_has_died(far, rsmq, cut_reply):
 
 
 async def test_send_of_which_some_are_gone(far, queue, cut_reply):
-    """Of messages sent together, those are not sent again that were received and deleted, while others are there."""
+    """Of messages sent together, those are not sent again that were received and deleted, while
+    others are there.
+    """
     there = far.queue("jobs")
     await there.send_many(["warm-up"])
     assert await queue.pop()
@@ -147,8 +152,9 @@ async def test_send_of_which_some_are_gone(far, queue, cut_reply):
 
 
 async def test_first_attempt_after_its_repetition(server, queue):
-    """A first attempt of a send that arrives after its repetition, late, leaves a message alone that a consumer holds,
-    and is not counted again."""
+    """A first attempt of a send that arrives after its repetition, late, leaves a message alone
+    that a consumer holds, and is not counted again.
+    """
     sender, calls = queue._shared.sender, []
     submit = sender._scripts.submit
     sender._scripts.submit = lambda call, *rest: (calls.append(call), submit(call, *rest))
@@ -163,7 +169,9 @@ async def test_first_attempt_after_its_repetition(server, queue):
 
 @pytest.mark.parametrize("later", [65536, 1024])
 async def test_send_of_what_was_too_long(far, queue, cut_reply, later):
-    """A repeated send returns an id for what is stored, and raises for what is too long, whatever maxsize was then."""
+    """A repeated send returns an id for what is stored, and raises for what is too long, whatever
+    maxsize was then.
+    """
     await queue.set_attributes(maxsize=66560 - later)
     there = far.queue("jobs")
     await there.send("warm-up")
@@ -214,8 +222,9 @@ async def test_delete_after_an_extension(far, queue, cut_reply):
 
 
 async def test_late_delete(far, queue, cut_request):
-    """A delete that is repeated after its lease has ended, and finds the message gone, says False: another consumer
-    has deleted it, and was told True."""
+    """A delete that is repeated after its lease has ended, and finds the message gone, says False:
+    another consumer has deleted it, and was told True.
+    """
     await queue.send_many(["warm-up", "job"])
     there = far.queue("jobs")
     assert await (await there.receive()).delete()
@@ -231,7 +240,9 @@ async def test_late_delete(far, queue, cut_request):
 
 
 async def test_delete_within_the_lease(far, queue, cut_reply):
-    """A delete that is repeated while its lease lasts, and finds the message gone, says True: it was its own."""
+    """A delete that is repeated while its lease lasts, and finds the message gone, says True: it
+    was its own.
+    """
     await queue.send_many(["warm-up", "job", "extended"])
     there = far.queue("jobs")
     assert await (await there.receive()).delete()
@@ -268,7 +279,9 @@ async def test_delete_by_a_worker_whose_lease_was_renewed(far, queue, proxy, ren
 
 
 async def test_visibility_by_id(far, queue, cut_reply):
-    """A change of visibility by id is not repeated: it would show what another consumer holds by then."""
+    """A change of visibility by id is not repeated: it would show what another consumer holds by
+    then.
+    """
     id = await queue.send("job", delay=100)
     there = far.queue("jobs")
     await there.change_visibility(id, 100)  # so that the server knows the script
@@ -300,7 +313,9 @@ async def test_release(far, queue, cut_reply):
     assert await held[0].delete() is True
 
 
-@pytest.mark.parametrize("settings", [{"vt": 31}, {"maxsize": -1}, {"max_receives": 3, "dead_letter_queue": "dead"}])
+@pytest.mark.parametrize(
+    "settings", [{"vt": 31}, {"maxsize": -1}, {"max_receives": 3, "dead_letter_queue": "dead"}]
+)
 async def test_create(server, far, rsmq, cut_request, settings):
     """A create that is repeated takes a queue with other settings for somebody else's."""
     await far.create_queue(qname="warm-up")
@@ -337,7 +352,9 @@ async def test_redrive_of_what_dies_again(far, rsmq, cut_reply):
 
 class TestPurge:
     async def test_what_is_sent_while_it_runs(self, server, queue):
-        """It takes what is there when it begins, hidden messages included, and nothing that is sent while it runs."""
+        """It takes what is there when it begins, hidden messages included, and nothing that is sent
+        while it runs.
+        """
         await queue.send_many(["old"] * 1000, delay=500)
         await queue.send_many(["old"] * 1000)
         await queue.receive_many(100, vt=900)
@@ -352,7 +369,9 @@ class TestPurge:
         assert (await queue.attributes()).hiddenmsgs == 0
 
     async def test_broken_off(self, server, queue):
-        """Broken off, the queue is empty all the same, and the next purge deletes the rest of what was stored."""
+        """Broken off, the queue is empty all the same, and the next purge deletes the rest of what
+        was stored.
+        """
         await queue.send_many(["old"] * 3000)
         purging = asyncio.ensure_future(queue.purge())
         await wait_until(lambda: server.redis.exists("rsmq:jobs:purged"))
@@ -367,7 +386,9 @@ class TestPurge:
         """What was taken out is gone for those who hold it, though its body may still be there."""
         await queue.send_many(["a", "b"])
         held = await queue.receive_many(2)
-        server.redis.rename("rsmq:jobs", "rsmq:jobs:purged")  # as the first step of a purge that was broken off
+        server.redis.rename(
+            "rsmq:jobs", "rsmq:jobs:purged"
+        )  # as the first step of a purge that was broken off
         assert [await held[0].delete(), await held[1].extend(5)] == [False, False]
         assert await queue.purge() == 0
 

@@ -28,7 +28,9 @@ async def test_script_flush(server, queue):
 
 
 async def test_lost_reply_to_a_send(server, queue, proxy):
-    """A send whose reply is lost is repeated, and makes one message, counted once, under the id it returns."""
+    """A send whose reply is lost is repeated, and makes one message, counted once, under the id it
+    returns.
+    """
     async with AsyncRSMQ.from_url(proxy.url) as other:
         behind = other.queue("jobs")
         await behind.attributes()
@@ -47,16 +49,25 @@ async def test_lost_reply_to_a_delete(server, queue, proxy):
     """A delete, an extend and a release whose reply is lost are repeated, and return True."""
     await queue.send_many(["x", "y"])
     async with AsyncRSMQ.from_url(proxy.url) as other:
-        for cuts in (0, 1):  # first so that the server knows the scripts, and the reply that is cut is not NOSCRIPT
+        for cuts in (
+            0,
+            1,
+        ):  # first so that the server knows the scripts, and the reply that is cut is not NOSCRIPT
             message = await other.queue("jobs").receive()
-            for call in (lambda message=message: message.extend(60), message.release, message.delete):
+            for call in (
+                lambda message=message: message.extend(60),
+                message.release,
+                message.delete,
+            ):
                 proxy.cut_after_execution = cuts
                 assert await call()
     assert (await queue.attributes()).msgs == 0
 
 
 async def test_lost_reply_to_create_and_delete_queue(server, proxy):
-    """Creating and deleting a queue are repeated after a lost reply; a queue of somebody else's is still reported."""
+    """Creating and deleting a queue are repeated after a lost reply; a queue of somebody else's is
+    still reported.
+    """
     async with AsyncRSMQ.from_url(proxy.url) as other:
         await other.list_queues()
         proxy.cut_after_execution = 1
@@ -133,7 +144,9 @@ async def test_hung_server(own_server, monkeypatch):
         finally:
             server.process.send_signal(signal.SIGCONT)
         rsmq._scripts.deadline = 30
-        await wait_until(lambda: not rsmq._scripts._under_way)  # what waits behind "x" is told with it
+        await wait_until(
+            lambda: not rsmq._scripts._under_way
+        )  # what waits behind "x" is told with it
         await queue.send("y")
 
 
@@ -148,22 +161,31 @@ async def test_never_reached(tmp_path):
 
 
 async def test_no_call_outlasts_the_deadline(own_server):
-    """What waits behind a call that meets an outage is told with it, and does not wait for as long once more."""
+    """What waits behind a call that meets an outage is told with it, and does not wait for as long
+    once more.
+    """
     server = own_server()
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         queue = rsmq.queue("jobs")
         await queue.create()
         rsmq._scripts.deadline = 0.5
         server.kill()
-        calls = [queue.send(str(n)) for n in range(500)] + [queue.delete_message("0" * 32) for _ in range(500)]
+        calls = [queue.send(str(n)) for n in range(500)] + [
+            queue.delete_message("0" * 32) for _ in range(500)
+        ]
         calls += [queue.receive() for _ in range(100)]
         async with stalls() as lost:
             started = time.monotonic()
             sends = [asyncio.ensure_future(call) for call in calls]
             await asyncio.sleep(0.1)
-            sends += [asyncio.ensure_future(queue.send("later")), asyncio.ensure_future(queue.receive())]
+            sends += [
+                asyncio.ensure_future(queue.send("later")),
+                asyncio.ensure_future(queue.receive()),
+            ]
             results = await asyncio.gather(*sends, return_exceptions=True)
-            assert time.monotonic() - started < 3 + lost()  # each batch after the other would take 4 and more
+            assert (
+                time.monotonic() - started < 3 + lost()
+            )  # each batch after the other would take 4 and more
         assert {type(result) for result in results} <= {redis.ConnectionError, redis.TimeoutError}
 
 
@@ -185,7 +207,9 @@ async def test_gone_for_good(own_server):
 
 
 async def test_a_connection_that_nobody_waits_for(own_server):
-    """An attempt to connect that fails after its last caller's deadline makes no noise; anyio would raise it here."""
+    """An attempt to connect that fails after its last caller's deadline makes no noise; anyio would
+    raise it here.
+    """
     server = own_server()
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         queue = rsmq.queue("jobs")
@@ -216,11 +240,16 @@ async def test_waited_out(server, queue):
 
 
 async def test_left_at_a_replica(own_server):
-    """A connection that was left at a server which is a replica by now is given up: the next leads to the new one."""
+    """A connection that was left at a server which is a replica by now is given up: the next leads
+    to the new one.
+    """
     old, new = own_server(), own_server()
     async with AsyncRSMQ.from_url(new.url) as rsmq:
         await rsmq.create_queue(qname="jobs")
-    async with Proxy(old.socket, f"{old.folder}/proxy.sock") as proxy, AsyncRSMQ.from_url(proxy.url) as rsmq:
+    async with (
+        Proxy(old.socket, f"{old.folder}/proxy.sock") as proxy,
+        AsyncRSMQ.from_url(proxy.url) as rsmq,
+    ):
         await rsmq.create_queue(qname="jobs")
         old.redis.replicaof("127.0.0.1", 1)
         proxy._server = new.socket
@@ -237,9 +266,11 @@ FORMS = {
     "no time": "return {'a', 'b'}",
     "half the time": "return {redis.call('TIME')[1]}",
     "the time alone": "return redis.call('TIME')",
-    "words": "local t = redis.call('TIME') return {t[1], t[2], 'stored', 's3cret', 's3cret', 's3cret'}",
+    "words": "local t = redis.call('TIME') return {t[1], t[2], 'stored', 's3cret', 's3cret', "
+    "'s3cret'}",
     "lists": "local t = redis.call('TIME') return {t[1], t[2], {'s3cret'}, {}, {'s3cret'}}",
-    "a receive": "local t = redis.call('TIME') return {t[1], t[2], '', 's3cret', '1', 0, {'id', '1'}, {'s3cret', '1'}}",
+    "a receive": "local t = redis.call('TIME') return {t[1], t[2], '', 's3cret', '1', 0, {'id', "
+    "'1'}, {'s3cret', '1'}}",
 }
 VERBS = {
     "create": lambda queue: queue.create(),
@@ -264,7 +295,9 @@ RIGHT = {("the time alone", "delete_many")}
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_replies_of_another_form(server, rsmq, queue, monkeypatch, form):
-    """A reply that is none of the script's fails its call with redis-py's InvalidResponse, and no other call."""
+    """A reply that is none of the script's fails its call with redis-py's InvalidResponse, and no
+    other call.
+    """
     source = FORMS[form]
     script = _scripts._Script(source, hashlib.sha1(source.encode()).hexdigest())
     server.redis.script_load(source)
@@ -278,9 +311,14 @@ async def test_replies_of_another_form(server, rsmq, queue, monkeypatch, form):
                     if (form, verb) in RIGHT:
                         await call(queue)
                         continue
-                    with pytest.raises(redis.InvalidResponse, match="not one of the script") as error:
+                    with pytest.raises(
+                        redis.InvalidResponse, match="not one of the script"
+                    ) as error:
                         await call(queue)
-                assert "s3cret" not in f"{error.value!r} {error.value.__cause__} {error.value.__context__}", verb
+                assert (
+                    "s3cret"
+                    not in f"{error.value!r} {error.value.__cause__} {error.value.__context__}"
+                ), verb
         ids = await asyncio.gather(*(queue.send(str(n)) for n in range(200)))
         assert all(await queue.delete_many(ids))
         assert await queue.receive() is None

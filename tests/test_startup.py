@@ -25,7 +25,9 @@ def careless(server):
 def warnings(caplog):
     """The names of the loggers that have warned."""
     with caplog.at_level(logging.WARNING, PERSISTENCE):
-        yield lambda: sorted(record.name for record in caplog.records if record.name.startswith("aiorsmq"))
+        yield lambda: sorted(
+            record.name for record in caplog.records if record.name.startswith("aiorsmq")
+        )
 
 
 def asked(server):
@@ -35,7 +37,9 @@ def asked(server):
 
 @pytest.mark.parametrize("protocol", [2, 3])
 async def test_once_a_client(careless, warnings, protocol):
-    """An eviction policy that drops queues, and no persistence, are warned of once, however often it connects."""
+    """An eviction policy that drops queues, and no persistence, are warned of once, however often
+    it connects.
+    """
     client = Redis.from_url(careless.url, protocol=protocol)
     async with AsyncRSMQ(client) as rsmq:
         await rsmq.create_queue(qname="jobs")
@@ -68,7 +72,8 @@ def silenced(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "heard"), [(EVICTION, [PERSISTENCE]), (PERSISTENCE, [EVICTION]), ("aiorsmq.startup", [])]
+    ("name", "heard"),
+    [(EVICTION, [PERSISTENCE]), (PERSISTENCE, [EVICTION]), ("aiorsmq.startup", [])],
 )
 async def test_silenced(careless, caplog, name, heard):
     """Each is silenced by the name of its logger, all of them by that of their parent."""
@@ -83,9 +88,15 @@ async def test_silenced(careless, caplog, name, heard):
 async def test_not_told(careless, warnings):
     """A user who may not ask for the settings is not warned, and works."""
     careless.redis.acl_setuser(
-        "worker", enabled=True, passwords=["+pw"], keys=["rsmq:*"], channels=["rsmq:rt:*"], reset=True,
-        reset_channels=True, categories=["+@all", "-@admin"],
-    )  # fmt: skip
+        "worker",
+        enabled=True,
+        passwords=["+pw"],
+        keys=["rsmq:*"],
+        channels=["rsmq:rt:*"],
+        reset=True,
+        reset_channels=True,
+        categories=["+@all", "-@admin"],
+    )
     try:
         async with AsyncRSMQ.from_url(careless.url, username="worker", password="pw") as rsmq:
             await rsmq.create_queue(qname="jobs")
@@ -100,7 +111,9 @@ async def test_not_told(careless, warnings):
 @pytest.mark.parametrize("protocol", [2, 3])
 async def test_not_known(own_server, caplog, protocol):
     """A server without CONFIG, CLIENT and INFO is used like any other, and the log says nothing."""
-    server = own_server(*(word for name in ("CONFIG", "CLIENT", "INFO") for word in ("--rename-command", name, "")))
+    server = own_server(
+        *(word for name in ("CONFIG", "CLIENT", "INFO") for word in ("--rename-command", name, ""))
+    )
     client = Redis.from_url(server.url, protocol=protocol)
     with caplog.at_level(logging.NOTSET, "aiorsmq"):
         async with AsyncRSMQ(client, poll_interval=3600) as rsmq:
@@ -127,7 +140,9 @@ async def test_no_round_trip_of_its_own(careless, warnings):
 
 
 async def test_embedded(warnings):
-    """An embedded server without a path is meant to keep nothing: no warning, however one connects to it."""
+    """An embedded server without a path is meant to keep nothing: no warning, however one connects
+    to it.
+    """
     async with AsyncRSMQ.from_url("embedded://") as rsmq:
         await rsmq.create_queue(qname="jobs")
     async with EmbeddedServer() as server, AsyncRSMQ.from_url(server.url) as rsmq:

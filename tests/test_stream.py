@@ -1,4 +1,6 @@
-"""Waiting for messages: woken by them, shared out fairly, nothing lost by cancelling, breaking, dropping or closing."""
+"""Waiting for messages: woken by them, shared out fairly, nothing lost by cancelling, breaking,
+dropping or closing.
+"""
 
 import asyncio
 import gc
@@ -70,7 +72,9 @@ async def collect(stream):
 
 class TestWakeUps:
     async def test_announced(self, server, queue):
-        """A consumer that waits is woken by an announcement, at once: by no poll, and no due time."""
+        """A consumer that waits is woken by an announcement, at once: by no poll, and no due
+        time.
+        """
         async with patient(server) as other, stalls() as lost:
             asking = asyncio.ensure_future(anext(other.queue("jobs").messages()))
             await listening(server)
@@ -82,7 +86,9 @@ class TestWakeUps:
             await message.delete()
 
     async def test_delayed(self, server, queue):
-        """A delayed message wakes its consumer when it becomes due, not before, and nobody has announced that."""
+        """A delayed message wakes its consumer when it becomes due, not before, and nobody has
+        announced that.
+        """
         async with patient(server) as other, stalls() as lost:
             await queue.send("later", delay=0.3)
             async for message in other.queue("jobs").messages():
@@ -139,7 +145,9 @@ class TestWakeUps:
                 assert message.body == str(n)
                 await message.delete()
                 await stream.aclose()
-                server.redis.client_kill_filter(_type="pubsub", skipme=False)  # so that it subscribes anew
+                server.redis.client_kill_filter(
+                    _type="pubsub", skipme=False
+                )  # so that it subscribes anew
 
     async def test_polls_without_realtime(self, server, queue):
         """With realtime=False a client neither listens nor announces, and polls."""
@@ -155,8 +163,13 @@ class TestWakeUps:
 
 class TestCounts:
     async def test_idle_consumers_cost_a_poll(self, server, queue):
-        """100 waiting consumers on an empty queue: at most one script call per poll_interval, one PUBSUB connection."""
-        async with AsyncRSMQ.from_url(server.url, poll_interval=0.25) as other, anyio.create_task_group() as tasks:
+        """100 waiting consumers on an empty queue: at most one script call per poll_interval, one
+        PUBSUB connection.
+        """
+        async with (
+            AsyncRSMQ.from_url(server.url, poll_interval=0.25) as other,
+            anyio.create_task_group() as tasks,
+        ):
             for _ in range(100):
                 tasks.start_soon(anext, other.queue("jobs").messages())
             await listening(server)
@@ -176,7 +189,9 @@ class TestCounts:
             tasks.cancel_scope.cancel()
 
     async def test_one_claim_for_one_message(self, server, queue):
-        """A message for 30 waiting consumers is claimed by one script call, and wakes no consumer but its receiver."""
+        """A message for 30 waiting consumers is claimed by one script call, and wakes no consumer
+        but its receiver.
+        """
         woken = []
 
         async def consume(n, stream):
@@ -186,7 +201,9 @@ class TestCounts:
                 await message.delete()
 
         async with patient(server) as other:
-            consumers = [asyncio.ensure_future(consume(n, other.queue("jobs").messages())) for n in range(30)]
+            consumers = [
+                asyncio.ensure_future(consume(n, other.queue("jobs").messages())) for n in range(30)
+            ]
             await listening(server)
             await settled(server)
             server.reset_stats()
@@ -200,7 +217,9 @@ class TestCounts:
             await asyncio.gather(*consumers, return_exceptions=True)
 
     async def test_a_thousand_messages(self, server, queue):
-        """1,000 messages worked off by 64 consumers in one process cost at most 150 script calls in all."""
+        """1,000 messages worked off by 64 consumers in one process cost at most 150 script calls in
+        all.
+        """
         await queue.send_many([str(n) for n in range(1000)])
         bodies = []
         server.reset_stats()
@@ -260,7 +279,9 @@ class TestSharing:
         assert [await a.delete(), await b.delete(), await c.delete()] == [True, True, False]
 
     async def test_prefetch(self, server, queue):
-        """With prefetch=n a stream claims up to n messages ahead, in few script calls, and hands them out in order."""
+        """With prefetch=n a stream claims up to n messages ahead, in few script calls, and hands
+        them out in order.
+        """
         await queue.send_many([str(n) for n in range(100)])
         server.reset_stats()
         bodies = []
@@ -275,7 +296,9 @@ class TestSharing:
         assert server.script_calls() <= 25 + 100  # the claims, and a delete each
 
     async def test_prefetch_shares_deletes(self, server, queue):
-        """With prefetch deletes at the ends of blocks share script calls, not too many; leaving waits for them."""
+        """With prefetch deletes at the ends of blocks share script calls, not too many; leaving
+        waits for them.
+        """
         await queue.send_many(["x"] * 320)
         server.reset_stats()
         handled = 0
@@ -290,7 +313,9 @@ class TestSharing:
         assert server.script_calls() <= 60
 
     async def test_prefetch_reports_a_delete_that_fails(self, server, queue):
-        """A delete that fails after its block is raised by the next step, or by `aclose()`; the iteration goes on."""
+        """A delete that fails after its block is raised by the next step, or by `aclose()`; the
+        iteration goes on.
+        """
         await queue.send_many(["a", "b", "c"])
         stream = queue.messages(prefetch=1)
         async with await anext(stream):
@@ -308,7 +333,9 @@ class TestSharing:
         mend_deletes(server)
 
     async def test_prefetch_logs_deletes_that_nobody_waits_for(self, server, queue, caplog):
-        """When a stream is left because a delete has failed, or is dropped, the log tells of the others that fail."""
+        """When a stream is left because a delete has failed, or is dropped, the log tells of the
+        others that fail.
+        """
         await queue.send_many(["x"] * 6)
         with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
             async with queue.messages(prefetch=5) as stream:
@@ -319,17 +346,23 @@ class TestSharing:
                         pass
                 await wait_until(stream._unconfirmed[2].done)
                 await anext(stream)
-        await wait_until(lambda: caplog.text.count("could not delete a message whose block has ended") == 2)
+        await wait_until(
+            lambda: caplog.text.count("could not delete a message whose block has ended") == 2
+        )
         mend_deletes(server)
         await queue.send("x")
         async with await anext(stream := queue.messages(prefetch=5)):
             break_deletes(server)
         del stream
-        await wait_until(lambda: caplog.text.count("could not delete a message whose block has ended") == 3)
+        await wait_until(
+            lambda: caplog.text.count("could not delete a message whose block has ended") == 3
+        )
         mend_deletes(server)
 
     async def test_cancelled_while_it_waits_for_deletes(self, server, queue):
-        """A step cancelled while more deletes are under way than `prefetch` hands back, and cancels no delete."""
+        """A step cancelled while more deletes are under way than `prefetch` hands back, and cancels
+        no delete.
+        """
         await queue.send_many(["x"] * 6)
         stream = queue.messages(prefetch=1)
         taken = [await anext(stream) for _ in range(3)]
@@ -346,7 +379,9 @@ class TestSharing:
         assert [await delete for delete in stream._unconfirmed] == [True] * 3
 
     async def test_prefetched_in_another_order(self, server, queue):
-        """A stream gets a message though the claim of a slot further back brings it: claims may answer in any order."""
+        """A stream gets a message though the claim of a slot further back brings it: claims may
+        answer in any order.
+        """
         stream = queue.messages(prefetch=2)
         step = asyncio.ensure_future(anext(stream))
         await listening(server)
@@ -361,7 +396,9 @@ class TestSharing:
             assert (await anext(stream)).body == "before it waits"
 
     async def test_order_after_a_gap(self, server, queue):
-        """When a slot further back was met first, the messages that follow still come in their order."""
+        """When a slot further back was met first, the messages that follow still come in their
+        order.
+        """
         stream = queue.messages(prefetch=4)
         step = asyncio.ensure_future(anext(stream))
         await listening(server)
@@ -378,7 +415,9 @@ class TestSharing:
 
     @pytest.mark.parametrize("how", ["closed", "dropped"])
     async def test_a_block_that_outlives_its_stream(self, server, queue, how):
-        """With prefetch, a block that ends after its stream was left waits for its delete, and raises if that fails."""
+        """With prefetch, a block that ends after its stream was left waits for its delete, and
+        raises if that fails.
+        """
         await queue.send_many(["a", "b"])
         stream = queue.messages(prefetch=1)
         first, second = await anext(stream), await anext(stream)
@@ -432,7 +471,9 @@ class TestNothingIsLost:
         assert int(fields.get(b"totalrecv", 0)) == counts
 
     async def test_a_claim_for_a_cancelled_consumer_goes_to_another(self, server, queue):
-        """What was claimed for a consumer that is cancelled goes to another that waits, by no further script call."""
+        """What was claimed for a consumer that is cancelled goes to another that waits, by no
+        further script call.
+        """
         other = queue.messages()
         cancelled = asyncio.ensure_future(anext(queue.messages()))
         await listening(server)
@@ -446,7 +487,9 @@ class TestNothingIsLost:
         await asyncio.wait([cancelled])
 
     async def test_what_was_claimed_ahead_goes_to_another(self, server, rsmq, queue):
-        """What a stream had claimed ahead when it was left goes to a consumer that waits, by no further script call."""
+        """What a stream had claimed ahead when it was left goes to a consumer that waits, by no
+        further script call.
+        """
         ahead = queue.messages(prefetch=1)
         await queue.send_many(["x", "y"])
         first = await anext(ahead)
@@ -463,7 +506,9 @@ class TestNothingIsLost:
         assert await message.delete()
 
     async def test_handed_back_to_its_old_place(self, server, queue):
-        """A claimed message that reaches nobody goes back to its old place, as if it had never been received."""
+        """A claimed message that reaches nobody goes back to its old place, as if it had never been
+        received.
+        """
         await queue.send_many(["first", "second"])
         asking = asyncio.ensure_future(anext(queue.messages()))
         await claimed(server, 1)
@@ -504,7 +549,9 @@ class TestNothingIsLost:
         await wait_until(lambda: queue_is_visible(server, 9))
 
     async def test_cancelled_with_prefetch(self, server, queue):
-        """A cancelled step leaves nothing behind that would claim, though the stream is still referred to."""
+        """A cancelled step leaves nothing behind that would claim, though the stream is still
+        referred to.
+        """
         stream = queue.messages(prefetch=5)
         waiting = asyncio.ensure_future(anext(stream))
         await listening(server)
@@ -515,7 +562,9 @@ class TestNothingIsLost:
         assert len(await queue.receive_many(10)) == 10
 
     async def test_aclose_of_a_stream(self, server, queue):
-        """`aclose()` ends the iteration for a task that awaits it, and hands back what was claimed ahead."""
+        """`aclose()` ends the iteration for a task that awaits it, and hands back what was claimed
+        ahead.
+        """
         await queue.send_many([str(n) for n in range(10)])
         async with queue.messages(prefetch=5) as stream:
             await (await anext(stream)).delete()
@@ -531,7 +580,9 @@ class TestNothingIsLost:
         assert await waiting == []
 
     async def test_aclose_of_the_client(self, server, queue):
-        """The client's `aclose()` ends every stream, turns long polls away, and hands back what was claimed."""
+        """The client's `aclose()` ends every stream, turns long polls away, and hands back what was
+        claimed.
+        """
         await queue.send_many([str(n) for n in range(10)])
         async with patient(server) as other:
             await other.queue("empty").create()
@@ -556,7 +607,9 @@ class TestErrors:
         assert caught.value.qname == "none"
 
     async def test_queue_deleted_meanwhile(self, server, queue):
-        """Deleting a queue ends its waiting consumers with QueueDoesNotExist, at the next poll or announcement."""
+        """Deleting a queue ends its waiting consumers with QueueDoesNotExist, at the next poll or
+        announcement.
+        """
         async with AsyncRSMQ.from_url(server.url, poll_interval=0.05) as other:
             asking = asyncio.ensure_future(anext(other.queue("jobs").messages()))
             await listening(server)
@@ -580,7 +633,9 @@ class TestLongPolls:
         assert server.script_calls() == 1
 
     async def test_receive_many_takes_what_is_there(self, server, queue):
-        """receive_many returns as soon as there is one message, with all that are visible then, up to its limit."""
+        """receive_many returns as soon as there is one message, with all that are visible then, up
+        to its limit.
+        """
         await queue.send_many([str(n) for n in range(150)])
         messages = await queue.receive_many(1000, wait=10)
         assert [message.body for message in messages] == [str(n) for n in range(150)]
@@ -595,8 +650,16 @@ class TestLongPolls:
     async def test_receive_many_without_a_lease(self, server, queue):
         """With vt=0, after which all are still visible, receive_many returns each once."""
         ids = await queue.send_many([str(n) for n in range(30)])
-        for limit in (5, 8, *[30] * 20, 64, 100):  # in the millisecond of the send a second claim has the first ones
-            assert [message.id for message in await queue.receive_many(limit, vt=0)] == sorted(ids)[:limit]
+        for limit in (
+            5,
+            8,
+            *[30] * 20,
+            64,
+            100,
+        ):  # in the millisecond of the send a second claim has the first ones
+            assert [message.id for message in await queue.receive_many(limit, vt=0)] == sorted(ids)[
+                :limit
+            ]
             await queue.purge()
             ids = await queue.send_many([str(n) for n in range(30)])
         await queue.purge()

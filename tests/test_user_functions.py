@@ -1,4 +1,6 @@
-"""What user code returns or raises, whatever it is, ends as a counted, settled outcome, and the worker goes on."""
+"""What user code returns or raises, whatever it is, ends as a counted, settled outcome, and the
+worker goes on.
+"""
 
 import asyncio
 import functools
@@ -164,7 +166,9 @@ async def return_a_coroutine(message):
 
 @contextmanager
 def quiet_logging():
-    """What the standard library's handlers do with a record that they cannot format, outside of tests."""
+    """What the standard library's handlers do with a record that they cannot format, outside of
+    tests.
+    """
     before, logging.raiseExceptions = logging.raiseExceptions, False
     try:
         yield
@@ -173,7 +177,8 @@ def quiet_logging():
 
 
 async def check(queue, handler, **options):
-    """Have a message "odd" handled, up to three times, and then another: all is counted, and nothing is left behind.
+    """Have a message "odd" handled, up to three times, and then another: all is counted, and
+    nothing is left behind.
 
     Returns the worker's counts.
     """
@@ -194,7 +199,10 @@ async def check(queue, handler, **options):
             await wait_until(lambda: worker.stats.succeeded == before + 1)
             assert worker.healthy
     stats = worker.stats
-    assert stats.received == stats.succeeded + stats.retried + stats.dead + stats.dropped + stats.lost_leases
+    assert (
+        stats.received
+        == stats.succeeded + stats.retried + stats.dead + stats.dropped + stats.lost_leases
+    )
     assert stats.lost_leases == 0
     assert (await queue.attributes()).msgs == 0
     return stats
@@ -206,7 +214,9 @@ def done(stats):
 
 @pytest.fixture(autouse=True)
 def no_caplog(caplog):
-    """pytest's own handler fails a test whose records cannot be formatted; whoever logs is not to blame here."""
+    """pytest's own handler fails a test whose records cannot be formatted; whoever logs is not to
+    blame here.
+    """
     caplog.handler.handleError = lambda record: None
 
 
@@ -246,7 +256,9 @@ FAILURES = {
 
 @pytest.mark.parametrize("handler", FAILURES.values(), ids=FAILURES)
 async def test_handler_fails(mortal, handler):
-    """A handler fails, whatever it raises, and if what it returns cannot mean that the work is done: three attempts."""
+    """A handler fails, whatever it raises, and if what it returns cannot mean that the work is
+    done: three attempts.
+    """
     stats = await check(mortal, handler, backoff=at_once)
     assert (stats.retried, stats.dead) == (2, 1)
 
@@ -266,7 +278,8 @@ async def test_handler_in_a_thread_fails(mortal, error):
 
 
 @pytest.mark.parametrize(
-    "make", [OwnRetry, OddDelay, HostileRetry, own_cause, lambda: Retry(timedelta(0)), cancel_itself_soon]
+    "make",
+    [OwnRetry, OddDelay, HostileRetry, own_cause, lambda: Retry(timedelta(0)), cancel_itself_soon],
 )
 async def test_retries(mortal, make):
     """Anything that is a Retry has the message come again, and is no failure."""
@@ -285,7 +298,9 @@ async def test_rejects(rsmq, mortal, make):
 
 
 async def test_cancels_itself_after_a_release(mortal):
-    """A handler that has released its message, and cancels its own task then, has had it retried."""
+    """A handler that has released its message, and cancels its own task then, has had it
+    retried.
+    """
     stats = await check(mortal, cancel_itself_and_release, backoff=at_once)
     assert (stats.failed, stats.retried, stats.succeeded) == (0, 1, 2)
 
@@ -298,7 +313,9 @@ async def test_other_results(mortal, result):
 
 
 async def test_false_says_what_to_do(mortal, caplog):
-    """A handler that returns False, rsmq-worker's way to keep a message, is told how to do that here."""
+    """A handler that returns False, rsmq-worker's way to keep a message, is told how to do that
+    here.
+    """
     await check(mortal, giver(False), backoff=at_once)
     assert "the handler returned False: raise Retry to keep the message" in caplog.text
 
@@ -334,7 +351,9 @@ NO_VERDICTS = {
 
 @pytest.mark.parametrize("on_error", NO_VERDICTS.values(), ids=NO_VERDICTS)
 async def test_on_error(mortal, on_error, caplog):
-    """`on_error` that fails, or returns what makes no sense, is logged; the attempt has failed as without it."""
+    """`on_error` that fails, or returns what makes no sense, is logged; the attempt has failed as
+    without it.
+    """
     stats = await check(mortal, raiser(ValueError), on_error=on_error, backoff=at_once)
     assert (stats.failed, stats.retried, stats.dead) == (3, 2, 1)
     assert "on_error failed for message" in caplog.text
@@ -367,14 +386,18 @@ BACKOFFS = {
 
 @pytest.mark.parametrize("backoff", BACKOFFS.values(), ids=BACKOFFS)
 async def test_backoff(mortal, backoff, caplog):
-    """A backoff that fails, or returns no seconds, is logged, and the usual one stands in for it."""
+    """A backoff that fails, or returns no seconds, is logged, and the usual one stands in for
+    it.
+    """
     delays = []
 
     def handler(message):
         if message.receive_count == 1:
             raise ValueError
 
-    stats = await check(mortal, handler, backoff=backoff, on_event=lambda event: delays.append(event.delay))
+    stats = await check(
+        mortal, handler, backoff=backoff, on_event=lambda event: delays.append(event.delay)
+    )
     assert (stats.failed, stats.retried, stats.succeeded) == (1, 1, 2)
     assert all(0.5 <= delay <= 1 for delay in delays if delay is not None)
     assert "backoff failed for message" in caplog.text
@@ -386,10 +409,18 @@ async def test_backoff_of_a_timedelta(mortal):
     assert (stats.retried, stats.dead) == (2, 1)
 
 
-EVENTS = [raiser(Strange), raiser(asyncio.CancelledError), raiser(Hostile), raiser(GeneratorExit), giver(coroutine)]
+EVENTS = [
+    raiser(Strange),
+    raiser(asyncio.CancelledError),
+    raiser(Hostile),
+    raiser(GeneratorExit),
+    giver(coroutine),
+]
 
 
-@pytest.mark.parametrize("on_event", EVENTS, ids=["strange", "cancelled", "hostile", "generator-exit", "coroutine"])
+@pytest.mark.parametrize(
+    "on_event", EVENTS, ids=["strange", "cancelled", "hostile", "generator-exit", "coroutine"]
+)
 async def test_on_event(mortal, on_event, caplog):
     """`on_event` that fails, or that nobody has awaited, is logged, and changes nothing."""
     stats = await check(mortal, raiser(ValueError), on_event=on_event, backoff=at_once)
@@ -429,7 +460,9 @@ CODECS = [raiser(Strange), raiser(asyncio.CancelledError), raiser(Hostile), give
 
 @pytest.mark.parametrize("decode", CODECS, ids=["strange", "cancelled", "hostile", "coroutine"])
 async def test_codec(rsmq, mortal, decode):
-    """What a codec cannot decode, whatever it raises, or whose coroutine nobody awaits, is dead; the next is not."""
+    """What a codec cannot decode, whatever it raises, or whose coroutine nobody awaits, is dead;
+    the next is not.
+    """
     queue = rsmq.queue("mortal", codec=Decoding(decode))
     await queue.send_many(["odd", "usual"])
     async with queue.worker(lambda message: None) as worker:
@@ -463,12 +496,16 @@ LAZY = {
 
 @pytest.mark.parametrize("where", LAZY.values(), ids=LAZY)
 async def test_where(server, mortal, rsmq, where):
-    """A `where` that returns a coroutine, which is true whatever it would say, is refused before anything is moved."""
+    """A `where` that returns a coroutine, which is true whatever it would say, is refused before
+    anything is moved.
+    """
     dead = rsmq.queue("dead")
     await mortal.send_many(["a", "b"])
     records = [message._record for message in await mortal.receive_many(2)]
     await mortal._shared.bury(records, "why")
-    while (await dead.attributes()).hiddenmsgs:  # a message that moves in the millisecond of its receipt is shown later
+    while (
+        await dead.attributes()
+    ).hiddenmsgs:  # a message that moves in the millisecond of its receipt is shown later
         pass
     with pytest.raises(InvalidParameterValue, match=r"where=.*must be a plain function"):
         async for _ in dead.redrive(where=where):
@@ -477,7 +514,9 @@ async def test_where(server, mortal, rsmq, where):
 
 
 @pytest.mark.parametrize("option", ["backoff", "on_error", "on_event"])
-@pytest.mark.parametrize("lazy", ["coroutine-function", "async-callable", "partial", "generator-function"])
+@pytest.mark.parametrize(
+    "lazy", ["coroutine-function", "async-callable", "partial", "generator-function"]
+)
 async def test_lazy_option(queue, option, lazy):
     """What can be seen to be asynchronous is refused when the worker is made."""
     with pytest.raises(InvalidParameterValue, match=f"{option}="):

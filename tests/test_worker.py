@@ -1,4 +1,6 @@
-"""worker.py and what is beneath it: handlers run, leases are kept, nothing is lost when it stops."""
+"""worker.py and what is beneath it: handlers run, leases are kept, nothing is lost when it
+stops.
+"""
 
 import asyncio
 import re
@@ -84,9 +86,13 @@ async def test_lease_is_renewed(queue, server):
     async with queue.worker(handler) as worker:
         await started.wait()
         first = server.redis.zscore("rsmq:jobs", id)
-        await wait_until(lambda: server.redis.zscore("rsmq:jobs", id) > first + 1000)  # by two renewals
+        await wait_until(
+            lambda: server.redis.zscore("rsmq:jobs", id) > first + 1000
+        )  # by two renewals
         assert await queue.receive() is None
-        assert server.redis.hget("rsmq:jobs:Q", f"{id}:rc") == b"1"  # the worker has not received it anew either
+        assert (
+            server.redis.hget("rsmq:jobs:Q", f"{id}:rc") == b"1"
+        )  # the worker has not received it anew either
         go_on.set()
         await wait_until(lambda: worker.stats.succeeded == 1)
     assert worker.stats.received == 1
@@ -112,7 +118,11 @@ async def test_one_call_renews_all(queue, server):
         for _ in range(2):
             before = scores()
             server.reset_stats()
-            await wait_until(lambda before=before: all(new > old for new, old in zip(scores(), before, strict=True)))
+            await wait_until(
+                lambda before=before: all(
+                    new > old for new, old in zip(scores(), before, strict=True)
+                )
+            )
             renewed.append(server.script_calls())
         go_on.set()
         await wait_until(lambda: worker.stats.succeeded == 100)
@@ -120,7 +130,9 @@ async def test_one_call_renews_all(queue, server):
 
 
 async def test_lost_lease(queue, server, renew):
-    """A handler whose message another consumer has received is cancelled, and leaves the message alone."""
+    """A handler whose message another consumer has received is cancelled, and leaves the message
+    alone.
+    """
     cancelled, started = asyncio.Event(), asyncio.Event()
 
     async def handler(message):
@@ -135,7 +147,9 @@ async def test_lost_lease(queue, server, renew):
     async with queue.worker(handler, concurrency=1) as worker:
         await started.wait()
         async with AsyncRSMQ.from_url(server.url) as other:
-            server.redis.zadd("rsmq:jobs", {id: 1})  # not by our own command: an announcement would race with us
+            server.redis.zadd(
+                "rsmq:jobs", {id: 1}
+            )  # not by our own command: an announcement would race with us
             message = await other.queue("jobs").receive(vt=30)
             assert message.receive_count == 2
             renew(worker)
@@ -174,14 +188,24 @@ async def test_timeout(queue):
             await asyncio.sleep(60)
 
     await queue.send("slow")
-    async with queue.worker(handler, timeout=0.05, backoff=at_once, on_event=events.append) as worker:
+    async with queue.worker(
+        handler, timeout=0.05, backoff=at_once, on_event=events.append
+    ) as worker:
         await wait_until(lambda: worker.stats.succeeded == 1)
-    assert [event.kind for event in events] == ["received", "failed", "retried", "received", "succeeded"]
+    assert [event.kind for event in events] == [
+        "received",
+        "failed",
+        "retried",
+        "received",
+        "succeeded",
+    ]
     assert "0.05 seconds" in str(events[1].error)
 
 
 async def test_max_lease(queue):
-    """After `max_lease` a message is not held, though its handler does not end when it is cancelled."""
+    """After `max_lease` a message is not held, though its handler does not end when it is
+    cancelled.
+    """
     stubborn = Stubborn()
 
     await queue.send("stuck")
@@ -214,7 +238,9 @@ async def test_blocked_event_loop(queue, caplog, monkeypatch):
 
 
 async def test_an_ended_handler_is_not_renewed(queue, server, renew):
-    """Nothing renews the lease of a message whose handler has ended: it comes again when its backoff says."""
+    """Nothing renews the lease of a message whose handler has ended: it comes again when its
+    backoff says.
+    """
     go_on = asyncio.Event()
 
     async def handler(message):
@@ -265,7 +291,9 @@ def test_exponential():
 
 
 async def test_retry(queue):
-    """`Retry` is no failure, and says when the message comes again; without a delay the backoff does."""
+    """`Retry` is no failure, and says when the message comes again; without a delay the backoff
+    does.
+    """
     events = []
 
     async def handler(message):
@@ -275,7 +303,9 @@ async def test_retry(queue):
             raise Retry
 
     await queue.send("x")
-    async with queue.worker(handler, backoff=lambda receive_count: 0.2, on_event=events.append) as worker:
+    async with queue.worker(
+        handler, backoff=lambda receive_count: 0.2, on_event=events.append
+    ) as worker:
         await wait_until(lambda: worker.stats.succeeded == 1)
     assert [event.delay for event in events if event.kind == "retried"] == [0.1, 0.2]
     assert worker.stats.failed == 0
@@ -316,7 +346,10 @@ async def test_reject(mortal):
         await wait_until(lambda: worker.stats.dead == 1)
     (letter,) = await dead.reasons()
     assert (letter.id, letter.reason, letter.receive_count) == (id, "no such customer", 1)
-    assert [(event.kind, event.reason) for event in events] == [("received", ""), ("dead", "no such customer")]
+    assert [(event.kind, event.reason) for event in events] == [
+        ("received", ""),
+        ("dead", "no such customer"),
+    ]
     assert worker.stats.failed == 0
 
 
@@ -331,7 +364,11 @@ async def test_last_attempt_fails(mortal):
     async with queue.worker(handler, backoff=at_once) as worker:
         await wait_until(lambda: worker.stats.dead == 1)
     (letter,) = await dead.reasons()
-    assert (letter.reason, letter.receive_count, letter.queue) == ("ValueError: broken", 2, "mortal")
+    assert (letter.reason, letter.receive_count, letter.queue) == (
+        "ValueError: broken",
+        2,
+        "mortal",
+    )
     assert (worker.stats.failed, worker.stats.retried) == (2, 1)
 
 
@@ -389,7 +426,9 @@ async def test_on_error(queue):
 
 @pytest.mark.parametrize("fails", [False, True])
 async def test_handler_settles_by_itself(queue, server, renew, fails):
-    """A handler may delete or release its message itself; then the worker leaves it alone, and does not cancel it."""
+    """A handler may delete or release its message itself; then the worker leaves it alone, and does
+    not cancel it.
+    """
     go_on = asyncio.Event()
 
     async def handler(message):
@@ -510,7 +549,9 @@ async def test_strict_priority(rsmq):
 
 
 async def test_weights(rsmq):
-    """With weights, a queue of weight 3 is served three times as often as one of weight 1 while both have messages."""
+    """With weights, a queue of weight 3 is served three times as often as one of weight 1 while
+    both have messages.
+    """
     order = []
 
     async def handler(message):
@@ -564,7 +605,12 @@ async def test_bad_options(queue, options, parameter):
 
 async def test_bad_queues(rsmq, queue):
     """So are a handler that cannot be called, no queues, and a weight of nothing."""
-    for queues, handler in ((["jobs"], "handler"), ([], print), ("jobs", print), ({"jobs": 0}, print)):
+    for queues, handler in (
+        (["jobs"], "handler"),
+        ([], print),
+        ("jobs", print),
+        ({"jobs": 0}, print),
+    ):
         with pytest.raises(InvalidParameterValue):
             rsmq.worker(queues, handler)
 

@@ -1,4 +1,6 @@
-"""worker.py: whatever a handler does, its message is done, comes again, or is dead; and is counted once."""
+"""worker.py: whatever a handler does, its message is done, comes again, or is dead; and is counted
+once.
+"""
 
 import asyncio
 import threading
@@ -30,7 +32,9 @@ class Strange(BaseException):
 
 @pytest.mark.parametrize("error", [Strange("x"), BaseExceptionGroup("two", [Strange(), Strange()])])
 async def test_any_exception(mortal, error):
-    """What is no Exception is a failed attempt as well: the handler's place is free again, its message comes again."""
+    """What is no Exception is a failed attempt as well: the handler's place is free again, its
+    message comes again.
+    """
     queue, _ = mortal
 
     async def handler(message):
@@ -112,7 +116,9 @@ async def test_reason_of_a_retry_is_its_cause(mortal):
 
 
 async def test_message_as_context_manager(mortal):
-    """`async with message` in a handler does not stand in the way of what it raises: that decides."""
+    """`async with message` in a handler does not stand in the way of what it raises: that
+    decides.
+    """
     queue, _ = mortal
     attempts = []
 
@@ -143,12 +149,17 @@ async def test_release_by_the_handler(queue):
     await queue.send("x")
     async with queue.worker(handler, on_event=events.append) as worker:
         await wait_until(lambda: worker.stats.succeeded == 1)
-    assert [(event.kind, event.delay) for event in events[:2]] == [("received", None), ("retried", 0.2)]
+    assert [(event.kind, event.delay) for event in events[:2]] == [
+        ("received", None),
+        ("retried", 0.2),
+    ]
 
 
 @pytest.mark.parametrize("option", ["backoff", "on_event"])
 async def test_callbacks_that_fail(queue, option, caplog):
-    """A callback that fails, or says what makes no sense, is logged, and the message comes again nevertheless."""
+    """A callback that fails, or says what makes no sense, is logged, and the message comes again
+    nevertheless.
+    """
     bad = {
         "backoff": lambda receive_count: "soon",
         "on_event": lambda event: (_ for _ in ()).throw(asyncio.CancelledError),
@@ -178,7 +189,9 @@ async def test_on_error_returns_a_class(mortal):
 
 
 async def test_what_is_no_handler(queue):
-    """Generators, which nobody would run, and asynchronous callbacks, which nobody would await, are refused."""
+    """Generators, which nobody would run, and asynchronous callbacks, which nobody would await, are
+    refused.
+    """
 
     def generator(message):
         yield message
@@ -207,7 +220,9 @@ async def test_function_that_returns_a_generator(mortal):
 
 
 async def test_threads_are_bounded(queue):
-    """Threads that cannot be cancelled keep their places: there are never more than `concurrency`."""
+    """Threads that cannot be cancelled keep their places: there are never more than
+    `concurrency`.
+    """
     go_on = threading.Event()
     most = 0
 
@@ -226,7 +241,9 @@ async def test_threads_are_bounded(queue):
 
 
 async def test_late_end(queue, monkeypatch):
-    """What a handler has done after the worker has stopped waiting for it is deleted all the same."""
+    """What a handler has done after the worker has stopped waiting for it is deleted all the
+    same.
+    """
     monkeypatch.setattr("aiorsmq.worker.CLEANUP", 0.05)
     stubborn = Stubborn()
 
@@ -266,14 +283,18 @@ async def test_vt_changes_meanwhile(queue, server, renew):
         await queue.set_attributes(vt=1)
         first = server.redis.zscore("rsmq:jobs", id)
         renew(worker)
-        renewed = await wait_until(lambda: (score := server.redis.zscore("rsmq:jobs", id)) > first and score)
+        renewed = await wait_until(
+            lambda: (score := server.redis.zscore("rsmq:jobs", id)) > first and score
+        )
         assert renewed - time.time() * 1000 > 1000
         go_on.set()
         await wait_until(lambda: worker.stats.succeeded == 1)
 
 
 async def test_last_receipt_by_its_own_claim(rsmq, server, renew):
-    """A message that the worker's own claim has received once too often is not dead while its handler works on it."""
+    """A message that the worker's own claim has received once too often is not dead while its
+    handler works on it.
+    """
     queue = rsmq.queue("mortal")
     await queue.create(max_receives=1, dead_letter_queue="dead")
     begun, go_on = asyncio.Event(), asyncio.Event()
@@ -339,7 +360,9 @@ async def test_queue_named_twice(rsmq, queue):
 
 
 async def test_again_after_a_failure(server, queue):
-    """A worker that has ended, for whatever reason, works when it is run again; `stop()` in between says nothing."""
+    """A worker that has ended, for whatever reason, works when it is run again; `stop()` in between
+    says nothing.
+    """
     worker = queue.worker(lambda message: None)
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         async with worker:

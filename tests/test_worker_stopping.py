@@ -33,7 +33,9 @@ class Handler:
 
 
 async def test_stop(queue):
-    """`stop()`: no more claims, handlers end, `run()` returns; what was not started is untouched."""
+    """`stop()`: no more claims, handlers end, `run()` returns; what was not started is
+    untouched.
+    """
     handler = Handler()
     await queue.send_many(["a", "b"])
     worker = queue.worker(handler, concurrency=1)
@@ -97,7 +99,9 @@ async def test_cancelled_scope(queue):
 
 @pytest.mark.parametrize("how", ["grace", "cancelled again"])
 async def test_end_of_grace(queue, how):
-    """After `grace`, or at once when cancelled again, handlers are cancelled and their messages released."""
+    """After `grace`, or at once when cancelled again, handlers are cancelled and their messages
+    released.
+    """
     handler = Handler()
     await queue.send("a")
     worker = queue.worker(handler, grace=0.1 if how == "grace" else 60)
@@ -169,7 +173,9 @@ async def test_entered_and_left_in_different_tasks(queue):
 
 
 async def test_queue_becomes_another_key(server, queue, caplog):
-    """If it cannot work any more, it stops, says so in the log, and raises it at the end of the block."""
+    """If it cannot work any more, it stops, says so in the log, and raises it at the end of the
+    block.
+    """
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         async with queue.worker(print) as worker:
             await wait_until(lambda: worker.healthy)
@@ -203,7 +209,8 @@ async def test_twice_at_a_time(queue):
 
 
 async def test_outage(own_server, caplog):
-    """A server that is away for longer than the lease: the worker is not healthy meanwhile, then goes on by itself.
+    """A server that is away for longer than the lease: the worker is not healthy meanwhile, then
+    goes on by itself.
 
     So does a handler, with its message, if nobody else has received it when the server is back.
     """
@@ -221,7 +228,9 @@ async def test_outage(own_server, caplog):
             server.start()
             await wait_until(lambda: worker.healthy)
             first = await wait_until(
-                lambda: (score := server.redis.zscore("rsmq:jobs", id)) > time.time() * 1000 and score
+                lambda: (
+                    (score := server.redis.zscore("rsmq:jobs", id)) > time.time() * 1000 and score
+                )
             )
             await wait_until(
                 lambda: server.redis.zscore("rsmq:jobs", id) > first
@@ -233,7 +242,9 @@ async def test_outage(own_server, caplog):
 
 
 async def test_claimed_before_it_was_renewed(queue, server, renew):
-    """A message whose lease has ended, and that its worker itself receives again, stays with its handler."""
+    """A message whose lease has ended, and that its worker itself receives again, stays with its
+    handler.
+    """
     handler = Handler()
     id = await queue.send("slow to be renewed")
     async with queue.worker(handler, concurrency=2) as worker:
@@ -317,7 +328,9 @@ async def test_second_signal(rsmq, queue, server):
 
 
 async def test_signals_in_another_thread(queue, server):
-    """A worker in another thread than the main one leaves signals alone, and does not disturb one that heeds them."""
+    """A worker in another thread than the main one leaves signals alone, and does not disturb one
+    that heeds them.
+    """
     before = signal.getsignal(signal.SIGTERM)
 
     async def in_thread():

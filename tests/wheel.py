@@ -1,4 +1,6 @@
-"""Run against an installed wheel: everything is in it, and nothing but its two dependencies is needed."""
+"""Run against an installed wheel: everything is in it, and nothing but its two dependencies is
+needed.
+"""
 
 import os
 from importlib.metadata import requires, version

@@ -7,7 +7,14 @@ from functools import partial
 from secrets import token_hex
 from typing import Final, NamedTuple, TypeVar
 
-from .._protocol import Keys, check_max_receives, check_maxsize, check_qname, queues_key, whole_seconds
+from .._protocol import (
+    Keys,
+    check_max_receives,
+    check_maxsize,
+    check_qname,
+    queues_key,
+    whole_seconds,
+)
 from .._scripts import Call, Reply, Scripts
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
 from ..models import QueueAttributes, utc_from_ms
@@ -17,7 +24,9 @@ T = TypeVar("T")
 PURGE_STEP: Final = 200
 """Messages that one script call of a purge deletes: about a millisecond of the server's time."""
 PURGE_STEPS: Final = 8
-"""Calls of a purge that are under way at once at the most: a slow line would make it take as much longer."""
+"""Calls of a purge that are under way at once at the most: a slow line would make it take as much
+longer.
+"""
 
 
 async def create_queue(
@@ -30,7 +39,12 @@ async def create_queue(
     dead_letter_queue: object,
     exist_ok: bool,
 ) -> bool:
-    settings = (keys.qname, whole_seconds("vt", vt), whole_seconds("delay", delay), check_maxsize(maxsize))
+    settings = (
+        keys.qname,
+        whole_seconds("vt", vt),
+        whole_seconds("delay", delay),
+        check_maxsize(maxsize),
+    )
     most = "" if max_receives is None else check_max_receives(max_receives)
     name = None if dead_letter_queue is None else _check_dead_letter_queue(keys, dead_letter_queue)
     lately = math.ceil(scripts.deadline) + 1
@@ -38,7 +52,9 @@ async def create_queue(
     def call(chain: Sequence[str]) -> Call:
         args = (*settings, most, *chain)
         ours = (*keys.both, keys.queues, *_chain_keys(keys, chain))
-        return Call("create_queue", keys.qname, ours, ("first", *args), again=lambda: (lately, *args))
+        return Call(
+            "create_queue", keys.qname, ours, ("first", *args), again=lambda: (lately, *args)
+        )
 
     created = await _with_chain(scripts, keys.qname, name, call, _only)
     if not created and not exist_ok:
@@ -48,7 +64,11 @@ async def create_queue(
 
 async def delete_queue(scripts: Scripts, keys: Keys, missing_ok: bool) -> bool:
     side_keys = keys.reasons, keys.purged, keys.deleted
-    args = keys.qname, token_hex(8), 2 * math.ceil(scripts.deadline)  # longer than it may be repeated
+    args = (
+        keys.qname,
+        token_hex(8),
+        2 * math.ceil(scripts.deadline),
+    )  # longer than it may be repeated
     call = Call(
         *("delete_queue", keys.qname, (*keys.both, keys.queues, *side_keys), ("first", *args)),
         again=lambda: ("retry", *args),
@@ -57,7 +77,9 @@ async def delete_queue(scripts: Scripts, keys: Keys, missing_ok: bool) -> bool:
     deleted = await scripts.run(call, _only, until)
     if deleted:
         forgetting = scripts.run(call._replace(args=("forget", *args), repeat=False), until=until)
-        await asyncio.gather(forgetting, return_exceptions=True)  # if it fails: the server forgets by itself
+        await asyncio.gather(
+            forgetting, return_exceptions=True
+        )  # if it fails: the server forgets by itself
     elif not missing_ok:
         raise QueueDoesNotExist(keys.qname)
     return bool(deleted)
@@ -89,7 +111,9 @@ async def set_queue_attributes(
         changes += "maxsize", check_maxsize(maxsize)
     name = None
     if dead_letter_queue is not None:
-        name = _check_dead_letter_queue(keys, dead_letter_queue) if dead_letter_queue != "" else None
+        name = (
+            _check_dead_letter_queue(keys, dead_letter_queue) if dead_letter_queue != "" else None
+        )
         changes += "dead_letter_queue", name or ""
     if max_receives is not None:
         changes += "max_receives", check_max_receives(max_receives, at_least=0) or ""
@@ -124,10 +148,12 @@ async def _with_chain(
     call: Callable[[Sequence[str]], Call],
     read: Callable[[Reply], T],
 ) -> T:
-    """Make a call that gives a queue its dead-letter queue, unless their dead would go round in a circle.
+    """Make a call that gives a queue its dead-letter queue, unless their dead would go round in a
+    circle.
 
-    The script writes only if it was given the whole chain of dead-letter queues behind that one, and if the chain ends;
-    else it says how it goes on. So whatever others change meanwhile, no circle is closed.
+    The script writes only if it was given the whole chain of dead-letter queues behind that one,
+    and if the chain ends; else it says how it goes on. So whatever others change meanwhile, no
+    circle is closed.
     """
     chain, until = [] if dead_letter_queue is None else [dead_letter_queue], scripts.until()
     while True:
@@ -138,12 +164,16 @@ async def _with_chain(
         del chain[right:]
         if following in (qname, *chain):
             way = " -> ".join((qname, *chain, following))
-            raise InvalidParameterValue("dead_letter_queue", dead_letter_queue, f"closes a circle: {way}")
+            raise InvalidParameterValue(
+                "dead_letter_queue", dead_letter_queue, f"closes a circle: {way}"
+            )
         chain += [following] if following else []
 
 
 async def purge(scripts: Scripts, keys: Keys) -> int:
-    """Take all messages out at once, then delete them step by step; after what an earlier purge has left."""
+    """Take all messages out at once, then delete them step by step; after what an earlier purge has
+    left.
+    """
 
     def call(what: str, *, retry_unknown: bool) -> Call:
         all_keys = *keys.both, keys.purged
@@ -189,7 +219,9 @@ def _names(reply: Reply) -> set[str]:
 
 def _attributes(reply: Reply) -> QueueAttributes:
     *numbers, max_receives, dead_letter_queue = reply
-    vt, delay, maxsize, totalrecv, totalsent, created, modified, msgs, hiddenmsgs = map(int, numbers)
+    vt, delay, maxsize, totalrecv, totalsent, created, modified, msgs, hiddenmsgs = map(
+        int, numbers
+    )
     return QueueAttributes(
         vt=vt,
         delay=delay,

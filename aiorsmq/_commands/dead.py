@@ -1,4 +1,6 @@
-"""A message dies: it moves to the dead-letter queue, is looked at there, and is sent back; or it is dropped."""
+"""A message dies: it moves to the dead-letter queue, is looked at there, and is sent back; or it is
+dropped.
+"""
 
 import asyncio
 import logging
@@ -19,7 +21,9 @@ from ..models import DeadLetter, Death, Record, utc_from_ms
 from .receive import Claim, Page, peek
 
 MAX_MOVE: Final = 64
-"""Messages that one script call moves at the most, and bytes after which a page of them ends: about a millisecond."""
+"""Messages that one script call moves at the most, and bytes after which a page of them ends: about
+a millisecond.
+"""
 MAX_MOVE_BYTES: Final = 256 * 1024
 MAX_REASON: Final = 500
 """Characters that are kept of a reason."""
@@ -39,7 +43,9 @@ _logger = logging.getLogger(__name__)
 
 
 class DeadLetters:
-    """The dead of one queue on their way to its dead-letter queue; or if it is one, those that lie there."""
+    """The dead of one queue on their way to its dead-letter queue; or if it is one, those that lie
+    there.
+    """
 
     def __init__(self, scripts: Scripts, keys: Keys, tasks: Tasks, *, announces: bool) -> None:
         self._scripts = scripts
@@ -51,15 +57,22 @@ class DeadLetters:
         self.max_receives: float = math.inf
         """How often a message may be received, as last heard."""
         self.mourners: list[Callable[[Record, Death, str], None]] = []
-        """The first is called with each message that a claim moved or dropped, or that nobody reads; and with what has
-        become of it, and the reason."""
+        """The first is called with each message that a claim moved or dropped, or that nobody
+        reads; and with what has become of it, and the reason.
+        """
         self.adopters: list[Callable[[Record], bool]] = []
-        """Each is asked whether a message that was received too often is still in hand, and not dead yet."""
+        """Each is asked whether a message that was received too often is still in hand, and not
+        dead yet.
+        """
 
     def note(self, claim: Claim) -> asyncio.Task[bool] | None:
-        """Take in what a claim says. Returns the burial of those that were received too often, if there are any."""
+        """Take in what a claim says. Returns the burial of those that were received too often, if
+        there are any.
+        """
         self.queue, self.max_receives = claim.dead_letter_queue, claim.max_receives
-        dead = [record for record in claim.dead if not any(adopt(record) for adopt in self.adopters)]
+        dead = [
+            record for record in claim.dead if not any(adopt(record) for adopt in self.adopters)
+        ]
         if not dead:
             return None
         return self.start_burial(dead, "received too often", OVER_MAX_RECEIVES, drop="spent")
@@ -67,15 +80,25 @@ class DeadLetters:
     def start_burial(
         self, records: Sequence[Record], reason: str, fence: bytes | None = None, *, drop: Drop = ""
     ) -> asyncio.Task[bool]:
-        """`bury` for those who do not wait for it. Its result: whether it went well; else the log says so."""
+        """`bury` for those who do not wait for it. Its result: whether it went well; else the log
+        says so.
+        """
         return self._tasks.start(self._bury_quietly(records, reason, fence, drop))
 
-    async def _bury_quietly(self, records: Sequence[Record], reason: str, fence: bytes | None, drop: Drop) -> bool:
+    async def _bury_quietly(
+        self, records: Sequence[Record], reason: str, fence: bytes | None, drop: Drop
+    ) -> bool:
         try:
             deaths = await self.bury(records, reason, fence, drop=drop)
         except Exception as error:  # noqa: BLE001 - nobody waits for it
             number, queue = len(records), self._keys.qname
-            _logger.warning("could not move %d dead messages out of queue %r (%r): %s", number, queue, reason, error)
+            _logger.warning(
+                "could not move %d dead messages out of queue %r (%r): %s",
+                number,
+                queue,
+                reason,
+                error,
+            )
             return False
         if self.mourners:
             for record, death in zip(records, deaths, strict=True):
@@ -88,7 +111,8 @@ class DeadLetters:
     ) -> list[Death | None]:
         """Move messages to the dead-letter queue; see `Shared.bury`.
 
-        `fence`: of all, instead of each one's. `drop`: which to drop if the policy says so; else they are only moved.
+        `fence`: of all, instead of each one's. `drop`: which to drop if the policy says so; else
+        they are only moved.
         """
         reason = reason[:MAX_REASON] or "no reason given"
         deaths: list[Death | None] = []
@@ -105,10 +129,14 @@ class DeadLetters:
                 _logger.info("moved %d from queue %r to %r", sum(gone), self._keys.qname, to)
             for record in () if to else compress(some, gone):
                 id, count = record.id.decode(errors="replace"), int(record.receive_count)
-                _logger.warning("dropped message %s of queue %r, received %d times", id, self._keys.qname, count)
+                _logger.warning(
+                    "dropped message %s of queue %r, received %d times", id, self._keys.qname, count
+                )
         return deaths
 
-    async def _bury(self, fenced: list[tuple[bytes, bytes]], reason: str, drop: Drop) -> tuple[str, list[bool]]:
+    async def _bury(
+        self, fenced: list[tuple[bytes, bytes]], reason: str, drop: Drop
+    ) -> tuple[str, list[bool]]:
         """Returns where they went, "" if they were dropped, and which have gone."""
         to = self.queue
         while True:
@@ -123,18 +151,37 @@ class DeadLetters:
             if not to and not (asked and drop):
                 raise NoDeadLetterQueue(self._keys.qname)
 
-    async def _drop(self, fenced: Sequence[tuple[bytes, bytes]], drop: Drop) -> tuple[int, list[Any]]:
+    async def _drop(
+        self, fenced: Sequence[tuple[bytes, bytes]], drop: Drop
+    ) -> tuple[int, list[Any]]:
         """One script call, see `drop.lua`."""
         args: list[Argument] = [self._keys.qname, drop, *(word for pair in fenced for word in pair)]
-        call = Call("drop", self._keys.qname, self._keys.both, ("first", *args), again=lambda: ("retry", *args))
+        call = Call(
+            "drop",
+            self._keys.qname,
+            self._keys.both,
+            ("first", *args),
+            again=lambda: ("retry", *args),
+        )
         return await self._scripts.run(call, partial(_read_move, len(fenced)))
 
-    async def _move(self, to: str, fenced: Sequence[tuple[bytes, bytes]], reason: str) -> tuple[int, list[Any]]:
-        """One script call, see `move.lua`. Without a reason it is the way back, and a missing queue is an error."""
+    async def _move(
+        self, to: str, fenced: Sequence[tuple[bytes, bytes]], reason: str
+    ) -> tuple[int, list[Any]]:
+        """One script call, see `move.lua`. Without a reason it is the way back, and a missing queue
+        is an error.
+        """
         keys, other = self._keys, self._keys.of(to)
         channel = other.channel if self._announces else ""
         why = reason.encode(errors="backslashreplace")
-        args: list[Argument] = [keys.qname, to, channel, why, REASONS_TTL, *(word for pair in fenced for word in pair)]
+        args: list[Argument] = [
+            keys.qname,
+            to,
+            channel,
+            why,
+            REASONS_TTL,
+            *(word for pair in fenced for word in pair),
+        ]
         all_keys = (*keys.both, *other.both, keys.queues, (other if reason else keys).reasons)
         call = Call("move", keys.qname, all_keys, ("first", *args), again=lambda: ("retry", *args))
         done, rest = await self._scripts.run(call, partial(_read_move, len(fenced)))
@@ -186,7 +233,9 @@ class DeadLetters:
                 some = records[: int(min(step, limit - total))]
                 if some:
                     await asyncio.sleep(max(0.0, started + total / rate - time.monotonic()))
-                    _, moved = await self._move(name, [(record.id, AT + record.place) for record in some], "")
+                    _, moved = await self._move(
+                        name, [(record.id, AT + record.place) for record in some], ""
+                    )
                     gone.update(record.id for record in compress(some, moved))
                     total, told = total + sum(moved), True
                     yield total
@@ -198,7 +247,9 @@ class DeadLetters:
             highest, more = page.highest, page.last is not None
         if homeless:
             _logger.warning(
-                "left %d messages in queue %r: it is not known where they came from", homeless, self._keys.qname
+                "left %d messages in queue %r: it is not known where they came from",
+                homeless,
+                self._keys.qname,
             )
         if not told:
             yield 0
@@ -208,7 +259,12 @@ class DeadLetters:
             died_at, receive_count, queue, reason = utc_from_ms(float(record.place)), 0, "", ""
             try:
                 ms, count, name, why = written.decode(errors="replace").split(" ", 3)
-                died_at, receive_count, queue, reason = utc_from_ms(int(ms)), int(count), self._origin(name), why
+                died_at, receive_count, queue, reason = (
+                    utc_from_ms(int(ms)),
+                    int(count),
+                    self._origin(name),
+                    why,
+                )
             except ValueError:  # it has been forgotten, or was another program's
                 pass
             id = record.id.decode(errors="surrogateescape")
@@ -228,7 +284,9 @@ def _read_move(number: int, reply: Reply) -> tuple[int, list[Any]]:
 
 
 def _in_steps(chosen: list[tuple[str, Record]], size: int) -> Iterator[tuple[str, list[Record]]]:
-    """Those that go to the same queue together, so many at the most; without those that go to none."""
+    """Those that go to the same queue together, so many at the most; without those that go to
+    none.
+    """
     for name in dict.fromkeys(name for name, _ in chosen if name):
         records = [record for to, record in chosen if to == name]
         for at in range(0, len(records), size):

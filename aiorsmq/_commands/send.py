@@ -23,8 +23,9 @@ RETRY: Final = b"retry "
 class Sender:
     """Sends to one queue; concurrent calls share a script call.
 
-    The ids are made here, not by the script: so a send whose reply was lost is sent again under the same ids, and the
-    script sees that it has been stored, in the queue or by now in its dead-letter queue.
+    The ids are made here, not by the script: so a send whose reply was lost is sent again under the
+    same ids, and the script sees that it has been stored, in the queue or by now in its dead-letter
+    queue.
     """
 
     def __init__(self, scripts: Scripts, keys: Keys, tasks: Tasks, channel: str) -> None:
@@ -69,13 +70,18 @@ class Sender:
         call = Call("send", self._keys.qname, all_keys, args, again=lambda: (RETRY, *args[1:]))
         self._scripts.submit(call, partial(self._replied, sending, all_keys), sending.until)
 
-    def _replied(self, sending: "_Sending", all_keys: Sequence[str], reply: Reply | Exception) -> None:
+    def _replied(
+        self, sending: "_Sending", all_keys: Sequence[str], reply: Reply | Exception
+    ) -> None:
         if isinstance(reply, NotPermitted) and reply.command is None and len(all_keys) > 2:
-            self._store(sending, self._keys.both)  # who may only send cannot look into the dead-letter queue
+            self._store(
+                sending, self._keys.both
+            )  # who may only send cannot look into the dead-letter queue
         elif isinstance(reply, Exception):
             sending.answered(reply)
         elif reply == [b"clock"]:
-            # nothing is stored, and by now the server's time is known: new ids, of which none is refused
+            # nothing is stored, and by now the server's time is known: new ids, of which none is
+            # refused
             self._scripts.clock.restart()
             self._submit(sending.which, sending.messages, sending.answered, sending.until, RETRY)
         elif reply[0] == b"dead-letter queue":
@@ -91,7 +97,9 @@ class Sender:
             raise ValueError("neither stored nor not")
         results: list[str | Exception] = list(sending.ids)
         for position in map(int, too_long):
-            results[position] = MessageTooLong(self._keys.qname, len(sending.messages[position][0]), int(maxsize))
+            results[position] = MessageTooLong(
+                self._keys.qname, len(sending.messages[position][0]), int(maxsize)
+            )
         return results
 
 

@@ -1,4 +1,6 @@
-"""A message is deleted, hidden for longer, made visible again, or put back as if it had never been handed out."""
+"""A message is deleted, hidden for longer, made visible again, or put back as if it had never been
+handed out.
+"""
 
 from asyncio import Future
 from collections.abc import Sequence
@@ -22,13 +24,15 @@ _Change = tuple[bytes, bytes, int]
 class Settler:
     """Settles the messages of one queue; concurrent calls share a script call.
 
-    A record's fence leaves the message alone if it has been received since; an empty fence fences nothing.
+    A record's fence leaves the message alone if it has been received since; an empty fence fences
+    nothing.
 
-    What a repetition after a lost reply does if others have acted in between: a fenced change is refused if another
-    consumer has received the message; so is a fenced delete, and one that finds the message gone says True only if its
-    lease has not ended, for then nobody else can have deleted it. A delete by id says True of what is gone. A change by
-    id is not repeated: it might show or hide what another consumer holds by now. Undoing a receipt is fenced by its
-    lease, too; putting back what was popped is not repeated.
+    What a repetition after a lost reply does if others have acted in between: a fenced change is
+    refused if another consumer has received the message; so is a fenced delete, and one that finds
+    the message gone says True only if its lease has not ended, for then nobody else can have
+    deleted it. A delete by id says True of what is gone. A change by
+    id is not repeated: it might show or hide what another consumer holds by now. Undoing a receipt
+    is fenced by its lease, too; putting back what was popped is not repeated.
     """
 
     def __init__(self, scripts: Scripts, keys: Keys, tasks: Tasks, channel: str) -> None:
@@ -78,9 +82,11 @@ class Settler:
         await self._scripts.run(self._call("hand_back", args))
 
     async def restore(self, records: Sequence[Record], *, hide: int | None = None) -> None:
-        """Put popped messages back that reached nobody, or hide them for the queue's vt, so many ms at the least.
+        """Put popped messages back that reached nobody, or hide them for the queue's vt, so many ms
+        at the least.
 
-        Not repeated after a lost reply: by then another consumer may have popped them. At worst they are gone.
+        Not repeated after a lost reply: by then another consumer may have popped them. At worst
+            they are gone.
         """
         args: list[Argument] = [self._channel, hide or 0]
         for record in records:
@@ -88,7 +94,9 @@ class Settler:
             args += record.id, record.raw, record.receive_count, record.first_received, place
         await self._scripts.run(self._call("restore", args, retry_unknown=False))
 
-    def _submit_deletes(self, items: Sequence[_Delete], answered: Answered[bool], until: float) -> None:
+    def _submit_deletes(
+        self, items: Sequence[_Delete], answered: Answered[bool], until: float
+    ) -> None:
         ids, fences, leases = zip(*items, strict=True)
 
         def replied(reply: Reply | Exception) -> None:
@@ -98,9 +106,13 @@ class Settler:
             deleted = [True] * len(items)
             for position in reply:
                 deleted[position] = False
-            if len(set(ids)) < len(ids):  # named twice: the last receipt has deleted it, or the first who named it
+            if len(set(ids)) < len(
+                ids
+            ):  # named twice: the last receipt has deleted it, or the first who named it
                 by: dict[bytes, int] = {}
-                for at in sorted(compress(range(len(ids)), deleted), key=lambda at: -_count(fences[at])):
+                for at in sorted(
+                    compress(range(len(ids)), deleted), key=lambda at: -_count(fences[at])
+                ):
                     by.setdefault(ids[at], at)
                 deleted = [by.get(id) == at for at, id in enumerate(ids)]
             answered(deleted)
@@ -113,7 +125,12 @@ class Settler:
         self._scripts.submit(self._call("delete", args, again=again), replied, until)
 
     def _submit_changes(
-        self, items: Sequence[_Change], answered: Answered[bool], until: float, *, retry_unknown: bool = True
+        self,
+        items: Sequence[_Change],
+        answered: Answered[bool],
+        until: float,
+        *,
+        retry_unknown: bool = True,
     ) -> None:
         args = [self._channel, *(word for item in items for word in item)]
         call = self._call("change_visibility", args, retry_unknown=retry_unknown)

@@ -1,6 +1,7 @@
 """PyRSMQ's API, awaitable: a program that uses PyRSMQ ports by adding `await`.
 
-A thin layer over AsyncRSMQ. examples/migrating-from-pyrsmq.md has before and after, and every deliberate difference.
+A thin layer over AsyncRSMQ. examples/migrating-from-pyrsmq.md has before and after, and every
+deliberate difference.
 """
 
 from ..errors import (

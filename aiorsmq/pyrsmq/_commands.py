@@ -1,4 +1,6 @@
-"""PyRSMQ's commands: what each takes, how it is run on an AsyncRSMQ, what it returns; and the one builder of them."""
+"""PyRSMQ's commands: what each takes, how it is run on an AsyncRSMQ, what it returns; and the one
+builder of them.
+"""
 
 import json
 from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -20,7 +22,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Parameters(TypedDict, total=False):
-    """What commands take; which takes which: `COMMANDS`. None is as if it was not given, to the controller either."""
+    """What commands take; which takes which: `COMMANDS`. None is as if it was not given, to the
+    controller either.
+    """
 
     qname: str | None
     vt: Seconds | None
@@ -91,7 +95,9 @@ async def _set_attributes(rsmq: AsyncRSMQ, **changes: Any) -> Attributes:
 
 
 async def _send(rsmq: AsyncRSMQ, message: Any, encode: bool = False, **where_and_when: Any) -> str:
-    """Text as it is, bytes too unless they are to be encoded, all else as JSON: character by character as PyRSMQ."""
+    """Text as it is, bytes too unless they are to be encoded, all else as JSON: character by
+    character as PyRSMQ.
+    """
     if not isinstance(message, str) and (encode or not isinstance(message, bytes)):
         try:
             text = json.dumps(message)
@@ -99,11 +105,15 @@ async def _send(rsmq: AsyncRSMQ, message: Any, encode: bool = False, **where_and
             reason = why_not(JSON, error)
         else:
             return await rsmq.send_message(message=text, **where_and_when)
-        raise InvalidParameterValue("message", message, reason)  # without json's error, whose notes quote it
+        raise InvalidParameterValue(
+            "message", message, reason
+        )  # without json's error, whose notes quote it
     return await rsmq.send_message(message=message, **where_and_when)
 
 
-async def _receive(rsmq: AsyncRSMQ, qname: str, vt: Seconds | None = None, decode: bool = False) -> ReceivedMessage:
+async def _receive(
+    rsmq: AsyncRSMQ, qname: str, vt: Seconds | None = None, decode: bool = False
+) -> ReceivedMessage:
     return received(await rsmq.receive_message(qname=qname, vt=vt), qname, decode)
 
 
@@ -126,7 +136,9 @@ def received(message: Message[str] | None, qname: str, decode: bool) -> Received
 
 
 def _body(raw: bytes, decode: bool) -> Any:
-    """The text; if asked for, and if it is JSON, what that says; the bytes themselves if they are no text."""
+    """The text; if asked for, and if it is JSON, what that says; the bytes themselves if they are
+    no text.
+    """
     try:
         text = raw.decode()
     except UnicodeDecodeError:
@@ -137,7 +149,9 @@ def _body(raw: bytes, decode: bool) -> Any:
     return text
 
 
-async def _change_visibility(rsmq: AsyncRSMQ, qname: str, id: str, vt: Seconds | None = None) -> Literal[True]:
+async def _change_visibility(
+    rsmq: AsyncRSMQ, qname: str, id: str, vt: Seconds | None = None
+) -> Literal[True]:
     if vt is None:
         vt = (await rsmq.get_queue_attributes(qname=qname)).vt
     if not await rsmq.change_message_visibility(qname=qname, id=id, vt=vt):
@@ -161,7 +175,9 @@ class Spec(NamedTuple):
 
 
 COMMANDS = {
-    "createQueue": Spec(AsyncRSMQ.create_queue, ("qname",), ("vt", "delay", "maxsize"), {"maxsize": DEFAULT_MAXSIZE}),
+    "createQueue": Spec(
+        AsyncRSMQ.create_queue, ("qname",), ("vt", "delay", "maxsize"), {"maxsize": DEFAULT_MAXSIZE}
+    ),
     "deleteQueue": Spec(AsyncRSMQ.delete_queue, ("qname",)),
     "setQueueAttributes": Spec(_set_attributes, ("qname",), ("vt", "delay", "maxsize")),
     "getQueueAttributes": Spec(_get_attributes, ("qname",)),
@@ -175,11 +191,13 @@ COMMANDS = {
 
 
 class Command(Generic[T_co]):
-    """A command and what has been said of its parameters: by keywords, by the setters here, in any mix.
+    """A command and what has been said of its parameters: by keywords, by the setters here, in any
+    mix.
 
-    Made by the methods of RedisSMQ. It does nothing until it is awaited, or its `exec()` or `execute()` is; that may
-    be done several times. A setter for what the command does not take raises InvalidParameterValue at once; what is
-    wrong with a value is found when the command is run.
+    Made by the methods of RedisSMQ. It does nothing until it is awaited, or its `exec()` or
+    `execute()` is; that may be done several times. A setter for what the command does not take
+    raises InvalidParameterValue at once; what is wrong with a value is found when the command is
+    run.
     """
 
     def __init__(
@@ -190,7 +208,11 @@ class Command(Generic[T_co]):
         perform: Callable[[str, Mapping[str, Any], bool | None], Awaitable[Any]],
     ) -> None:
         self._name = name
-        self._params = {parameter: defaults[parameter] for parameter in COMMANDS[name].takes if parameter in defaults}
+        self._params = {
+            parameter: defaults[parameter]
+            for parameter in COMMANDS[name].takes
+            if parameter in defaults
+        }
         self._perform = perform
         self._raises: bool | None = None
         for parameter, value in params.items():
@@ -225,7 +247,9 @@ class Command(Generic[T_co]):
 
     def _set(self, parameter: str, value: object) -> "Command[T_co]":
         if parameter not in (takes := COMMANDS[self._name].takes):
-            raise InvalidParameterValue("parameter", parameter, f"{self._name} takes only {', '.join(takes)}")
+            raise InvalidParameterValue(
+                "parameter", parameter, f"{self._name} takes only {', '.join(takes)}"
+            )
         if value is None:
             self._params.pop(parameter, None)
         else:

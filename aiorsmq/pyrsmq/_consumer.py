@@ -25,18 +25,19 @@ _logger = logging.getLogger("aiorsmq.pyrsmq")
 
 
 class RedisSMQConsumer:
-    """Hands the messages of a queue, one after the other, to a processor, for as long as `await run()` lasts.
+    """Hands the messages of a queue, one after the other, to a processor, for as long as `await
+    run()` lasts.
 
-    A processor that returns something true has the message deleted; one that returns anything else, or raises, has it
-    come back after `retry_delay`. As long as it works, the lease is extended.
+    A processor that returns something true has the message deleted; one that returns anything else,
+    or raises, has it come back after `retry_delay`. As long as it works, the lease is extended.
 
-    Args:
-        processor: called with `id`, `message`, `rc` and `ts`: `async def`, or a plain function, which runs in a thread.
-        rsmq: a RedisSMQ, on whose server and in whose namespace it works, with connections of its own. Without one,
+    Args: processor: called with `id`, `message`, `rc` and `ts`: `async def`, or a plain function,
+        which runs in a thread. rsmq: a RedisSMQ, on whose server and in whose namespace it works,
+        with connections of its own. Without one,
             what RedisSMQ takes.
         retry_delay: seconds until a message comes back.
-        empty_queue_delay: seconds between two looks at a queue of which nothing is heard; announced and delayed
-            messages wake the consumer, so there is no need for it to be short.
+        empty_queue_delay: seconds between two looks at a queue of which nothing is heard; announced
+            and delayed messages wake the consumer, so there is no need for it to be short.
         decode: hand out what is JSON as what it says.
         vt: seconds of each lease; the queue's if None.
         realtime: listen for announcements, and announce what comes back at once.
@@ -56,7 +57,9 @@ class RedisSMQConsumer:
         **rsmq_params: Any,
     ) -> None:
         if rsmq is not None and rsmq_params:
-            raise InvalidParameterValue("rsmq", rsmq, f"cannot be given together with {', '.join(sorted(rsmq_params))}")
+            raise InvalidParameterValue(
+                "rsmq", rsmq, f"cannot be given together with {', '.join(sorted(rsmq_params))}"
+            )
         self.qname = qname
         self.processor = processor
         self.retry_delay: float = check_seconds("retry_delay", retry_delay)
@@ -72,18 +75,24 @@ class RedisSMQConsumer:
         self._ended = asyncio.Event()
 
     async def run(self) -> None:
-        """Create the queue if it is missing, and work until `stop()` is called, or this is cancelled.
+        """Create the queue if it is missing, and work until `stop()` is called, or this is
+        cancelled.
 
-        Cancelling loses nothing: the processor has 30 seconds to end, and what it returns counts; then, or if this is
-        cancelled once more, an `async def` processor is cancelled and its message visible again at once. Outages of the
-        server are waited out, and so is a queue that is deleted later, until somebody makes it again.
+        Cancelling loses nothing: the processor has 30 seconds to end, and what it returns counts;
+        then, or if this is cancelled once more, an `async def` processor is cancelled and its
+        message visible again at once. Outages of the server are waited out, and so is a queue that
+        is deleted later, until somebody makes it again.
         """
         self._ended = asyncio.Event()
         poll_interval = max(self.empty_queue_delay, SHORTEST_POLL_INTERVAL)  # PyRSMQ takes 0, too
         try:
-            async with self.rsmq.connect(realtime=self.realtime, poll_interval=poll_interval) as rsmq:
+            async with self.rsmq.connect(
+                realtime=self.realtime, poll_interval=poll_interval
+            ) as rsmq:
                 await self._create_missing(rsmq)
-                self._worker = rsmq.queue(self.qname).worker(self._process, concurrency=1, vt=self.vt)
+                self._worker = rsmq.queue(self.qname).worker(
+                    self._process, concurrency=1, vt=self.vt
+                )
                 if not self._stopping:
                     await self._worker.run(signals=False)
         finally:
@@ -95,7 +104,9 @@ class RedisSMQConsumer:
                 self._ended.set()
 
     async def stop(self, wait: float | None = None) -> bool:
-        """Have `run()` end after the message in hand; wait for that so many seconds. Returns whether it has ended."""
+        """Have `run()` end after the message in hand; wait for that so many seconds. Returns
+        whether it has ended.
+        """
         self._stopping = not self._ended.is_set()
         if self._worker is not None:
             self._worker.stop()
@@ -118,12 +129,16 @@ class RedisSMQConsumer:
             if self._is_async:
                 done = await self.processor(**params)
             else:
-                done = await anyio.to_thread.run_sync(partial(self.processor, **params), abandon_on_cancel=True)
+                done = await anyio.to_thread.run_sync(
+                    partial(self.processor, **params), abandon_on_cancel=True
+                )
                 done = await done if inspect.isawaitable(done) else done
         except Exception as error:
             _logger.warning("message %s: the processor raised %s", message.id, type(error).__name__)
             _logger.debug("message %s", message.id, exc_info=error)
             done, why = False, error
         if not done:
-            _logger.warning("message %s failed, and comes back after %s s", message.id, self.retry_delay)
+            _logger.warning(
+                "message %s failed, and comes back after %s s", message.id, self.retry_delay
+            )
             raise Retry(self.retry_delay, "the processor did not return True") from why

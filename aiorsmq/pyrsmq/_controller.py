@@ -9,22 +9,28 @@ from redis.asyncio import Redis
 
 from .._protocol import Seconds
 from ..client import DEFAULT_NS, DEFAULT_POLL_INTERVAL, AsyncRSMQ
-from ..errors import ClientClosed, InvalidParameterValue, NotPermitted, RedisSMQException, WrongEventLoop
+from ..errors import (
+    ClientClosed,
+    InvalidParameterValue,
+    NotPermitted,
+    RedisSMQException,
+    WrongEventLoop,
+)
 from ._commands import COMMANDS, Attributes, Command, Parameters, ReceivedMessage
 
 _logger = logging.getLogger("aiorsmq.pyrsmq")
 
 
 class RedisSMQ:
-    """PyRSMQ's controller. Making it does no I/O; the first command connects, and `await quit()` disconnects.
+    """PyRSMQ's controller. Making it does no I/O; the first command connects, and `await quit()`
+    disconnects.
 
-    Args:
-        client: a `redis.asyncio.Redis`, as for AsyncRSMQ; then `host`, `port` and `options` say nothing.
-        options: of `redis.asyncio.Redis`.
-        realtime: announce what is sent.
-        exceptions: whether commands raise. False: those that fail with a RedisSMQException return False, with a warning
-            in the log, unless they are `quiet`. What is wrong with the program (ClientClosed, WrongEventLoop) and
-            redis-py's errors are raised nevertheless.
+    Args: client: a `redis.asyncio.Redis`, as for AsyncRSMQ; then `host`, `port` and `options` say
+        nothing. options: of `redis.asyncio.Redis`. realtime: announce what is sent. exceptions:
+        whether commands raise. False: those that fail with a RedisSMQException return False, with a
+        warning
+            in the log, unless they are `quiet`. What is wrong with the program (ClientClosed,
+            WrongEventLoop) and redis-py's errors are raised nevertheless.
         **defaults: what commands are given that take it, and are not given another.
     """
 
@@ -42,20 +48,26 @@ class RedisSMQ:
     ) -> None:
         known = {parameter for spec in COMMANDS.values() for parameter in spec.takes}
         for parameter in defaults.keys() - known:
-            raise InvalidParameterValue("parameter", parameter, "no command takes it; redis-py's go into options={...}")
+            raise InvalidParameterValue(
+                "parameter", parameter, "no command takes it; redis-py's go into options={...}"
+            )
         self._options: dict[str, Any] = dict(options or {})
         for option, value in (("host", host), ("port", port)):
             if value is not None:
                 self._options.setdefault(option, value)
         self._realtime = realtime
         self._raises = exceptions
-        self._defaults: dict[str, object] = {name: value for name, value in defaults.items() if value is not None}
+        self._defaults: dict[str, object] = {
+            name: value for name, value in defaults.items() if value is not None
+        }
         self._native: AsyncRSMQ | None = None
         self._retired: list[AsyncRSMQ] = []
         self._use(client, ns)
 
     def _use(self, client: "Redis | None", ns: str) -> "RedisSMQ":
-        native = self._connect(client, ns, realtime=self._realtime)  # raises before anything has changed
+        native = self._connect(
+            client, ns, realtime=self._realtime
+        )  # raises before anything has changed
         self._retire()
         self._client, self._ns, self._native = client, ns, native
         return self
@@ -76,13 +88,19 @@ class RedisSMQ:
 
     @property
     def native(self) -> AsyncRSMQ:
-        """The AsyncRSMQ beneath, for all that PyRSMQ lacks. `quit()` closes it; `setClient()` and `ns()` replace it."""
+        """The AsyncRSMQ beneath, for all that PyRSMQ lacks. `quit()` closes it; `setClient()` and
+        `ns()` replace it.
+        """
         if self._native is None:
             self._native = self.connect(realtime=self._realtime)
         return self._native
 
-    def connect(self, *, realtime: bool = True, poll_interval: Seconds = DEFAULT_POLL_INTERVAL) -> AsyncRSMQ:
-        """A new AsyncRSMQ on the same server and in the same namespace, with connections of its own; yours to close."""
+    def connect(
+        self, *, realtime: bool = True, poll_interval: Seconds = DEFAULT_POLL_INTERVAL
+    ) -> AsyncRSMQ:
+        """A new AsyncRSMQ on the same server and in the same namespace, with connections of its
+        own; yours to close.
+        """
         return self._connect(self._client, self._ns, realtime=realtime, poll_interval=poll_interval)
 
     def exceptions(self, enabled: bool = True) -> "RedisSMQ":
@@ -99,7 +117,9 @@ class RedisSMQ:
         return self._use(self._client, namespace)
 
     async def quit(self) -> None:
-        """Disconnect, as `AsyncRSMQ.aclose()` does. As in PyRSMQ, a command that is run afterwards connects anew."""
+        """Disconnect, as `AsyncRSMQ.aclose()` does. As in PyRSMQ, a command that is run afterwards
+        connects anew.
+        """
         self._retire()
         await self._close_retired()
 
@@ -107,7 +127,10 @@ class RedisSMQ:
         return self
 
     async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         await self.quit()
 
@@ -130,7 +153,9 @@ class RedisSMQ:
         return self._command("listQueues", params)
 
     def changeMessageVisibility(self, **params: Unpack[Parameters]) -> Command[bool]:
-        """True; raises NoMessageInQueue if the message is not there. `vt` is the queue's if not given."""
+        """True; raises NoMessageInQueue if the message is not there. `vt` is the queue's if not
+        given.
+        """
         return self._command("changeMessageVisibility", params)
 
     def sendMessage(self, **params: Unpack[Parameters]) -> Command[str]:
@@ -138,7 +163,8 @@ class RedisSMQ:
         return self._command("sendMessage", params)
 
     def receiveMessage(self, **params: Unpack[Parameters]) -> Command[ReceivedMessage]:
-        """The message, its body as text; or with `decode` as what its JSON says. A body that is no text comes as bytes.
+        """The message, its body as text; or with `decode` as what its JSON says. A body that is no
+        text comes as bytes.
 
         Raises NoMessageInQueue.
         """

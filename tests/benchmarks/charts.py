@@ -1,4 +1,6 @@
-"""The charts of a run: one for each figure, readable on white and on dark, with the text as text."""
+"""The charts of a run: one for each figure, readable on white and on dark, with the text as
+text.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,13 +37,25 @@ class Bar(NamedTuple):
 def write_all(results: Results, folder: Path) -> None:
     """Write them into a folder; the same results make the same files."""
     folder.mkdir(exist_ok=True)
-    options = {"svg.fonttype": "none", "svg.hashsalt": "aiorsmq", "font.size": 9, "text.color": TEXT}
+    options = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "aiorsmq",
+        "font.size": 9,
+        "text.color": TEXT,
+    }
     with mpl.rc_context(options):
         for name, figure in results["figures"].items():
-            drawing = _lines(figure) if name in LINES else _bars(figure["title"], _headline(figure), _groups(figure))
+            drawing = (
+                _lines(figure)
+                if name in LINES
+                else _bars(figure["title"], _headline(figure), _groups(figure))
+            )
             _save(drawing, folder / f"{name}.svg")
         if costs := dict(_cost_groups(results)):
-            _save(_bars("Cost of a message, 64 callers", "µs of CPU/message", costs), folder / "costs.svg")
+            _save(
+                _bars("Cost of a message, 64 callers", "µs of CPU/message", costs),
+                folder / "costs.svg",
+            )
 
 
 def _save(drawing: Drawing, path: Path) -> None:
@@ -58,13 +72,17 @@ def _drawn(figure: dict[str, Any]) -> list[str]:
 
 
 def _groups(figure: dict[str, Any]) -> dict[str, list[Bar]]:
-    """Bars that compare stand together: contenders at one point, or one contender's at all points."""
+    """Bars that compare stand together: contenders at one point, or one contender's at all
+    points.
+    """
     series, drawn = figure["series"], _drawn(figure)
     if len(series) == 1:
         ((who, points),) = series.items()
         look = _style(who) | {"weight": "normal"}
         return {
-            f"{metric}, by {figure['x']}": [Bar(x, taken[metric], look) for x, taken in points.items()]
+            f"{metric}, by {figure['x']}": [
+                Bar(x, taken[metric], look) for x, taken in points.items()
+            ]
             for metric in drawn
         }
     groups: dict[str, list[Bar]] = {}
@@ -92,7 +110,9 @@ def _style(who: str) -> dict[str, Any]:
 
 
 def _bars(title: str, unit: str, groups: dict[str, list[Bar]]) -> Drawing:
-    """Horizontal bars in groups, each with its figure at its end; dots where a log scale has no meaningful zero."""
+    """Horizontal bars in groups, each with its figure at its end; dots where a log scale has no
+    meaningful zero.
+    """
     bars = [bar for group in groups.values() for bar in group]
     log = _needs_log(bar.values for bar in bars)
     rows = len(bars) + sum(1.3 if header else 0.3 for header in groups)
@@ -104,14 +124,23 @@ def _bars(title: str, unit: str, groups: dict[str, list[Bar]]) -> Drawing:
     else:
         axes.locator_params(axis="x", nbins=6)
     lowest = min(median(bar.values) for bar in bars)
-    axes.set_xlim(lowest / 2 if log else 0, max(max(bar.values) for bar in bars) * (1.35 if log else 1.03))
+    axes.set_xlim(
+        lowest / 2 if log else 0, max(max(bar.values) for bar in bars) * (1.35 if log else 1.03)
+    )
     axes.set_ylim(rows - 0.4, -0.6)
     beside = blended_transform_factory(axes.transAxes, axes.transData)
     y = -0.3
     for header, group in groups.items():
         y += 0.3
         if header:
-            axes.text((MARGIN - left) / (WIDTH - left - right), y, header, transform=beside, va="center", weight="bold")
+            axes.text(
+                (MARGIN - left) / (WIDTH - left - right),
+                y,
+                header,
+                transform=beside,
+                va="center",
+                weight="bold",
+            )
             y += 1
         for bar in group:
             _bar(axes, y, bar, log)
@@ -132,19 +161,28 @@ def _bar(axes: Axes, y: float, bar: Bar, log: bool) -> None:
         axes.plot(middle, y, "o", color=color, alpha=alpha, markersize=6)
     else:
         axes.barh(y, middle, height=0.66, color=color, alpha=alpha * 0.85, linewidth=0)
-    axes.plot([min(bar.values), max(bar.values)], [y, y], color=color if log else TEXT, linewidth=1.2)
+    axes.plot(
+        [min(bar.values), max(bar.values)], [y, y], color=color if log else TEXT, linewidth=1.2
+    )
 
 
 def _lines(figure: dict[str, Any]) -> Drawing:
     """A line for each contender, or for each metric of the only one, named at its end."""
     series, drawn = figure["series"], _drawn(figure)
     if len(series) > 1:
-        lines = {who: {float(x): taken[drawn[0]] for x, taken in series[who].items()} for who in series}
+        lines = {
+            who: {float(x): taken[drawn[0]] for x, taken in series[who].items()} for who in series
+        }
         styles = {who: _style(who) for who in lines}
     else:
         (points,) = series.values()
-        lines = {metric: {float(x): taken[metric] for x, taken in points.items()} for metric in drawn}
-        styles = {metric: MUTED | {"color": PARTS[i], "width": 2.0, "alpha": 1.0} for i, metric in enumerate(drawn)}
+        lines = {
+            metric: {float(x): taken[metric] for x, taken in points.items()} for metric in drawn
+        }
+        styles = {
+            metric: MUTED | {"color": PARTS[i], "width": 2.0, "alpha": 1.0}
+            for i, metric in enumerate(drawn)
+        }
     log = _needs_log(values for line in lines.values() for values in line.values())
     drawing, axes = _drawing(figure["title"], _headline(figure), 3.2, 0.75, 2.0, log=log)
     axes.set_xscale("log")
@@ -171,28 +209,47 @@ def _line(axes: Axes, line: dict[float, list[float]], style: dict[str, Any]) -> 
         [middle - min(line[x]) for x, middle in zip(at, middles, strict=True)],
         [max(line[x]) - middle for x, middle in zip(at, middles, strict=True)],
     ]
-    look = {"color": style["color"], "alpha": style["alpha"], "linewidth": style["width"], "zorder": style["width"]}
-    axes.errorbar(at, middles, whiskers, marker="o", markersize=3.5, elinewidth=1, capsize=2, **look)
+    look = {
+        "color": style["color"],
+        "alpha": style["alpha"],
+        "linewidth": style["width"],
+        "zorder": style["width"],
+    }
+    axes.errorbar(
+        at, middles, whiskers, marker="o", markersize=3.5, elinewidth=1, capsize=2, **look
+    )
 
 
 def _name_lines(axes: Axes, ends: dict[str, float], styles: dict[str, dict[str, Any]]) -> None:
     """Names on the right at the height of the lines' ends, moved apart where they would overlap."""
-    axes.figure.draw_without_rendering()  # fixes the scale of the axes, in which the heights are reckoned
+    # fixes the scale of the axes, in which the heights are reckoned
+    axes.figure.draw_without_rendering()
     to_height = axes.transData + axes.transAxes.inverted()
     heights = {who: to_height.transform((axes.get_xlim()[1], end))[1] for who, end in ends.items()}
     previous = -1.0
     for who in sorted(heights, key=heights.__getitem__):
         previous = max(heights[who], previous + 0.058)
         look = {"color": styles[who]["color"], "weight": styles[who]["weight"]}
-        axes.text(1.02, previous, f"{who} {number(ends[who])}", transform=axes.transAxes, va="center", **look)
+        axes.text(
+            1.02,
+            previous,
+            f"{who} {number(ends[who])}",
+            transform=axes.transAxes,
+            va="center",
+            **look,
+        )
 
 
-def _drawing(title: str, unit: str, height: float, left: float, right: float, *, log: bool) -> tuple[Drawing, Axes]:
+def _drawing(
+    title: str, unit: str, height: float, left: float, right: float, *, log: bool
+) -> tuple[Drawing, Axes]:
     """An empty chart; the margins and the height of what is drawn in are in inches."""
     top, bottom = 0.62, 0.5
     total = height + top + bottom
     drawing = Drawing(figsize=(WIDTH, total))
-    axes = drawing.add_axes((left / WIDTH, bottom / total, (WIDTH - left - right) / WIDTH, height / total))
+    axes = drawing.add_axes(
+        (left / WIDTH, bottom / total, (WIDTH - left - right) / WIDTH, height / total)
+    )
     drawing.text(MARGIN / WIDTH, 1 - 0.22 / total, title, size=11, weight="bold", va="center")
     scale = f"{unit}{', log scale' * log}; medians, whiskers: smallest to largest"
     drawing.text(MARGIN / WIDTH, 1 - 0.43 / total, scale, va="center")

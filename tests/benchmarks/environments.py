@@ -1,4 +1,6 @@
-"""Who is measured: each contender's program, and an environment of its own for it, made on first use."""
+"""Who is measured: each contender's program, and an environment of its own for it, made on first
+use.
+"""
 
 import json
 import shutil
@@ -17,7 +19,9 @@ class Contender(NamedTuple):
     program: str
     """Its file in `contenders`."""
     requires: tuple[str, ...] = ()
-    """What its environment has, the contender itself first. Without any, it is run where this library is installed."""
+    """What its environment has, the contender itself first. Without any, it is run where this
+    library is installed.
+    """
     uvloop: bool = False
 
 
@@ -36,7 +40,9 @@ CONTENDERS = {
         ("saq==0.26.4", "redis==7.4.1", "hiredis==3.5.0", "typing_extensions==4.16.0"),
     ),
     "arq": Contender("arq_.py", ("arq==0.28.0", "redis==5.3.1", "hiredis==3.5.0")),
-    "taskiq": Contender("taskiq_.py", ("taskiq==0.13.0", "taskiq-redis==1.2.4", "redis==8.1.0", "hiredis==3.5.0")),
+    "taskiq": Contender(
+        "taskiq_.py", ("taskiq==0.13.0", "taskiq-redis==1.2.4", "redis==8.1.0", "hiredis==3.5.0")
+    ),
     "rsmq-worker": Contender("rsmq_worker.js", ("rsmq-worker",)),
     "ceiling": Contender("ceiling.py"),
 }
@@ -48,7 +54,10 @@ def command(name: str) -> list[str]:
     program = HERE / "contenders" / contender.program
     if program.suffix == ".js":
         return ["node", str(program)]
-    return [str(_environment(contender.requires)) if contender.requires else sys.executable, str(program)]
+    return [
+        str(_environment(contender.requires)) if contender.requires else sys.executable,
+        str(program),
+    ]
 
 
 def versions() -> dict[str, str]:

@@ -14,7 +14,11 @@ from processes import Process
 from server import Server
 
 BODY = "x" * 100
-SIZES = {"1 KiB": (1024, 16_000), "64 KiB": (64 * 1024, 2_048), "1 MiB": (1024 * 1024, 160)}  # bytes, messages
+SIZES = {
+    "1 KiB": (1024, 16_000),
+    "64 KiB": (64 * 1024, 2_048),
+    "1 MiB": (1024 * 1024, 160),
+}  # bytes, messages
 LARGEST = {"64 messages of 100 bytes": 100, "64 messages of 4 KiB": 4096}
 STORED = 100_000
 
@@ -32,10 +36,12 @@ def here(work: Work, server: Server, _contender: str, point: Any) -> dict[str, f
 
 
 async def waiting(rsmq: AsyncRSMQ, server: Server, messages: int) -> dict[str, float]:
-    """Send, receive and delete some thousand messages, in small turns: as many go on waiting all the time.
+    """Send, receive and delete some thousand messages, in small turns: as many go on waiting all
+    the time.
 
-    First some turns that do not count. A server whose hash table has just doubled, as it does at 917,504 messages,
-    moves a bit of it with each command; that costs two to four times as much until all is moved.
+    First some turns that do not count. A server whose hash table has just doubled, as it does at
+    917,504 messages, moves a bit of it with each command; that costs two to four times as much
+    until all is moved.
     """
     queue = rsmq.queue("benchmark")
     await queue.create(vt=3600)
@@ -103,7 +109,10 @@ async def bodies(rsmq: AsyncRSMQ, _server: Server, size: str) -> dict[str, float
     await _share(16, range(messages), lambda _: _receive_and_delete(queue))
     deleted = time.perf_counter()
     rates = {"sent": messages / (sent - started), "received": messages / (deleted - sent)}
-    megabytes = {"send": rates["sent"] * length / 1e6, "receive + delete": rates["received"] * length / 1e6}
+    megabytes = {
+        "send": rates["sent"] * length / 1e6,
+        "receive + delete": rates["received"] * length / 1e6,
+    }
     return megabytes | rates
 
 
@@ -140,7 +149,9 @@ async def _receive_and_delete(queue: Queue[str]) -> None:
 
 
 async def _share(callers: int, items: Any, one: Callable[[Any], Awaitable[Any]]) -> list[Any]:
-    """Do something with each item, so many callers taking the next one as they are done with theirs."""
+    """Do something with each item, so many callers taking the next one as they are done with
+    theirs.
+    """
     left = iter(items)
     results: list[Any] = []
 
@@ -161,7 +172,9 @@ def _longest_script_us(server: Server) -> float:
     """Since this was asked for the last time."""
     entries = server.redis.slowlog_get(server.redis.slowlog_len())
     server.redis.slowlog_reset()
-    return max(entry["duration"] for entry in entries if entry["command"].upper().startswith(b"EVAL"))
+    return max(
+        entry["duration"] for entry in entries if entry["command"].upper().startswith(b"EVAL")
+    )
 
 
 FIGURES = [
@@ -196,7 +209,12 @@ FIGURES = [
         x="body",
         points={"aiorsmq": tuple(SIZES)},
         measure=partial(here, bodies),
-        units={"send": "MB/s", "receive + delete": "MB/s", "sent": "messages/s", "received": "messages/s"},
+        units={
+            "send": "MB/s",
+            "receive + delete": "MB/s",
+            "sent": "messages/s",
+            "received": "messages/s",
+        },
     ),
     Figure(
         name="longest",

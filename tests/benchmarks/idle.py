@@ -21,7 +21,9 @@ def measure(server: Server, contender: str, waiting: str) -> dict[str, float]:
     processes, queues, callers = WAITING[waiting]
     with ExitStack() as stack:
         clients = [
-            stack.enter_context(Process(contender, server, what="idle", queues=queues, callers=callers, messages=0))
+            stack.enter_context(
+                Process(contender, server, what="idle", queues=queues, callers=callers, messages=0)
+            )
             for _ in range(processes)
         ]
         time.sleep(SETTLING)
@@ -33,7 +35,9 @@ def measure(server: Server, contender: str, waiting: str) -> dict[str, float]:
             used = server.usage() - before
             server.redis.echo("the end")
             seen = takewhile(lambda command: command["command"] != "ECHO the end", monitor.listen())
-            sent = sum(command["client_type"] == "tcp" for command in seen)  # not by a script, nor by us
+            sent = sum(
+                command["client_type"] == "tcp" for command in seen
+            )  # not by a script, nor by us
         for client in clients:
             client.go()
         client_us = sum(client.done()["cpu_us"] for client in clients)

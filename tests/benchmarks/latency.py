@@ -1,4 +1,6 @@
-"""How long a message takes from `send` to its handler, from one process to another, at 200 a second."""
+"""How long a message takes from `send` to its handler, from one process to another, at 200 a
+second.
+"""
 
 from statistics import median
 

@@ -13,9 +13,11 @@ class ContenderFailed(Exception):
 
 
 class Process:
-    """One contender and its one task. It prepares, waits for `go`, works, says what it did, and ends.
+    """One contender and its one task. It prepares, waits for `go`, works, says what it did, and
+    ends.
 
-    A context manager: entering waits until it is prepared, leaving until it has found that all was done.
+    A context manager: entering waits until it is prepared, leaving until it has found that all was
+        done.
     """
 
     def __init__(self, contender: str, server: Server, **task: Any) -> None:
@@ -24,7 +26,9 @@ class Process:
         self._command = [*environments.command(contender), json.dumps(self._task)]
 
     def __enter__(self) -> "Process":
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         try:
             self._read("ready")
         except BaseException as error:
@@ -38,7 +42,9 @@ class Process:
         self._process.stdin.flush()
 
     def done(self) -> dict[str, Any]:
-        """Wait until it has done its work. At least `messages`, `started` and `ended` (monotonic ns), and `cpu_us`."""
+        """Wait until it has done its work. At least `messages`, `started` and `ended` (monotonic
+        ns), and `cpu_us`.
+        """
         return json.loads(self._read("{"))
 
     def _read(self, expected: str) -> str:

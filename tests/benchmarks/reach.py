@@ -1,4 +1,6 @@
-"""How fast is fast enough: the ratios to others that this library is held to, beside what was measured."""
+"""How fast is fast enough: the ratios to others that this library is held to, beside what was
+measured.
+"""
 
 from statistics import median
 from typing import NamedTuple
@@ -7,7 +9,9 @@ from results import Results, values
 
 
 class Goal(NamedTuple):
-    """A figure of ours over somebody else's, round by round; over several others', the ratio that is worst for us."""
+    """A figure of ours over somebody else's, round by round; over several others', the ratio that
+    is worst for us.
+    """
 
     what: str
     against: str
@@ -19,10 +23,15 @@ class Goal(NamedTuple):
     lower_is_better: bool = False
 
     def ratios(self, results: Results) -> list[float]:
-        """The worst comparison's ratios, in order; none unless everything that it takes was measured."""
+        """The worst comparison's ratios, in order; none unless everything that it takes was
+        measured.
+        """
         ours = values(results, self.ours)
         compared = [
-            sorted(a / b for a, b in zip(ours, self._their_values(results, path, len(ours)), strict=False))
+            sorted(
+                a / b
+                for a, b in zip(ours, self._their_values(results, path, len(ours)), strict=False)
+            )
             for path in self.theirs
         ]
         worst = max if self.lower_is_better else min
@@ -38,7 +47,10 @@ class Goal(NamedTuple):
         return values(results, path) if isinstance(path, str) else [path] * rounds
 
 
-NAMES = {"streams batched": "streams by hand, batched", "ceiling": "redis-benchmark, same script, batches of 64"}
+NAMES = {
+    "streams batched": "streams by hand, batched",
+    "ceiling": "redis-benchmark, same script, batches of 64",
+}
 
 
 def _stream(consumers: str, callers: int, against: str, at_least: float, aim: float) -> Goal:
@@ -65,7 +77,9 @@ def _rate(figure: str, callers: int, against: str, at_least: float, aim: float) 
     )
 
 
-def _lower(what: str, against: str, path: str, contender: str, at_least: float, aim: float | None) -> Goal:
+def _lower(
+    what: str, against: str, path: str, contender: str, at_least: float, aim: float | None
+) -> Goal:
     theirs = (path.replace("/aiorsmq/", f"/{contender}/"),)
     return Goal(what, against, path, theirs, at_least, aim, lower_is_better=True)
 
@@ -94,10 +108,38 @@ GOALS = (
         5,
         7,
     ),
-    _lower("end to end at 200/s, median", "Node rsmq", "latency/aiorsmq/200/median", "Node rsmq", 0.55, 0.45),
-    _lower("end to end at 200/s, 99th percentile", "Node rsmq", "latency/aiorsmq/200/p99", "Node rsmq", 0.3, 0.2),
-    _lower("end to end at 200/s, median", "XREADGROUP BLOCK", "latency/aiorsmq/200/median", "streams", 1.35, 1.1),
-    Goal("processed a second, concurrency 64", "BullMQ", "jobs/aiorsmq/64/rate", ("jobs/BullMQ/64/rate",), 7, 9),
+    _lower(
+        "end to end at 200/s, median",
+        "Node rsmq",
+        "latency/aiorsmq/200/median",
+        "Node rsmq",
+        0.55,
+        0.45,
+    ),
+    _lower(
+        "end to end at 200/s, 99th percentile",
+        "Node rsmq",
+        "latency/aiorsmq/200/p99",
+        "Node rsmq",
+        0.3,
+        0.2,
+    ),
+    _lower(
+        "end to end at 200/s, median",
+        "XREADGROUP BLOCK",
+        "latency/aiorsmq/200/median",
+        "streams",
+        1.35,
+        1.1,
+    ),
+    Goal(
+        "processed a second, concurrency 64",
+        "BullMQ",
+        "jobs/aiorsmq/64/rate",
+        ("jobs/BullMQ/64/rate",),
+        7,
+        9,
+    ),
     Goal(
         "processed a second, concurrency 64",
         "best of SAQ, arq, taskiq",
@@ -106,7 +148,14 @@ GOALS = (
         30,
         45,
     ),
-    _lower("server CPU per message, send, 64 callers", "Node rsmq", "send/aiorsmq/64/server", "Node rsmq", 0.25, 0.17),
+    _lower(
+        "server CPU per message, send, 64 callers",
+        "Node rsmq",
+        "send/aiorsmq/64/server",
+        "Node rsmq",
+        0.25,
+        0.17,
+    ),
     _lower(
         "server CPU per message, receive + delete, 64 callers",
         "Node rsmq",
@@ -115,7 +164,11 @@ GOALS = (
         0.33,
         0.25,
     ),
-    *(_rate(figure, callers, "PyRSMQ", 20, 60) for figure in ("send", "receive") for callers in (64, 256)),
+    *(
+        _rate(figure, callers, "PyRSMQ", 20, 60)
+        for figure in ("send", "receive")
+        for callers in (64, 256)
+    ),
     _lower(
         "idle commands, 100 consumers on one queue",
         "rsmq-worker",

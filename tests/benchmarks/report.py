@@ -1,4 +1,6 @@
-"""Writes what is read of a run, from results.json alone: the charts, RESULTS.md, the README's performance section."""
+"""Writes what is read of a run, from results.json alone: the charts, RESULTS.md, the README's
+performance section.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -28,7 +30,9 @@ def texts(results: Results) -> dict[Path, str]:
     """The files that a run's results decide, charts aside, and what is to be in them."""
     section = START + "\n" + "\n".join(_readme_section(results)) + "\n\n" + END
     old = README.read_text()
-    readme = re.sub(f"{re.escape(START)}.*{re.escape(END)}", lambda _: section, old, flags=re.DOTALL)
+    readme = re.sub(
+        f"{re.escape(START)}.*{re.escape(END)}", lambda _: section, old, flags=re.DOTALL
+    )
     return {README: readme, HERE / "RESULTS.md": "\n".join(_results_page(results)) + "\n"}
 
 
@@ -36,7 +40,10 @@ def _readme_section(results: Results) -> Iterator[str]:
     machine = results["machine"]
     rows = [
         *((f"send, {n} at a time", f"send/{{}}/{n}/rate", "/s") for n in (1, 16, 64, 256)),
-        *((f"receive + delete, {n} at a time", f"receive/{{}}/{n}/rate", "/s") for n in (1, 16, 64, 256)),
+        *(
+            (f"receive + delete, {n} at a time", f"receive/{{}}/{n}/rate", "/s")
+            for n in (1, 16, 64, 256)
+        ),
         ("end to end, a sending and a receiving process", "saturated/{}/64/rate", "/s"),
         ("from `send` to the handler at 200/s, median", "latency/{}/200/median", " µs"),
         ("the same, 99th percentile", "latency/{}/200/p99", " µs"),
@@ -44,14 +51,18 @@ def _readme_section(results: Results) -> Iterator[str]:
     taken = [len(values(results, path.format("aiorsmq"))) for _, path, _ in rows]
     rounds = " to ".join(map(str, sorted({min(taken), max(taken)})))
     yield (
-        f"Medians of {rounds} rounds on {machine['cores']} cores with Python {machine['python']} and "
+        f"Medians of {rounds} rounds on {machine['cores']} cores with Python "
+        f"{machine['python']} and "
         f"{machine['server']}: one server, one client process, 100-byte bodies."
     )
     yield ""
     names = {"aiorsmq": "**aiorsmq**", "aiorsmq uvloop": "on uvloop", "streams": "streams by hand"}
     yield from _table(
         ["", *(names.get(contender, contender) for contender in SHOWN_IN_README)],
-        ([what, *(_cell(results, path.format(who), unit) for who in SHOWN_IN_README)] for what, path, unit in rows),
+        (
+            [what, *(_cell(results, path.format(who), unit) for who in SHOWN_IN_README)]
+            for what, path, unit in rows
+        ),
     )
     yield ""
     ours, theirs = (
@@ -61,7 +72,8 @@ def _readme_section(results: Results) -> Iterator[str]:
     yield (
         f"A hundred consumers that wait on one queue cost the server {ours} commands a second; "
         f"with rsmq-worker it is {theirs}. All figures, and what they are held to: "
-        "[tests/benchmarks/RESULTS.md](tests/benchmarks/RESULTS.md). `nox -s benchmarks` measures them anew."
+        "[tests/benchmarks/RESULTS.md](tests/benchmarks/RESULTS.md). `nox -s benchmarks` measures "
+        "them anew."
     )
     yield ""
     yield "![Messages sent a second by the number of callers](tests/benchmarks/charts/send.svg)"
@@ -71,13 +83,18 @@ def _results_page(results: Results) -> Iterator[str]:
     yield "# What the benchmarks measured"
     yield ""
     yield (
-        "Written by `nox -s benchmarks`; `python tests/benchmarks/report.py` writes it anew from results.json. Bodies "
-        "have 100 bytes unless said. One server, one client process for each contender, each measurement on an empty "
-        "server; contenders take turns within a round. Other machines give other figures: read the ratios."
+        "Written by `nox -s benchmarks`; `python tests/benchmarks/report.py` writes it anew from "
+        "results.json. Bodies "
+        "have 100 bytes unless said. One server, one client process for each contender, each "
+        "measurement on an empty "
+        "server; contenders take turns within a round. Other machines give other figures: read "
+        "the ratios."
     )
     yield ""
     facts = {**results["machine"], **results["versions"]}
-    yield from _table(["machine and versions", ""], ([name, str(fact)] for name, fact in facts.items()))
+    yield from _table(
+        ["machine and versions", ""], ([name, str(fact)] for name, fact in facts.items())
+    )
     yield ""
     yield from _reach(results)
     yield ""
@@ -95,9 +112,11 @@ def _reach(results: Results) -> Iterator[str]:
     yield "## Reach"
     yield ""
     yield (
-        "This library on plain asyncio over the other, computed within each round: the median, and the smallest to the "
+        "This library on plain asyncio over the other, computed within each round: the median, "
+        "and the smallest to the "
         "largest. Where there are several others, the one against which it does worst. "
-        f"Of {len(rows)}, {len(rows) - verdicts.count('no') - verdicts.count('not measured')} are reached, "
+        f"Of {len(rows)}, {len(rows) - verdicts.count('no') - verdicts.count('not measured')} are "
+        "reached, "
         f"{verdicts.count('yes, the aim too')} with the aim."
     )
     yield ""
@@ -131,7 +150,14 @@ def _figure(name: str, figure: dict[str, Any]) -> Iterator[str]:
     yield from _table(
         [figure["x"], "", *(f"{metric}, {unit}" for metric, unit in units.items())],
         (
-            [x, who, *(number(median(metrics[metric])) if metrics.get(metric) else "" for metric in units)]
+            [
+                x,
+                who,
+                *(
+                    number(median(metrics[metric])) if metrics.get(metric) else ""
+                    for metric in units
+                ),
+            ]
             for x, who, metrics in points
         ),
     )

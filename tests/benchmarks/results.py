@@ -21,7 +21,9 @@ def values(results: Results, path: str) -> list[float]:
 
 
 def xs(figure: dict[str, Any]) -> list[str]:
-    """Every x at which a contender was measured, in the order of the first contender's, then the next one's."""
+    """Every x at which a contender was measured, in the order of the first contender's, then the
+    next one's.
+    """
     return list(dict.fromkeys(x for points in figure["series"].values() for x in points))
 
 

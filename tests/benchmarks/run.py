@@ -1,7 +1,9 @@
-"""Measures this library beside others, as RESULTS.md and the README's performance section say: `nox -s benchmarks`.
+"""Measures this library beside others, as RESULTS.md and the README's performance section say: `nox
+-s benchmarks`.
 
-One server; each contender is a process of its own on the emptied server. The contenders take turns, so that a round
-compares neighbours in time. Machines differ, and from hour to hour: read the ratios.
+One server; each contender is a process of its own on the emptied server. The contenders take turns,
+so that a round compares neighbours in time. Machines differ, and from hour to hour: read the
+ratios.
 """
 
 import argparse
@@ -22,7 +24,9 @@ RESULTS = Path(__file__).parent / "results.json"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (5)")
     parser.add_argument(
         "--only",
@@ -50,12 +54,18 @@ def main() -> None:
 
 
 def machine(server: Server) -> dict[str, str | int | None]:
-    cpu = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+    cpu = next(
+        line
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    )
     return {
         "cpu": cpu.partition(": ")[2],
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "node": subprocess.run(["node", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip(),
+        "node": subprocess.run(
+            ["node", "--version"], stdout=subprocess.PIPE, text=True, check=True
+        ).stdout.strip(),
         "server": server.version,
         "kernel": platform.release(),
         "date": str(datetime.now(UTC).date()),
@@ -70,12 +80,17 @@ def measure(server: Server, figure: Figure, rounds: int) -> dict[str, Any]:
     }
     for x in dict.fromkeys(x for points in figure.points.values() for x in points):
         for _ in range(min(rounds, figure.rounds or rounds)):
-            for contender in (contender for contender, points in figure.points.items() if x in points):
+            for contender in (
+                contender for contender, points in figure.points.items() if x in points
+            ):
                 server.redis.flushall()
                 values = figure.measure(server, contender, x)
                 for metric in figure.units:
                     series[contender][str(x)][metric].append(float(f"{values[metric]:.5g}"))
-                said = "  ".join(f"{metric} {values[metric]:,.4g} {unit}" for metric, unit in figure.units.items())
+                said = "  ".join(
+                    f"{metric} {values[metric]:,.4g} {unit}"
+                    for metric, unit in figure.units.items()
+                )
                 print(f"{figure.name}, {figure.x} {x}, {contender}: {said}", flush=True)
     return {"title": figure.title, "x": figure.x, "units": dict(figure.units), "series": series}
 

@@ -16,7 +16,9 @@ class Usage(NamedTuple):
     cpu_us: float
     script_calls: int
     commands: int
-    """All that were executed, those that scripts ran included; not INFO, with which this is asked for."""
+    """All that were executed, those that scripts ran included; not INFO, with which this is asked
+    for.
+    """
 
     def __sub__(self, before: "Usage") -> "Usage":
         return Usage(*(b - a for a, b in zip(before, self, strict=True)))
@@ -30,7 +32,9 @@ class Server:
         self.redis = Redis(unix_socket_path=path, protocol=2)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
-        self.redis.config_set("lazyfree-lazy-user-flush", "no")  # else it clears up during the next measurement
+        self.redis.config_set(
+            "lazyfree-lazy-user-flush", "no"
+        )  # else it clears up during the next measurement
         self.redis.config_set("bind", "127.0.0.1")
         self.redis.config_set("port", self.port)
 
@@ -43,13 +47,18 @@ class Server:
         calls = {name: stat["calls"] for name, stat in self.redis.info("commandstats").items()}
         calls.pop("cmdstat_info", None)
         script_calls = sum(calls.get(f"cmdstat_{name}", 0) for name in ("eval", "evalsha"))
-        return Usage((cpu["used_cpu_user"] + cpu["used_cpu_sys"]) * 1e6, script_calls, sum(calls.values()))
+        return Usage(
+            (cpu["used_cpu_user"] + cpu["used_cpu_sys"]) * 1e6, script_calls, sum(calls.values())
+        )
 
 
 @contextmanager
 def running_server() -> Iterator[Server]:
     # its loop runs in a thread: who measures is free to run one of its own
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(EmbeddedServer()) as embedded:
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(EmbeddedServer()) as embedded,
+    ):
         server = Server(embedded.socket)
         with server.redis:
             yield server

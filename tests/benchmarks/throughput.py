@@ -1,4 +1,6 @@
-"""Messages a second, and what each costs: sent, received, streamed, from end to end, and as jobs."""
+"""Messages a second, and what each costs: sent, received, streamed, from end to end, and as
+jobs.
+"""
 
 from functools import partial
 from typing import Any
@@ -9,8 +11,9 @@ from server import Server, Usage
 
 OURS = ("aiorsmq", "aiorsmq uvloop")
 CALLERS = (1, 16, 64, 256)
-# How many messages each sends; and receives, half as many. The same number where that takes seconds at the most: the
-# fuller a queue, the dearer is each of its messages, for the server's caches hold less of it.
+# How many messages each sends; and receives, half as many. The same number where that takes seconds
+# at the most: the fuller a queue, the dearer is each of its messages, for the server's caches hold
+# less of it.
 USUAL = {1: 6_000, 16: 32_000, 64: 64_000, 256: 64_000}
 MESSAGES = {
     "aiorsmq": USUAL,
@@ -55,7 +58,9 @@ def send_or_receive(what: str, server: Server, contender: str, callers: int) -> 
 
 
 def ping(server: Server, contender: str, connections: int) -> dict[str, float]:
-    return one_process(server, contender, what="ping", callers=connections, messages=PINGS[connections])
+    return one_process(
+        server, contender, what="ping", callers=connections, messages=PINGS[connections]
+    )
 
 
 def send_many(server: Server, contender: str, _at_once: int) -> dict[str, float]:
@@ -64,11 +69,15 @@ def send_many(server: Server, contender: str, _at_once: int) -> dict[str, float]
 
 def stream(server: Server, contender: str, consumers: str) -> dict[str, float]:
     callers, prefetch, messages = STREAMS[consumers]
-    return one_process(server, contender, what="consume", callers=callers, prefetch=prefetch, messages=messages)
+    return one_process(
+        server, contender, what="consume", callers=callers, prefetch=prefetch, messages=messages
+    )
 
 
 def jobs(server: Server, contender: str, callers: int) -> dict[str, float]:
-    return one_process(server, contender, what="jobs", callers=callers, prefetch=PREFETCH, messages=JOBS[contender])
+    return one_process(
+        server, contender, what="jobs", callers=callers, prefetch=PREFETCH, messages=JOBS[contender]
+    )
 
 
 def one_process(server: Server, contender: str, **task: Any) -> dict[str, float]:
@@ -93,7 +102,9 @@ def saturated(server: Server, contender: str, callers: int) -> dict[str, float]:
 
 
 def metrics(done: list[dict[str, Any]], used: Usage) -> dict[str, float]:
-    """Of a producer and a consumer, or of one process: from the first message's start to the last one's end."""
+    """Of a producer and a consumer, or of one process: from the first message's start to the last
+    one's end.
+    """
     first, last = done[0], done[-1]
     messages = last["messages"]
     return {
@@ -149,7 +160,8 @@ FIGURES = [
     ),
     Figure(
         name="saturated",
-        title="End to end, a producer and a consumer process (aiorsmq: prefetch=8): messages a second",
+        title="End to end, a producer and a consumer process (aiorsmq: prefetch=8): messages "
+        "a second",
         x="callers",
         points=dict.fromkeys(SATURATED, (64,)),
         measure=saturated,
@@ -157,7 +169,8 @@ FIGURES = [
     ),
     Figure(
         name="jobs",
-        title="No-op jobs processed a second (aiorsmq: prefetch=8; all others also keep the state of jobs)",
+        title="No-op jobs processed a second (aiorsmq: prefetch=8; all others also keep the state "
+        "of jobs)",
         x="concurrency",
         points=dict.fromkeys(JOBS, (64,)),
         measure=jobs,

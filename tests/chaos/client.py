@@ -1,6 +1,8 @@
-"""A producer, consumer or worker as a program of its own: `python client.py OPTIONS`, which are JSON (`load.Load`).
+"""A producer, consumer or worker as a program of its own: `python client.py OPTIONS`, which are
+JSON (`load.Load`).
 
-It prints its history, one operation a line, until SIGTERM ends it; `ms` is the server's time when it was printed, as
+It prints its history, one operation a line, until SIGTERM ends it; `ms` is the server's time when
+it was printed, as
 far as the client knows it: never later than it really was.
 """
 
@@ -31,7 +33,9 @@ class Client:
     def say(self, op: str, **facts: Any) -> None:
         ms = int(self.rsmq._scripts.clock.now_ms())
         line = {"op": op, "by": self.options["name"], "ms": ms, **facts}
-        os.write(1, json.dumps(line).encode() + b"\n")  # in one piece, and there even if this is the last moment
+        os.write(
+            1, json.dumps(line).encode() + b"\n"
+        )  # in one piece, and there even if this is the last moment
 
     async def tell(self, doing: str, done: str, not_done: str, call: Any, **facts: Any) -> None:
         """Make a call, and say so before and after."""
@@ -41,10 +45,22 @@ class Client:
             result = await call
         except Exception as error:  # noqa: BLE001 - the checker knows which are allowed
             took = time.monotonic() - started
-            self.say("error", doing=doing, error=type(error).__name__, text=str(error), took=took, **facts)
+            self.say(
+                "error",
+                doing=doing,
+                error=type(error).__name__,
+                text=str(error),
+                took=took,
+                **facts,
+            )
             return
         took = time.monotonic() - started
-        self.say(done if result else not_done, took=took, **facts, **({"id": result} if doing == "sending" else {}))
+        self.say(
+            done if result else not_done,
+            took=took,
+            **facts,
+            **({"id": result} if doing == "sending" else {}),
+        )
 
     async def produce(self) -> None:
         await asyncio.gather(*(self._call(number) for number in range(self.options["tasks"])))
@@ -55,11 +71,16 @@ class Client:
                 return
             body = f"{self.options['name']}/{number}/{n}"
             delay = self.chance.random() if self.chance.random() < self.options["delayed"] else None
-            await self.tell("sending", "sent", "", self.queue.send(body, delay=delay), body=body, delay=delay)
+            await self.tell(
+                "sending", "sent", "", self.queue.send(body, delay=delay), body=body, delay=delay
+            )
             await asyncio.sleep(self.chance.expovariate(1) * self.options["pause"])
 
     async def consume(self) -> None:
-        streams = [asyncio.ensure_future(self._iterate(self.options["vt"])) for _ in range(self.options["tasks"])]
+        streams = [
+            asyncio.ensure_future(self._iterate(self.options["vt"]))
+            for _ in range(self.options["tasks"])
+        ]
         await self.stopping.wait()
         for stream in streams:
             stream.cancel()
@@ -71,7 +92,13 @@ class Client:
                 async for msg in self.queue.messages(vt=vt, prefetch=self.options["prefetch"]):
                     until = round(msg.visible_until.timestamp() * 1000)
                     delivery = {"id": msg.id, "rc": msg.receive_count}
-                    self.say("delivered", body=msg.body, until=until, at=until - round(vt * 1000), **delivery)
+                    self.say(
+                        "delivered",
+                        body=msg.body,
+                        until=until,
+                        at=until - round(vt * 1000),
+                        **delivery,
+                    )
                     await self._handle(msg, delivery, vt)
             except Exception as error:  # noqa: BLE001 - the checker knows which are allowed
                 self.say("error", doing="iterating", error=type(error).__name__, text=str(error))
@@ -80,7 +107,9 @@ class Client:
         await asyncio.sleep(self.chance.expovariate(1) * self.options["pause"])
         dice = self.chance.random()
         if dice < self.options["extend"]:
-            await self.tell("extending", "extended", "extend refused", msg.extend(vt), vt=vt, **delivery)
+            await self.tell(
+                "extending", "extended", "extend refused", msg.extend(vt), vt=vt, **delivery
+            )
         elif dice < self.options["extend"] + self.options["release"]:
             await self.tell("releasing", "released", "release refused", msg.release(), **delivery)
             return
@@ -91,7 +120,9 @@ class Client:
     async def work(self) -> None:
         tasks, vt = self.options["tasks"], self.options["vt"]
         backoff = lambda receive_count: self.options["pause"]  # noqa: E731
-        worker = self.queue.worker(self._job, concurrency=tasks, vt=vt, backoff=backoff, on_event=self._hear)
+        worker = self.queue.worker(
+            self._job, concurrency=tasks, vt=vt, backoff=backoff, on_event=self._hear
+        )
         running = asyncio.ensure_future(worker.run(signals=False))
         await self.stopping.wait()
         worker.stop()
@@ -102,23 +133,43 @@ class Client:
         await asyncio.sleep(self.chance.expovariate(1) * self.options["pause"])
         if self.chance.random() < self.options["late"]:
             await asyncio.sleep(self.options["vt"] * 1.5)  # the lease is renewed meanwhile
-        delivery = first if int(msg._settler.record.receive_count) == first["rc"] else self._say_delivered(msg)
+        delivery = (
+            first
+            if int(msg._settler.record.receive_count) == first["rc"]
+            else self._say_delivered(msg)
+        )
         if self.chance.random() < self.options["release"]:
             self.say("releasing", **delivery)
             raise Retry(0)
         self.say("deleting", **delivery)
-        if self.options["reject"] and int(msg.body.rpartition("/")[2]) % self.options["reject"] == 0:
+        if (
+            self.options["reject"]
+            and int(msg.body.rpartition("/")[2]) % self.options["reject"] == 0
+        ):
             raise Reject("for no reason")
 
     def _say_delivered(self, msg: Any) -> dict[str, Any]:
-        """Of a worker's message: its last receipt, which may be one by the worker itself, after an outage."""
+        """Of a worker's message: its last receipt, which may be one by the worker itself, after an
+        outage.
+        """
         record = msg._settler.record
         until, delivery = int(record.visible), {"id": msg.id, "rc": int(record.receive_count)}
-        self.say("delivered", body=msg.body, until=until, at=until - round(self.options["vt"] * 1000), **delivery)
+        self.say(
+            "delivered",
+            body=msg.body,
+            until=until,
+            at=until - round(self.options["vt"] * 1000),
+            **delivery,
+        )
         return delivery
 
     def _hear(self, event: WorkerEvent) -> None:
-        ops = {"succeeded": "deleted", "dead": "deleted", "retried": "released", "lease lost": "delete refused"}
+        ops = {
+            "succeeded": "deleted",
+            "dead": "deleted",
+            "retried": "released",
+            "lease lost": "delete refused",
+        }
         if event.kind in ops:
             self.say(ops[event.kind], id=event.id, rc=event.receive_count)
 
@@ -142,7 +193,9 @@ async def main(options: dict[str, Any]) -> None:
     async with client.rsmq:
         await client.queue.attributes()
         client.say("started")
-        await {"producer": client.produce, "consumer": client.consume, "worker": client.work}[options["role"]]()
+        await {"producer": client.produce, "consumer": client.consume, "worker": client.work}[
+            options["role"]
+        ]()
     client.say("ended")
 
 

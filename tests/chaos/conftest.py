@@ -17,12 +17,19 @@ _reported = pytest.StashKey[list[tuple[str, str, str]]]()
 
 
 def pytest_addoption(parser):
-    parser.addoption("--profile", choices=("quick", "full"), default="quick", help="how much chaos (default: quick)")
+    parser.addoption(
+        "--profile",
+        choices=("quick", "full"),
+        default="quick",
+        help="how much chaos (default: quick)",
+    )
 
 
 def pytest_sessionstart(session):
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
-    terminal.write_line(f"chaos, {_profile(session.config)} profile; to run it again: AIORSMQ_CHAOS_SEED={SEED}")
+    terminal.write_line(
+        f"chaos, {_profile(session.config)} profile; to run it again: AIORSMQ_CHAOS_SEED={SEED}"
+    )
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -62,7 +69,9 @@ def report(request):
 
     def report(figures: str, limit: str) -> None:
         request.config.stash.setdefault(_reported, []).append((name, figures, limit))
-        with request.config.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
+        with request.config.pluginmanager.get_plugin(
+            "capturemanager"
+        ).global_and_fixture_disabled():
             print(f"\n{name}: {figures} | {limit}")  # noqa: T201
 
     return report
@@ -85,7 +94,9 @@ def load_on(seed, tmp_path):
 
 @pytest.fixture
 def fuzz(seed, scale, report, caplog):
-    """`fuzz(check, **strategies)` calls it with many examples; their number depends on the profile."""
+    """`fuzz(check, **strategies)` calls it with many examples; their number depends on the
+    profile.
+    """
     caplog.set_level(logging.CRITICAL, "aiorsmq")
 
     def fuzz(check, many=1, **strategies):

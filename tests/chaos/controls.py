@@ -1,7 +1,8 @@
-"""Break the library in one place at a time, and see that a test goes red: `python tests/chaos/controls.py [NAME...]`.
+"""Break the library in one place at a time, and see that a test goes red: `python
+tests/chaos/controls.py [NAME...]`.
 
-Each breakage is made in a copy of the package, which a fresh pytest finds before the real one. Ends with a table, and
-with 1 if a breakage was not noticed, or if a test fails without any.
+Each breakage is made in a copy of the package, which a fresh pytest finds before the real one. Ends
+with a table, and with 1 if a breakage was not noticed, or if a test fails without any.
 """
 
 import os
@@ -28,9 +29,15 @@ def main(names: list[str]) -> str | None:
     chosen = {name: BREAKAGES[name] for name in names or BREAKAGES}
     tests = list(dict.fromkeys(test for breakage in chosen.values() for test in breakage.caught_by))
     trouble = [
-        f"{test} fails without a breakage: {how}" for test in tests for failed, how in [run(test, None)] if failed
+        f"{test} fails without a breakage: {how}"
+        for test in tests
+        for failed, how in [run(test, None)]
+        if failed
     ]
-    print(f"\n{len(tests) - len(trouble)} of {len(tests)} tests pass without a breakage; with it each must go red")
+    print(
+        f"\n{len(tests) - len(trouble)} of {len(tests)} tests pass without a breakage; with it "
+        "each must go red"
+    )
     print("breakage | caught by | how it failed, after how long", flush=True)
     for name, breakage in chosen.items():
         with tempfile.TemporaryDirectory(prefix="aiorsmq-broken-") as folder:
@@ -54,7 +61,9 @@ def break_into(folder: Path, name: str, breakage: Breakage) -> None:
 
 
 def run(test: str, folder: str | None) -> tuple[bool, str]:
-    """Run one test, on a broken copy if there is one: whether it failed, and how. Ends the program if it cannot run."""
+    """Run one test, on a broken copy if there is one: whether it failed, and how. Ends the program
+    if it cannot run.
+    """
     started = time.monotonic()
     # -P: else the folder that we are in would be looked at before the copy
     command = (sys.executable, "-P", "-m", "pytest", "-q", "-x", "-k", "not uvloop", *test.split())

@@ -1,4 +1,6 @@
-"""The same programs with all that may come in between: other ports, faults, nonsense, and consumers that go."""
+"""The same programs with all that may come in between: other ports, faults, nonsense, and consumers
+that go.
+"""
 
 import asyncio
 import contextlib
@@ -36,13 +38,19 @@ class DisturbedPrograms(DyingPrograms):
         for kind in ("normal", "pubsub"):
             self.server.redis.client_kill_filter(_type=kind, skipme=True)
         while self.server.clients():
-            pass  # until the end of the stream has arrived: the client does the same then, however fast it is
+            # until the end of the stream has arrived: the client does the same then, however fast
+            # it is
+            pass
         self.killed = True
         if noticed:
             self.look("jobs")
 
     @precondition(lambda self: self.model.messages)
-    @rule(at=st.integers(0, 100), name=st.sampled_from(["rc", "fr"]), value=st.none() | st.sampled_from([*NONSENSE]))
+    @rule(
+        at=st.integers(0, 100),
+        name=st.sampled_from(["rc", "fr"]),
+        value=st.none() | st.sampled_from([*NONSENSE]),
+    )
     def a_message_is_spoilt(self, at, name, value):
         id = self.model.in_order()[at % len(self.model.messages)]
         setattr(self.model.messages[id], name, value)
@@ -57,7 +65,9 @@ class DisturbedPrograms(DyingPrograms):
 
     @precondition(lambda self: self.model.exists)
     @rule(
-        name=st.sampled_from(["vt", "delay", "maxsize", "totalrecv", "totalsent", "created", "modified"]),
+        name=st.sampled_from(
+            ["vt", "delay", "maxsize", "totalrecv", "totalsent", "created", "modified"]
+        ),
         value=st.none() | st.sampled_from([*NONSENSE]),
     )
     def an_attribute_is_spoilt(self, name, value):
@@ -112,21 +122,31 @@ class DisturbedPrograms(DyingPrograms):
     @precondition(lambda self: self.model.exists)
     @rule(later=periods, pop=st.booleans(), vt=seconds)
     def node_receives(self, later, pop, vt):
-        """Where it does not fail by itself: it knows no phantoms, and counts only what is a number."""
+        """Where it does not fail by itself: it knows no phantoms, and counts only what is a
+        number.
+        """
         self.let_pass(later)
         now = self.now()
         due = self.model.due(Span(now, now))
-        if not self.model.can_count("totalrecv") or (due and not self.model.messages[due[0]].is_clean):
+        if not self.model.can_count("totalrecv") or (
+            due and not self.model.messages[due[0]].is_clean
+        ):
             return
         reply = self.node.pop(now) if pop else self.node.receive(now, ms(vt))
-        receive = self.model.pop(Span(now, now)) if pop else self.model.receive_as_node(Span(now, now), ms(vt))
+        receive = (
+            self.model.pop(Span(now, now))
+            if pop
+            else self.model.receive_as_node(Span(now, now), ms(vt))
+        )
         assert reply[:3] == [value for receipt in receive for value in receipt[:3]]
 
     @rule(id=some_ids, vt=st.none() | seconds)
     def node_settles(self, id, vt):
         now = self.now()
         if vt is not None:
-            assert self.node.change_visibility(now, id, ms(vt)) == self.model.hide(Span(now, now), id, ms(vt))
+            assert self.node.change_visibility(now, id, ms(vt)) == self.model.hide(
+                Span(now, now), id, ms(vt)
+            )
         elif id in self.model.messages:
             self.node.delete(id)
             self.model.remove(id)
@@ -140,11 +160,15 @@ class DisturbedPrograms(DyingPrograms):
         later=st.none() | st.integers(0, 3),
     )
     def a_consumer_is_cancelled(self, pop, limit, turns, later):
-        """As its call goes out, or some turns of the event loop after its execution: it returned, or all is undone."""
+        """As its call goes out, or some turns of the event loop after its execution: it returned,
+        or all is undone.
+        """
 
         async def cancelled():
             calls = self.server.script_calls()
-            asking = asyncio.ensure_future(self.queue.pop() if pop else self.queue.receive_many(limit, vt=100))
+            asking = asyncio.ensure_future(
+                self.queue.pop() if pop else self.queue.receive_many(limit, vt=100)
+            )
             for _ in range(turns):
                 await asyncio.sleep(0)
             patience = 0 if later is None else 50
@@ -182,7 +206,9 @@ class DisturbedPrograms(DyingPrograms):
         return handed_out
 
     def is_undone(self):
-        """Two further calls come after the claim, which may still be on its way, and after its undoing."""
+        """Two further calls come after the claim, which may still be on its way, and after its
+        undoing.
+        """
         self.run(self.queue.attributes())
         self.run(self.queue.attributes())
         if self.server.redis.hget("rsmq:jobs:Q", "totalrecv") is not None:

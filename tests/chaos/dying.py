@@ -16,7 +16,9 @@ class DyingPrograms(Programs):
     def set_policy(self, at, policy):
         name, most = self.read(at, policy)
         model = self.models[at]
-        result, now = self.run(self.queues[at].set_attributes(dead_letter_queue=name or "", max_receives=most))
+        result, now = self.run(
+            self.queues[at].set_attributes(dead_letter_queue=name or "", max_receives=most)
+        )
         if name and model.exists and model.closes_a_circle(name):
             assert isinstance(result, InvalidParameterValue)
         elif not self.is_refused(at, result):
@@ -32,19 +34,30 @@ class DyingPrograms(Programs):
             if most == 0:
                 del self.models[at].attributes["max_receives"]
 
-    @rule(at=names, some=st.lists(handles, min_size=1, max_size=6, unique_by=lambda message: message.id))
+    @rule(
+        at=names,
+        some=st.lists(handles, min_size=1, max_size=6, unique_by=lambda message: message.id),
+    )
     def reject(self, at, some):
         """With receipts of either queue."""
         fences = {message.id.encode(): fence_of(message) for message in some}
-        results, now = self.run(self.queues[at]._shared.bury([message._record for message in some], "hopeless"))
+        results, now = self.run(
+            self.queues[at]._shared.bury([message._record for message in some], "hopeless")
+        )
         model = self.models[at]
         if not model.exists:
             assert results == [None] * len(some)
         elif not model.has_policy:
             assert isinstance(results, NoDeadLetterQueue)
         else:  # what a repetition finds there, or no longer anywhere, it takes for its own work
-            perhaps = set(model.dead.messages if model.dead else fences.keys() - model.messages) if self.unsure else ()
-            for (id, death), result in zip(model.bury(now, fences, "hopeless").items(), results, strict=True):
+            perhaps = (
+                set(model.dead.messages if model.dead else fences.keys() - model.messages)
+                if self.unsure
+                else ()
+            )
+            for (id, death), result in zip(
+                model.bury(now, fences, "hopeless").items(), results, strict=True
+            ):
                 assert result == death or id in perhaps
 
     @rule(at=names, named=st.booleans(), limit=st.none() | st.integers(1, 5))
@@ -73,9 +86,17 @@ class DyingPrograms(Programs):
             stored = model.messages[letter.id.encode()]
             died, *rest = stored.reason or (stored.score, 0, "", "")
             assert agrees(ms_of(letter.died_at), died)
-            assert [letter.raw, letter.receive_count, letter.queue, letter.reason] == [stored.body, *rest]
+            assert [letter.raw, letter.receive_count, letter.queue, letter.reason] == [
+                stored.body,
+                *rest,
+            ]
 
-    @rule(at=names, message=handles, how=st.sampled_from(["delete", "extend", "release"]), seconds=seconds)
+    @rule(
+        at=names,
+        message=handles,
+        how=st.sampled_from(["delete", "extend", "release"]),
+        seconds=seconds,
+    )
     def settle_elsewhere(self, at, message, how, seconds):
         """With a receipt that may be of the other queue."""
         settler = self.queues[at]._shared.settler
@@ -84,7 +105,14 @@ class DyingPrograms(Programs):
         else:
             settle = settler.release if how == "release" else settler.change_visibility
             result, now = self.run(settled(settle, message._record, ms(seconds)))
-        self.settled(at, result, now, message.id.encode(), fence_of(message), None if how == "delete" else seconds)
+        self.settled(
+            at,
+            result,
+            now,
+            message.id.encode(),
+            fence_of(message),
+            None if how == "delete" else seconds,
+        )
 
 
 async def settled(settle, *args):

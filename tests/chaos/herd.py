@@ -1,4 +1,6 @@
-"""Thirty consumers of one queue, in one process: `herd.py URL`. At the end of its input it prints what each has had."""
+"""Thirty consumers of one queue, in one process: `herd.py URL`. At the end of its input it prints
+what each has had.
+"""
 
 import asyncio
 import json

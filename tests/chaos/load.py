@@ -1,4 +1,6 @@
-"""Producers and consumers in processes of their own, on one queue of one server; and the end of a run: the drain."""
+"""Producers and consumers in processes of their own, on one queue of one server; and the end of a
+run: the drain.
+"""
 
 import json
 import signal
@@ -22,7 +24,8 @@ DEFAULTS = {
     "vt": 0.5,
     "poll_interval": 1.0,
     "deadline": DEADLINE,
-    "tasks": 4,  # of a producer: each sends one message after another; of a consumer: each iterates, or handles
+    # of a producer: each sends one message after another; of a consumer: each iterates, or handles
+    "tasks": 4,
     "pause": 0.008,  # seconds, on average, between two sends, or for which a message is handled
     "count": -1,  # messages that each task of a producer sends; -1 for no end
     "delayed": 0.0,  # share of the messages sent with a delay of up to a second
@@ -31,7 +34,8 @@ DEFAULTS = {
     "release": 0.0,  # releases instead,
     "late": 0.0,  # and deletes only when their lease has ended
     "reject": 0,  # a worker rejects every so manieth message of each task of a producer; 0 for none
-    "constants": {},  # of the library, to be other than they are: {"aiorsmq._listener.PING_INTERVAL": 0.5}
+    # of the library, to be other than they are: {"aiorsmq._listener.PING_INTERVAL": 0.5}
+    "constants": {},
 }
 
 MIXED = {"tasks": 16, "extend": 0.1, "release": 0.1, "late": 0.003}
@@ -51,7 +55,9 @@ class Program:
 
     def __init__(self, folder: Path, options: dict[str, Any]) -> None:
         self.role = options["role"]
-        self.asks_one_by_one = self.role == "consumer" and options["tasks"] == 1 and not options["prefetch"]
+        self.asks_one_by_one = (
+            self.role == "consumer" and options["tasks"] == 1 and not options["prefetch"]
+        )
         self.name = options["name"]
         self.history = folder / f"{self.name}.jsonl"
         self.errors = folder / f"{self.name}.stderr"
@@ -95,14 +101,18 @@ class Program:
         self.process.send_signal(signal.SIGCONT)
 
     async def has_ended(self, timeout: float = 40) -> None:
-        """Wait for its end, which is an orderly one: no warning, no exception that nobody looked at."""
+        """Wait for its end, which is an orderly one: no warning, no exception that nobody looked
+        at.
+        """
         await wait_until(lambda: not self.runs, timeout=timeout)
         if not self.killed:
             assert (self.process.returncode, self.errors.read_text()) == (0, ""), self.name
 
 
 class Load:
-    """What works on the queue. Made by the fixture `load_on`; further operations may be added to `history`."""
+    """What works on the queue. Made by the fixture `load_on`; further operations may be added to
+    `history`.
+    """
 
     def __init__(self, server: Server, folder: Path, chance) -> None:
         self.server = server
@@ -137,12 +147,16 @@ class Load:
             await wait_until(lambda op=op, enough=enough: self.count(op) >= enough, timeout=timeout)
 
     async def drain(self, *, within: float, in_order: bool = False) -> tuple[Verdict, float]:
-        """`empty`, then `judge`: the verdict, and how many seconds it took until the queue was empty."""
+        """`empty`, then `judge`: the verdict, and how many seconds it took until the queue was
+        empty.
+        """
         seconds = await self.empty(within=within)
         return await self.judge(in_order=in_order), seconds
 
     async def empty(self, *, within: float) -> float:
-        """End the producers and wait until the queue is empty; return how many seconds that took."""
+        """End the producers and wait until the queue is empty; return how many seconds that
+        took.
+        """
         await self._end("producer")
         started = time.monotonic()
         if not (self._running("consumer") or self._running("worker")):
@@ -151,17 +165,20 @@ class Load:
         return time.monotonic() - started
 
     async def judge(self, *, in_order: bool = False) -> Verdict:
-        """End the consumers and workers, see that nothing is left behind, and check what all have done.
+        """End the consumers and workers, see that nothing is left behind, and check what all have
+        done.
 
-        `in_order`: consumers that ask for one message at a time must have got them in their order; that is so if nobody
-        has handed any back.
+        `in_order`: consumers that ask for one message at a time must have got them in their order;
+        that is so if nobody has handed any back.
         """
         await self._end("consumer")
         await self._end("worker")
         await wait_until(lambda: self.server.clients() == 0)
         assert self.server.redis.pubsub_channels() == []
         check_keys(self.server.redis)
-        ordered = [program.name for program in self.programs if in_order and program.asks_one_by_one]
+        ordered = [
+            program.name for program in self.programs if in_order and program.asks_one_by_one
+        ]
         return check(self.operations(), read_content(self.server.redis, QNAME), one_by_one=ordered)
 
     def operations(self) -> list[Operation]:

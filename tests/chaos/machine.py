@@ -1,7 +1,8 @@
-"""Programs made at random of all that can be done to queues; after every step the server holds what the model does.
+"""Programs made at random of all that can be done to queues; after every step the server holds what
+the model does.
 
-Time passes without waiting: the scores are shifted. All times are multiples of 50 s, or far from them, so that it is
-certain what is visible however long a program takes.
+Time passes without waiting: the scores are shifted. All times are multiples of 50 s, or far from
+them, so that it is certain what is visible however long a program takes.
 """
 
 import asyncio
@@ -59,7 +60,9 @@ class Programs(RuleBasedStateMachine):
         self.node = Node(self.server.redis, "jobs")
         self.trouble = []
         self.runner = asyncio.Runner()
-        self.runner.get_loop().set_exception_handler(lambda _, context: self.trouble.append(context))
+        self.runner.get_loop().set_exception_handler(
+            lambda _, context: self.trouble.append(context)
+        )
         self.rsmq = AsyncRSMQ.from_url(self.server.url, poll_interval=3600)
         self.queues = {name: self.rsmq.queue(name, codec=BYTES) for name in QUEUES}
         self.queue = self.queues["jobs"]
@@ -93,18 +96,24 @@ class Programs(RuleBasedStateMachine):
             fields, scores, reasons = content[3 * at : 3 * at + 3]
             if moved := model.meet(fields, dict(scores), reasons, name.encode() in listed):
                 self.server.redis.zadd(f"rsmq:{name}", moved)
-        known = {f"rsmq:{name}{what}" for name in QUEUES for what in ("", ":Q", ":reasons", ":deleted")}
+        known = {
+            f"rsmq:{name}{what}" for name in QUEUES for what in ("", ":Q", ":reasons", ":deleted")
+        }
         assert {key.decode() for key in keys} <= known | {"rsmq:QUEUES"}
 
     def now(self):
-        """A millisecond of its own for each step: so the order of scores does not depend on how fast we are."""
+        """A millisecond of its own for each step: so the order of scores does not depend on how
+        fast we are.
+        """
         while True:
             seconds, microseconds = self.server.redis.time()
             if (now := seconds * 1000 + microseconds // 1000) > self.latest:
                 return now
 
     def run(self, work):
-        """What the client returns or raises, and when. `unsure`: it may not know whether its first attempt counted."""
+        """What the client returns or raises, and when. `unsure`: it may not know whether its first
+        attempt counted.
+        """
         self.unsure, self.killed = self.killed, False
         first = self.now()
         try:
@@ -138,7 +147,9 @@ class Programs(RuleBasedStateMachine):
         return isinstance(result, Exception)
 
     def is_lost(self, result):
-        """A pop or a purge that was sent into a killed connection: the client cannot know that nothing was done."""
+        """A pop or a purge that was sent into a killed connection: the client cannot know that
+        nothing was done.
+        """
         return self.unsure and isinstance(result, redis.ConnectionError)
 
     def stored(self, at, now, id, body, delay):
@@ -150,11 +161,18 @@ class Programs(RuleBasedStateMachine):
 
     def received(self, messages, receipts):
         """Each message says of itself what the model says."""
-        got = [Receipt(m.id.encode(), m.body, m.receive_count, m.first_received_at, m.visible_until) for m in messages]
+        got = [
+            Receipt(m.id.encode(), m.body, m.receive_count, m.first_received_at, m.visible_until)
+            for m in messages
+        ]
         assert [receipt[:3] for receipt in got] == [receipt[:3] for receipt in receipts]
         for said, known in zip(got, receipts, strict=True):
             assert agrees(ms_of(said.visible), known.visible)
-            first = known.first if known.first is None or isinstance(known.first, Span) else int(known.first)
+            first = (
+                known.first
+                if known.first is None or isinstance(known.first, Span)
+                else int(known.first)
+            )
             assert agrees(ms_of(said.first), first)
         return multiple(*messages)
 
@@ -168,7 +186,9 @@ class Programs(RuleBasedStateMachine):
     )
     def begin(self, vt, delay, maxsize, policy, some):
         self.create("jobs", vt, delay, maxsize, policy, exist_ok=False)
-        return self.send_many("jobs", some if maxsize < 0 else [body[:1024] for body in some] or [b"first"], None)
+        return self.send_many(
+            "jobs", some if maxsize < 0 else [body[:1024] for body in some] or [b"first"], None
+        )
 
     @rule(
         at=names,
@@ -181,7 +201,9 @@ class Programs(RuleBasedStateMachine):
     def create(self, at, vt, delay, maxsize, policy, exist_ok):
         model, (name, most) = self.models[at], self.read(at, policy)
         settings = {"max_receives": most, "dead_letter_queue": name, "exist_ok": exist_ok}
-        result, now = self.run(self.queues[at].create(vt=vt, delay=delay, maxsize=maxsize, **settings))
+        result, now = self.run(
+            self.queues[at].create(vt=vt, delay=delay, maxsize=maxsize, **settings)
+        )
         if "vt" not in model.attributes and name and model.closes_a_circle(name):
             assert isinstance(result, InvalidParameterValue)
             return
@@ -206,12 +228,18 @@ class Programs(RuleBasedStateMachine):
         result, _ = self.run(self.queues[at].delete(missing_ok=missing_ok))
         deleted = self.models[at].delete()
         if not (self.unsure and result is True):
-            assert result is deleted if deleted or missing_ok else isinstance(result, QueueDoesNotExist)
+            assert (
+                result is deleted
+                if deleted or missing_ok
+                else isinstance(result, QueueDoesNotExist)
+            )
 
     @rule(
         at=names,
         values=st.dictionaries(st.sampled_from(["vt", "delay"]), whole_seconds)
-        | st.fixed_dictionaries({"vt": whole_seconds, "maxsize": st.sampled_from([1024, 65536, -1])}),
+        | st.fixed_dictionaries(
+            {"vt": whole_seconds, "maxsize": st.sampled_from([1024, 65536, -1])}
+        ),
     )
     def set_attributes(self, at, values):
         result, now = self.run(self.queues[at].set_attributes(**values or {"vt": 100}))
@@ -221,14 +249,20 @@ class Programs(RuleBasedStateMachine):
     @rule(target=ids, at=names, body=bodies, delay=delays)
     def send(self, at, body, delay):
         result, now = self.run(self.queues[at].send(body, delay=delay))
-        return multiple() if self.is_refused(at, result, body) else self.stored(at, now, result, body, delay)
+        return (
+            multiple()
+            if self.is_refused(at, result, body)
+            else self.stored(at, now, result, body, delay)
+        )
 
     @rule(target=ids, at=names, some=st.lists(bodies, min_size=1, max_size=6), delay=delays)
     def send_many(self, at, some, delay):
         result, now = self.run(self.queues[at].send_many(some, delay=delay))
         if self.is_refused(at, result, *some):
             return multiple()
-        return multiple(*[self.stored(at, now, id, body, delay) for id, body in zip(result, some, strict=True)])
+        return multiple(
+            *[self.stored(at, now, id, body, delay) for id, body in zip(result, some, strict=True)]
+        )
 
     @rule(target=ids, at=names, number=st.integers(60, 140), really=rarely)
     def send_a_crowd(self, at, number, really):
@@ -244,15 +278,29 @@ class Programs(RuleBasedStateMachine):
 
     @rule(target=ids, at=names, some=st.lists(st.tuples(bodies, delays), min_size=2, max_size=20))
     def send_together(self, at, some):
-        results, now = self.run_together(lambda: [self.queues[at].send(body, delay=delay) for body, delay in some])
-        sent = [each for each in zip(results, some, strict=True) if not self.is_refused(at, each[0], each[1][0])]
+        results, now = self.run_together(
+            lambda: [self.queues[at].send(body, delay=delay) for body, delay in some]
+        )
+        sent = [
+            each
+            for each in zip(results, some, strict=True)
+            if not self.is_refused(at, each[0], each[1][0])
+        ]
         return multiple(*[self.stored(at, now, id, *message) for id, message in sent])
 
-    @rule(target=handles, at=names, later=periods, limit=st.integers(1, 20) | st.just(100), vt=st.none() | seconds)
+    @rule(
+        target=handles,
+        at=names,
+        later=periods,
+        limit=st.integers(1, 20) | st.just(100),
+        vt=st.none() | seconds,
+    )
     def receive(self, at, later, limit, vt):
         self.let_pass(later)
         if vt is None and self.leased[at] and self.models[at].attribute("vt") == 0:
-            limit = 1  # two calls at once, for it does not know yet that there are no leases now, find the same
+            # two calls at once, for it does not know yet that there are no leases now, find the
+            # same
+            limit = 1
         got = self.receive_together(at, 0, [limit], vt)
         if vt is None and got.values:
             self.leased[at] = self.models[at].attribute("vt") > 0
@@ -269,21 +317,39 @@ class Programs(RuleBasedStateMachine):
     def receive_together(self, at, later, limits, vt):
         self.let_pass(later)
         queue, model = self.queues[at], self.models[at]
-        receive = lambda limit: queue.receive(vt=vt) if limit == 1 else queue.receive_many(limit, vt=vt)  # noqa: E731
+
+        def receive(limit):
+            return queue.receive(vt=vt) if limit == 1 else queue.receive_many(limit, vt=vt)
+
         results, now = self.run_together(lambda: map(receive, limits))
         if sum(self.is_refused(at, result) for result in results):
             return multiple()
-        got = [result if isinstance(result, list) else [result] if result else [] for result in results]
+        got = [
+            result if isinstance(result, list) else [result] if result else [] for result in results
+        ]
         before = set(model.messages)
         receipts = model.receive(now, limits, ms(vt))
         if len(receipts) == 1 < len(limits):  # any may have got them
             assert all(len(some) <= limit for some, limit in zip(got, limits, strict=True))
-            got = [sorted((one for some in got for one in some), key=lambda one: self.order(receipts[0], one))]
+            got = [
+                sorted(
+                    (one for some in got for one in some),
+                    key=lambda one: self.order(receipts[0], one),
+                )
+            ]
         self.wait_for_moves(at, before, now)
-        return multiple(*[one for some in zip(got, receipts, strict=True) for one in self.received(*some).values])
+        return multiple(
+            *[
+                one
+                for some in zip(got, receipts, strict=True)
+                for one in self.received(*some).values
+            ]
+        )
 
     def order(self, receipts, message):
-        return next((n for n, receipt in enumerate(receipts) if receipt.id == message.id.encode()), -1)
+        return next(
+            (n for n, receipt in enumerate(receipts) if receipt.id == message.id.encode()), -1
+        )
 
     def wait_for_moves(self, at, before, now):
         """What has been received too often moves, or is dropped, in the background."""
@@ -296,7 +362,9 @@ class Programs(RuleBasedStateMachine):
         there = model.dead.messages if model.dead else {}
         if moved:
             self.runner.run(wait_until(are_gone, timeout=2))
-            by_then = Span(now.first, self.now() + 1)  # what was first received just now comes a ms later
+            by_then = Span(
+                now.first, self.now() + 1
+            )  # what was first received just now comes a ms later
             for id in moved & there.keys():
                 stored = there[id]
                 stored.score, stored.reason = by_then, (by_then, *stored.reason[1:])
@@ -319,35 +387,54 @@ class Programs(RuleBasedStateMachine):
         self.received(messages, self.models[at].pop(now, number))
         assert not messages or self.run(messages[0].delete())[0] is False
 
-    @rule(handle=handles, how=st.sampled_from(["delete", "delete", "extend", "release"]), seconds=seconds)
+    @rule(
+        handle=handles,
+        how=st.sampled_from(["delete", "delete", "extend", "release"]),
+        seconds=seconds,
+    )
     def settle(self, handle, how, seconds):
         self.settle_together([(handle, how, seconds)])
 
     @rule(
-        some=st.lists(st.tuples(handles, st.sampled_from(["delete", "extend", "release"]), seconds), max_size=12),
+        some=st.lists(
+            st.tuples(handles, st.sampled_from(["delete", "extend", "release"]), seconds),
+            max_size=12,
+        ),
         twice=st.booleans(),
     )
     def settle_together(self, some, twice=False):
         """The deletes go out before the others, or after: a message gets only one kind."""
         kinds, some = {}, some[:6] * 2 if twice else some
-        some = [(m, how, s) for m, how, s in some if kinds.setdefault(m.id, how == "delete") == (how == "delete")]
+        some = [
+            (m, how, s)
+            for m, how, s in some
+            if kinds.setdefault(m.id, how == "delete") == (how == "delete")
+        ]
 
         def calls():
-            return [m.delete() if how == "delete" else getattr(m, how)(seconds) for m, how, seconds in some]
+            return [
+                m.delete() if how == "delete" else getattr(m, how)(seconds)
+                for m, how, seconds in some
+            ]
 
         results, now = self.run_together(calls)
         for result, (message, how, s) in zip(results, some, strict=True):
             seconds = None if how == "delete" else s
-            self.settled(message.queue, result, now, message.id.encode(), fence_of(message), seconds)
+            self.settled(
+                message.queue, result, now, message.id.encode(), fence_of(message), seconds
+            )
 
     def settled(self, at, result, now, id, fence, seconds):
-        """`seconds`: None for a delete. A delete whose first attempt was lost takes what is gone for deleted.
+        """`seconds`: None for a delete. A delete whose first attempt was lost takes what is gone
+        for deleted.
 
         In a queue that is not there nothing is settled.
         """
         model = self.models[at]
         gone = seconds is None and self.unsure and id not in model.messages
-        done = model.remove(id, fence) if seconds is None else model.hide(now, id, ms(seconds), fence)
+        done = (
+            model.remove(id, fence) if seconds is None else model.hide(now, id, ms(seconds), fence)
+        )
         assert result is done or gone
 
     @rule(at=names, some=st.lists(some_ids, min_size=1, max_size=12))
@@ -365,7 +452,11 @@ class Programs(RuleBasedStateMachine):
     @rule(target=handles, at=names, limit=st.integers(1, 12))
     def peek(self, at, limit):
         messages, _ = self.run(self.queues[at].peek(limit))
-        return multiple() if self.is_refused(at, messages) else self.received(messages, self.models[at].peek(limit))
+        return (
+            multiple()
+            if self.is_refused(at, messages)
+            else self.received(messages, self.models[at].peek(limit))
+        )
 
     @rule(at=names)
     def look(self, at):
@@ -377,7 +468,10 @@ class Programs(RuleBasedStateMachine):
             assert getattr(seen, name) == model.attribute(name), name
         for name in ("created", "modified"):
             assert ms_of(getattr(seen, name)) == 1000 * model.attribute(name), name
-        assert (seen.msgs, seen.hiddenmsgs) == (len(model.messages), seen.msgs - len(model.due(now)))
+        assert (seen.msgs, seen.hiddenmsgs) == (
+            len(model.messages),
+            seen.msgs - len(model.due(now)),
+        )
         assert (seen.max_receives or math.inf) == model.max_receives
         assert seen.dead_letter_queue == (model.dead.name if model.dead else None)
         listed, _ = self.run(self.rsmq.list_queues())

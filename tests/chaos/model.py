@@ -1,6 +1,8 @@
-"""What RSMQ queues hold, in plain Python, and what each verb makes of it: after RSMQ's wire format and our contract.
+"""What RSMQ queues hold, in plain Python, and what each verb makes of it: after RSMQ's wire format
+and our contract.
 
-Nothing here is taken from the library. A moment that only the server knows is a span until the server has told it.
+Nothing here is taken from the library. A moment that only the server knows is a span until the
+server has told it.
 """
 
 import math
@@ -59,7 +61,9 @@ class Stored:
     def is_clean(self):
         """Whether receiving it and undoing that leaves it byte for byte as it was."""
         return self.body is not None and (self.rc, self.fr) == (
-            (None, None) if self.rc is None else (str(whole(self.rc) or None).encode(), str(whole(self.fr)).encode())
+            (None, None)
+            if self.rc is None
+            else (str(whole(self.rc) or None).encode(), str(whole(self.fr)).encode())
         )
 
 
@@ -110,8 +114,13 @@ class Model:
 
     @property
     def max_receives(self):
-        """Infinity if there is no limit, or if what is said of the dead-letter queue makes no sense."""
-        number, name = self.attributes.get("max_receives", b""), self.attributes.get("dead_letter_queue")
+        """Infinity if there is no limit, or if what is said of the dead-letter queue makes no
+        sense.
+        """
+        number, name = (
+            self.attributes.get("max_receives", b""),
+            self.attributes.get("dead_letter_queue"),
+        )
         makes_sense = (self.dead or not name) and re.fullmatch(rb"[1-9][0-9]{0,14}", number)
         return int(number) if makes_sense else math.inf
 
@@ -121,7 +130,9 @@ class Model:
         return self.dead is not None or self.max_receives < math.inf
 
     def create(self, now, vt, delay, maxsize):
-        """Returns whether it was there not yet; as for Node, only a hash with vt is a queue here."""
+        """Returns whether it was there not yet; as for Node, only a hash with vt is a queue
+        here.
+        """
         if "vt" in self.attributes:
             return False
         given = {"vt": b"%d" % vt, "delay": b"%d" % delay, "maxsize": b"%d" % maxsize}
@@ -135,12 +146,19 @@ class Model:
         return self.queues[name].dead is self
 
     def let_die(self, now, name, max_receives):
-        """Give it a policy: another dead-letter queue, which is created, and a limit; None for neither."""
-        policy = {"dead_letter_queue": name and name.encode(), "max_receives": max_receives and b"%d" % max_receives}
+        """Give it a policy: another dead-letter queue, which is created, and a limit; None for
+        neither.
+        """
+        policy = {
+            "dead_letter_queue": name and name.encode(),
+            "max_receives": max_receives and b"%d" % max_receives,
+        }
         if name is not None:
             self.queues[name].create_missing(now)
             policy = {field: value for field, value in policy.items() if value}
-        self.attributes = {field: value for field, value in (self.attributes | policy).items() if value is not None}
+        self.attributes = {
+            field: value for field, value in (self.attributes | policy).items() if value is not None
+        }
 
     def create_missing(self, now):
         if not self.exists:
@@ -152,7 +170,9 @@ class Model:
         return existed
 
     def change(self, now, **values):
-        self.attributes |= {name: b"%d" % value for name, value in values.items()} | {"modified": now.seconds()}
+        self.attributes |= {name: b"%d" % value for name, value in values.items()} | {
+            "modified": now.seconds()
+        }
 
     def fits(self, body):
         return self.attribute("maxsize") < 0 or len(body) <= self.attribute("maxsize")
@@ -167,19 +187,24 @@ class Model:
 
     def due(self, now):
         """The ids that are visible, in order. It must be certain which are."""
-        assert not [id for id, stored in self.messages.items() if now.first < stored.score <= now.last], (
-            "no certain time"
-        )
+        assert not [
+            id for id, stored in self.messages.items() if now.first < stored.score <= now.last
+        ], "no certain time"
         return [id for id in self.in_order() if self.messages[id].score <= now.first]
 
     def receive(self, now, limits=(1,), vt_ms=None):
-        """Hand out, and hide, to several at once; returns what each gets, those with a lease in any division.
+        """Hand out, and hide, to several at once; returns what each gets, those with a lease in any
+        division.
 
         Phantoms in front of those handed out go, and so do those that have been received too often.
         """
         ms = self.attribute("vt") * 1000 if vt_ms is None else vt_ms
         visible = now.after(ms)
-        return self._receive_again_and_again(now, limits) if ms == 0 else [self._receive(now, sum(limits), visible)]
+        return (
+            self._receive_again_and_again(now, limits)
+            if ms == 0
+            else [self._receive(now, sum(limits), visible)]
+        )
 
     def receive_as_node(self, now, vt_ms):
         """One message, however often it has been received."""
@@ -198,21 +223,36 @@ class Model:
         return receipts
 
     def _receive_again_and_again(self, now, limits):
-        """Without a lease: as many calls as it takes, each of which finds first what the others have not handed out.
+        """Without a lease: as many calls as it takes, each of which finds first what the others
+            have not handed out.
 
-        One call is for one receive of many at the most; who gets nothing although there is more is in the next.
+        One call is for one receive of many at the most; who gets nothing although there is more is
+        in the next.
         """
         got, turn, deaths = [{} for _ in limits], {}, 0
-        line = [(at, limit > 1 and n == limit - 1) for at, limit in enumerate(limits) for n in range(limit)]
+        line = [
+            (at, limit > 1 and n == limit - 1)
+            for at, limit in enumerate(limits)
+            for n in range(limit)
+        ]
         while line:
             ends = next((n for n, (_, is_last) in enumerate(line, 1) if is_last), len(line))
             asked, line = line[:ends], line[ends:]
-            places = {id: (turn.get(id, 0), 0 if id in turn else self.messages[id].score, id) for id in self.due(now)}
-            receipts = self._receive_by_one_call(now, sorted(places, key=places.get), min(ends, CALL))
+            places = {
+                id: (turn.get(id, 0), 0 if id in turn else self.messages[id].score, id)
+                for id in self.due(now)
+            }
+            receipts = self._receive_by_one_call(
+                now, sorted(places, key=places.get), min(ends, CALL)
+            )
             more = len(self.due(now)) > len(receipts)
-            turn |= dict.fromkeys((receipt.id for receipt in receipts), max(turn.values(), default=0) + 1)
+            turn |= dict.fromkeys(
+                (receipt.id for receipt in receipts), max(turn.values(), default=0) + 1
+            )
             dead = [receipt.id for receipt in receipts if receipt.count > self.max_receives]
-            receipts = [receipt._replace(visible=now) for receipt in receipts if receipt.id not in dead]
+            receipts = [
+                receipt._replace(visible=now) for receipt in receipts if receipt.id not in dead
+            ]
             self.lay_to_rest(now, dead, "received too often")
             deaths += len(dead)
             for (at, _), receipt in zip(asked, receipts, strict=False):
@@ -317,7 +357,9 @@ class Model:
             for id, fence in fences.items()
         }
         self.lay_to_rest(now, [id for id in fences if goes[id]], why)
-        return {id: ("dead" if self.dead else "dropped") if gone else None for id, gone in goes.items()}
+        return {
+            id: ("dead" if self.dead else "dropped") if gone else None for id, gone in goes.items()
+        }
 
     def purge(self):
         purged = len(self.messages)
@@ -339,18 +381,27 @@ class Model:
     def meet(self, fields, scores, reasons, listed):
         """Compare with what the server holds; what was a span is known from now on.
 
-        Returns new scores for those that were spans: the earliest, so that the order does not depend on our speed.
+        Returns new scores for those that were spans: the earliest, so that the order does not
+        depend on our speed.
         """
         expected = {name.encode(): value for name, value in self.attributes.items()}
         for id, stored in self.messages.items():
             values = {id: stored.body, id + b":rc": stored.rc, id + b":fr": stored.fr}
             expected |= {name: value for name, value in values.items() if value is not None}
         compare(f"fields of {self.name}", fields, expected)
-        compare(f"scores of {self.name}", scores, {id: stored.score for id, stored in self.messages.items()})
+        compare(
+            f"scores of {self.name}",
+            scores,
+            {id: stored.score for id, stored in self.messages.items()},
+        )
         assert listed == self.listed, f"the server says of {self.name} listed={listed}"
         for name in self.attributes:
             self.attributes[name] = fields[name.encode()]
-        moved = {id: stored.score.first for id, stored in self.messages.items() if isinstance(stored.score, Span)}
+        moved = {
+            id: stored.score.first
+            for id, stored in self.messages.items()
+            if isinstance(stored.score, Span)
+        }
         for id, stored in self.messages.items():
             stored.score, stored.fr = moved.get(id, stored.score), fields.get(id + b":fr")
             self._meet_reason(id, stored, reasons.get(id))
@@ -359,17 +410,25 @@ class Model:
     def _meet_reason(self, id, stored, written):
         """What is written of messages that are gone does not matter."""
         if stored.reason is None or written is None:
-            assert stored.reason is written, f"the server says of {id} why it died: {written}, not {stored.reason}"
+            assert stored.reason is written, (
+                f"the server says of {id} why it died: {written}, not {stored.reason}"
+            )
             return
         died, count, *rest = written.decode().split(" ", 3)
         actual = int(died), int(count), *rest
         for value, known in zip(actual, stored.reason, strict=True):
-            assert agrees(value, known), f"the server says of {id} why it died: {actual}, not {stored.reason}"
+            assert agrees(value, known), (
+                f"the server says of {id} why it died: {actual}, not {stored.reason}"
+            )
         stored.reason = actual
 
 
 def agrees(value, expected):
-    return expected.first <= float(value) <= expected.last if isinstance(expected, Span) else value == expected
+    return (
+        expected.first <= float(value) <= expected.last
+        if isinstance(expected, Span)
+        else value == expected
+    )
 
 
 def compare(what, actual, expected):

@@ -20,7 +20,8 @@ class Link(NamedTuple):
 
 
 class Proxy:
-    """Stands between clients and a server, and does to what they say what it is told; several things at once, too.
+    """Stands between clients and a server, and does to what they say what it is told; several
+    things at once, too.
 
     Args:
         server: where the server listens: a unix socket's path or a port.
@@ -30,17 +31,30 @@ class Proxy:
     """
 
     def __init__(
-        self, server: str | int, listen_at: str | int, *, chance: random.Random | None = None, **options: Any
+        self,
+        server: str | int,
+        listen_at: str | int,
+        *,
+        chance: random.Random | None = None,
+        **options: Any,
     ) -> None:
         self._server = server
         self._listen_at = listen_at
         self._chance = chance or random.Random(0)
         self._options = options
-        self.url = f"redis://localhost:{listen_at}" if isinstance(listen_at, int) else f"unix://{listen_at}"
+        self.url = (
+            f"redis://localhost:{listen_at}"
+            if isinstance(listen_at, int)
+            else f"unix://{listen_at}"
+        )
         self.cut_after_execution = 0
-        """How many replies are to be cut: the server has executed, the connection is closed instead of answering."""
+        """How many replies are to be cut: the server has executed, the connection is closed instead
+            of answering.
+        """
         self.cut_before_execution = 0
-        """How many requests are to be cut: the server hears nothing of them, and the connection is closed."""
+        """How many requests are to be cut: the server hears nothing of them, and the connection is
+        closed.
+        """
         self.before_cut = None
         """Awaited before a connection is cut: what others do until the call is repeated."""
         self.cut_share = 0.0
@@ -48,17 +62,23 @@ class Proxy:
         self.cuts = 0
         """How many replies have been cut."""
         self.late_share = 0.0
-        """How large a share of the requests is late: their connection is closed, and they arrive by themselves."""
+        """How large a share of the requests is late: their connection is closed, and they arrive by
+        themselves.
+        """
         self.late_by = (0.0, 1.0)
         """How many seconds late, at the least and at the most."""
         self.late = 0
         """How many requests have been late."""
         self.latency = None
-        """Seconds on the way for each reply, at the least and at the most; none waits for another but for its turn."""
+        """Seconds on the way for each reply, at the least and at the most; none waits for another
+        but for its turn.
+        """
         self.silent = False
         """Whether connections on which the server says something fall silent, and stay open."""
         self.deaf = False
-        """Whether connections on which a client says something lose what clients say, and stay open."""
+        """Whether connections on which a client says something lose what clients say, and stay
+        open.
+        """
         self.delay = 0.0
         """Seconds by which each piece may be late."""
         self.fragment = 0
@@ -66,7 +86,9 @@ class Proxy:
         self.rate = 0
         """Bytes a second that pass towards the clients; 0 for as many as they take."""
         self.unknown: dict[bytes, bytes] = {}
-        """Commands that the server is not to hear, and what the proxy replies; with nothing to reply it closes."""
+        """Commands that the server is not to hear, and what the proxy replies; with nothing to
+        reply it closes.
+        """
         self._links: set[Link] = set()
         self._forgotten: set[Link] = set()
         self._arriving: set[asyncio.Task[None]] = set()
@@ -76,7 +98,9 @@ class Proxy:
     async def listen(self):
         """Take connections, again after `refuse`."""
         if isinstance(self._listen_at, int):
-            self._listening = await asyncio.start_server(self._serve, "localhost", self._listen_at, **self._options)
+            self._listening = await asyncio.start_server(
+                self._serve, "localhost", self._listen_at, **self._options
+            )
         else:
             self._listening = await asyncio.start_unix_server(self._serve, self._listen_at)
 
@@ -91,7 +115,9 @@ class Proxy:
             link.abort()
 
     def half_close(self, *, replies: bool):
-        """End one direction of each connection that is open: the replies, or what the clients say."""
+        """End one direction of each connection that is open: the replies, or what the clients
+        say.
+        """
         for link in self._links:
             end = link.client if replies else link.server
             end.write_eof()
@@ -101,8 +127,9 @@ class Proxy:
     async def black_hole(self, *, forget: bool):
         """Nothing passes and nothing is closed, new connections included.
 
-        What was said meanwhile arrives afterwards, late, as when TCP repeats it; or with `forget` never, and nothing
-        else either on connections of this time, as behind a router that has forgotten them.
+        What was said meanwhile arrives afterwards, late, as when TCP repeats it; or with `forget`
+        never, and nothing else either on connections of this time, as behind a router that has
+        forgotten them.
         """
         self._passing.clear()
         yield
@@ -154,7 +181,9 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(65536):
                 await self._passing.wait()
-                lost = lost or (self.silent if is_reply else self.deaf)  # for good: no stream has a gap in its middle
+                lost = lost or (
+                    self.silent if is_reply else self.deaf
+                )  # for good: no stream has a gap in its middle
                 if lost or link in self._forgotten:
                     continue
                 if is_reply and (kept := self._cut(data)) is not None:
@@ -184,12 +213,16 @@ class Proxy:
             await self._trickle(data, writer)
             return due
         loop = asyncio.get_running_loop()
-        due = max(due + 1e-5, loop.time() + self._chance.uniform(*self.latency))  # no two at once: in order
+        due = max(
+            due + 1e-5, loop.time() + self._chance.uniform(*self.latency)
+        )  # no two at once: in order
         loop.call_at(due, writer.write, data)
         return due
 
     async def _is_taken(self, data):
-        """Whether a request is not passed on here, but the connection is closed: it arrives late, or never."""
+        """Whether a request is not passed on here, but the connection is closed: it arrives late,
+        or never.
+        """
         if self.cut_before_execution:
             self.cut_before_execution -= 1
             if self.before_cut is not None:

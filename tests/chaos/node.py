@@ -85,6 +85,8 @@ class Node:
     def delete(self, id):
         with self.redis.pipeline() as all_or_none:
             removed, fields = (
-                all_or_none.zrem(self.messages, id).hdel(self.queue, id, id + b":rc", id + b":fr").execute()
+                all_or_none.zrem(self.messages, id)
+                .hdel(self.queue, id, id + b":rc", id + b":fr")
+                .execute()
             )
         return removed == 1 and fields > 0

@@ -1,4 +1,6 @@
-"""The event loop is blocked for longer than the watchdogs wait: nothing is lost, and no connection is held for dead."""
+"""The event loop is blocked for longer than the watchdogs wait: nothing is lost, and no connection
+is held for dead.
+"""
 
 import asyncio
 import threading
@@ -16,7 +18,9 @@ WATCHDOG = 0.2
 @pytest.fixture(
     params=[
         pytest.param(("asyncio", {"debug": True}), id="asyncio"),
-        pytest.param(("asyncio", {"debug": True, "use_uvloop": True}), id="uvloop"),  # runs timers before it reads
+        pytest.param(
+            ("asyncio", {"debug": True, "use_uvloop": True}), id="uvloop"
+        ),  # runs timers before it reads
     ]
 )
 def anyio_backend(request):
@@ -25,7 +29,9 @@ def anyio_backend(request):
 
 @pytest.fixture
 def blocked(scale, monkeypatch):
-    """Seconds that are longer than the watchdogs wait; their own in the full profile, shorter ones in the quick one."""
+    """Seconds that are longer than the watchdogs wait; their own in the full profile, shorter ones
+    in the quick one.
+    """
     if scale("quick", "full") == "quick":
         monkeypatch.setattr(_listener, "PING_INTERVAL", WATCHDOG)
         monkeypatch.setattr(_listener, "DEAD_AFTER", WATCHDOG)
@@ -40,7 +46,9 @@ async def ask_for_ever(rsmq):
 
 
 async def test_nothing_is_lost(server, queue, seed, scale, report, blocked, caplog):
-    """Replies that were read late are no silence: calls under way get theirs, on the same connections."""
+    """Replies that were read late are no silence: calls under way get theirs, on the same
+    connections.
+    """
     rounds, got = scale(5, 1), []
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         jobs = rsmq.queue("jobs")
@@ -51,7 +59,10 @@ async def test_nothing_is_lost(server, queue, seed, scale, report, blocked, capl
         connections = {client["id"] for client in server.redis.client_list()}
         for n in range(rounds):
             await queue.send_many([f"{n}a", f"{n}b"])
-            calls = [asyncio.ensure_future(call) for call in (jobs.pop(), jobs.receive(), jobs.send(f"{n}c"))]
+            calls = [
+                asyncio.ensure_future(call)
+                for call in (jobs.pop(), jobs.receive(), jobs.send(f"{n}c"))
+            ]
             for _ in range(seed.randrange(1, 5)):
                 await asyncio.sleep(0)
             time.sleep(blocked * seed.uniform(1, 1.5))  # noqa: ASYNC251
@@ -69,7 +80,8 @@ async def test_nothing_is_lost(server, queue, seed, scale, report, blocked, capl
         await asyncio.wait([idle, busy])
         assert busy.cancelled()
     report(
-        f"blocked {rounds} times for {blocked:.1f} s and more: {3 * rounds - len(set(got))} of {3 * rounds} messages "
+        f"blocked {rounds} times for {blocked:.1f} s and more: {3 * rounds - len(set(got))} of "
+        f"{3 * rounds} messages "
         f"lost, {len(lost_connections)} connections",
         "0",
     )
@@ -80,7 +92,9 @@ async def test_nothing_is_lost(server, queue, seed, scale, report, blocked, capl
 
 
 async def test_leases_that_end_meanwhile(server, queue, report):
-    """What others have received meanwhile is theirs: late calls are refused, what was claimed ahead is dropped."""
+    """What others have received meanwhile is theirs: late calls are refused, what was claimed ahead
+    is dropped.
+    """
     theirs = []
 
     async def work():
@@ -105,7 +119,8 @@ async def test_leases_that_end_meanwhile(server, queue, report):
         assert message.body == "e"
         assert await message.delete()
     report(
-        f"{len(theirs)} leases ended; {refused.count(False)} of 3 late calls refused, 3 of 3 claimed ahead dropped",
+        f"{len(theirs)} leases ended; {refused.count(False)} of 3 late calls refused, 3 of 3 "
+        "claimed ahead dropped",
         "all",
     )
     assert sorted(theirs) == [(body, 2) for body in "abcd"]

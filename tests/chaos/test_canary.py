@@ -1,4 +1,6 @@
-"""Nothing secret comes into the log, or into what an object says of itself: no password, no body."""
+"""Nothing secret comes into the log, or into what an object says of itself: no password, no
+body.
+"""
 
 import asyncio
 import contextlib
@@ -43,8 +45,14 @@ class Picky:
 def guarded(own_server):
     """A server with a password, and its URL."""
     server = own_server()
-    server.redis.acl_setuser("worker", enabled=True, passwords=[f"+{PASSWORD}"], keys=["*"], channels=["*"],
-                             categories=["+@all"])  # fmt: skip
+    server.redis.acl_setuser(
+        "worker",
+        enabled=True,
+        passwords=[f"+{PASSWORD}"],
+        keys=["*"],
+        channels=["*"],
+        categories=["+@all"],
+    )
     server.redis.acl_setuser("default", enabled=True, nopass=True)
     return server, f"unix://worker:{PASSWORD}@{server.socket}"
 
@@ -81,15 +89,30 @@ async def bad_input(said, rsmq):
         for body in (CANARY, {CANARY: CANARY}, {1: CANARY}, {CANARY: object()}):
             await meet(said, rsmq.queue("jobs", codec=codec).send(body), InvalidParameterValue)
     await meet(said, queue.send_many(CANARY), InvalidParameterValue)
-    for url in (f"redis://:{CANARY}/x@host:1", f"redis://u:{CANARY}@host:x", f"http://u:{CANARY}@host",
-                f"embedded://:{CANARY}@host", f"redis://:{CANARY}[@host", f"redis://:p@{CANARY}#x@host",
-                f"redis://:57#{CANARY}@host", f"unix://:12/{CANARY}@/socket", f"redis://:x?{CANARY}@host",
-                f"valkey://{CANARY}:1?@host", f"redis://{CANARY}%3A1%40host"):  # fmt: skip
+    for url in (
+        f"redis://:{CANARY}/x@host:1",
+        f"redis://u:{CANARY}@host:x",
+        f"http://u:{CANARY}@host",
+        f"embedded://:{CANARY}@host",
+        f"redis://:{CANARY}[@host",
+        f"redis://:p@{CANARY}#x@host",
+        f"redis://:57#{CANARY}@host",
+        f"unix://:12/{CANARY}@/socket",
+        f"redis://:x?{CANARY}@host",
+        f"valkey://{CANARY}:1?@host",
+        f"redis://{CANARY}%3A1%40host",
+    ):
         with pytest.raises(ValueError, match="url=") as caught:
             AsyncRSMQ.from_url(url)
         look_at(said, caught.value)
-        for make in (AsyncRSMQ, rsmq.queue, lambda url: AsyncRSMQ(host=url), lambda url: AsyncRSMQ(ns=url),
-                     lambda url: AsyncRSMQ(unix_socket_path=url), lambda url: AsyncRSMQ(qname=url)):  # fmt: skip
+        for make in (
+            AsyncRSMQ,
+            rsmq.queue,
+            lambda url: AsyncRSMQ(host=url),
+            lambda url: AsyncRSMQ(ns=url),
+            lambda url: AsyncRSMQ(unix_socket_path=url),
+            lambda url: AsyncRSMQ(qname=url),
+        ):
             with pytest.raises(InvalidParameterValue) as caught:
                 make(url)
             look_at(said, caught.value)
@@ -146,7 +169,9 @@ async def hung_server(said, server, rsmq):
 
 
 async def test_canaries(guarded, report, caplog, monkeypatch):
-    """No log record from DEBUG up, and no repr or str of a public object, has a password or a body in it."""
+    """No log record from DEBUG up, and no repr or str of a public object, has a password or a body
+    in it.
+    """
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.3)
     (server, url), said = guarded, []
@@ -157,7 +182,14 @@ async def test_canaries(guarded, report, caplog, monkeypatch):
         await bad_bodies(said, rsmq)
         await killed_connections(said, server, rsmq)
         await hung_server(said, server, rsmq)
-        look_at(said, rsmq, queue, rsmq.queue("jobs", codec=JSON), await queue.attributes(), EmbeddedServer())
+        look_at(
+            said,
+            rsmq,
+            queue,
+            rsmq.queue("jobs", codec=JSON),
+            await queue.attributes(),
+            EmbeddedServer(),
+        )
         server.redis.config_set("maxmemory", 1)
         await meet(said, queue.send(CANARY), redis.ResponseError)
         server.redis.config_set("maxmemory", 0)
@@ -171,14 +203,22 @@ async def test_canaries(guarded, report, caplog, monkeypatch):
         for client in (nobody, refused):
             await meet(said, client.queue("jobs").send(CANARY), redis.ConnectionError)
             look_at(said, client)
-    log = [logging.Formatter("%(name)s %(message)s").format(record) for record in caplog.records]  # and tracebacks
+    log = [
+        logging.Formatter("%(name)s %(message)s").format(record) for record in caplog.records
+    ]  # and tracebacks
     secret = [words for words in said + log if CANARY in words]
-    report(f"{len(secret)} of {len(said)} texts and {len(log)} lines of the log have a password or a body in them", "0")
+    report(
+        f"{len(secret)} of {len(said)} texts and {len(log)} lines of the log have a password or a "
+        "body in them",
+        "0",
+    )
     assert not secret
 
 
 async def test_a_line_a_change(own_server, report, caplog):
-    """An outage of many attempts is two lines of the listener, as it begins and as it ends, and one of the claims."""
+    """An outage of many attempts is two lines of the listener, as it begins and as it ends, and one
+    of the claims.
+    """
     server = own_server("--appendonly", "yes")
     caplog.set_level(logging.INFO, "aiorsmq")
     attempts = 0

@@ -1,4 +1,6 @@
-"""Cancelled at any await, by asyncio and by anyio: nothing is lost, nothing stays hidden, no reply goes astray."""
+"""Cancelled at any await, by asyncio and by anyio: nothing is lost, nothing stays hidden, no reply
+goes astray.
+"""
 
 import asyncio
 import itertools
@@ -13,7 +15,9 @@ AN_HOUR = 3600
 
 
 class Work:
-    """What a program does with one queue, and its account: which bodies it has sent, which it has deleted."""
+    """What a program does with one queue, and its account: which bodies it has sent, which it has
+    deleted.
+    """
 
     def __init__(self, queue, seed):
         self.queue = queue
@@ -75,8 +79,20 @@ class Work:
                 self.held.append(message)
 
     def anything(self):
-        verbs = [self.send, self.send_many, self.receive, self.receive_many, self.poll_long, self.iterate,
-                 self.iterate_ahead, self.pop, self.delete, self.delete, self.release, self.look]  # fmt: skip
+        verbs = [
+            self.send,
+            self.send_many,
+            self.receive,
+            self.receive_many,
+            self.poll_long,
+            self.iterate,
+            self.iterate_ahead,
+            self.pop,
+            self.delete,
+            self.delete,
+            self.release,
+            self.look,
+        ]
         return self.seed.choice(verbs)()
 
 
@@ -126,7 +142,9 @@ async def by_move_on_after(work, seed):
 
 
 async def test_cancelled_at_random_awaits(server, queue, seed, scale, report):
-    """Cancelling loses nothing, hides nothing, costs no connection and mixes up no reply; what was begun is done."""
+    """Cancelling loses nothing, hides nothing, costs no connection and mixes up no reply; what was
+    begun is done.
+    """
     wanted = scale(300, 1500)
     cancelled = finished = 0
     async with AsyncRSMQ.from_url(server.url) as rsmq:
@@ -160,9 +178,13 @@ async def test_cancelled_at_random_awaits(server, queue, seed, scale, report):
     left = {body.decode() for body in bodies(server).values()}
     await wait_until(lambda: hidden(server) == 0)
     deleted = [message.body for message in work.deleted]
-    lost, twice = work.sent - left - set(deleted), len(deleted) - len(set(deleted)) + len(left & set(deleted))
+    lost, twice = (
+        work.sent - left - set(deleted),
+        len(deleted) - len(set(deleted)) + len(left & set(deleted)),
+    )
     report(
-        f"{cancelled} cancelled, {finished} finished before; {len(work.sent)} messages: {len(lost)} lost, "
+        f"{cancelled} cancelled, {finished} finished before; {len(work.sent)} messages: "
+        f"{len(lost)} lost, "
         f"{twice} twice, {hidden(server)} hidden; {len(lost_connections)} connections lost",
         "0 lost, twice, hidden, connections",
     )
@@ -179,7 +201,9 @@ def hidden(server):
 
 
 def bodies(server):
-    return {id: server.redis.hget("rsmq:jobs:Q", id) for id in server.redis.zrange("rsmq:jobs", 0, -1)}
+    return {
+        id: server.redis.hget("rsmq:jobs:Q", id) for id in server.redis.zrange("rsmq:jobs", 0, -1)
+    }
 
 
 def counts(server):

@@ -1,4 +1,6 @@
-"""Calls are repeated because their replies were lost, when others have changed everything: they leave that as it is."""
+"""Calls are repeated because their replies were lost, when others have changed everything: they
+leave that as it is.
+"""
 
 import contextlib
 from collections import Counter
@@ -106,7 +108,9 @@ async def redrive(queue, cut):
 
 
 def calls(far):
-    """What is repeated: name to a call, which is given the means to have its reply cut, and a receipt."""
+    """What is repeated: name to a call, which is given the means to have its reply cut, and a
+    receipt.
+    """
     jobs, dead = (far.queue(name) for name in QUEUES)
     return {
         "send": lambda cut, _: cut() or jobs.send("once"),
@@ -117,11 +121,15 @@ def calls(far):
         "release": lambda cut, message: cut() or message.release(500),
         "change visibility": lambda cut, message: cut() or jobs.change_visibility(message.id, 700),
         "put back": lambda cut, message: cut() or jobs._shared.settler.restore([message._record]),
-        "hand back": lambda cut, message: cut() or jobs._shared.settler.hand_back([message._record]),
+        "hand back": lambda cut, message: (
+            cut() or jobs._shared.settler.hand_back([message._record])
+        ),
         "bury": lambda cut, message: cut() or jobs._shared.bury([message._record], "hopeless"),
         "redrive": lambda cut, _: redrive(dead, cut),
         "delete the queue": lambda cut, _: cut() or jobs.delete(missing_ok=True),
-        "create": lambda cut, _: cut() or jobs.create(max_receives=3, dead_letter_queue="dead", exist_ok=True),
+        "create": lambda cut, _: (
+            cut() or jobs.create(max_receives=3, dead_letter_queue="dead", exist_ok=True)
+        ),
         "purge": lambda cut, _: cut() or jobs.purge(),
     }
 
@@ -130,7 +138,9 @@ def is_permitted(call, before, after, message):
     """Whether the repetition has left the world as it was, or differs only as is promised."""
     if before == after:
         return True
-    if call in ("create", "bury") and None in before.values():  # what was gone is there again, and empty
+    if (
+        call in ("create", "bury") and None in before.values()
+    ):  # what was gone is there again, and empty
         return {name: before[name] and after[name] for name in QUEUES} == before
     if None in (before["jobs"], after["jobs"]) or before["dead"] != after["dead"]:
         return False
@@ -149,7 +159,8 @@ def is_without(id, before, after):
     """A delete by id deletes what has come back."""
     names = {id, id + b":rc", id + b":fr"}
     return all(
-        {name: value for name, value in old.items() if name not in names} == new and not names & new.keys()
+        {name: value for name, value in old.items() if name not in names} == new
+        and not names & new.keys()
         for old, new in zip(before, after, strict=True)
     )
 
@@ -157,7 +168,10 @@ def is_without(id, before, after):
 async def test_repeats(server, proxy, seed, scale, report):
     """Whatever others do before a call is repeated, the repetition undoes none of it."""
     number, done, raised = scale(400, 4000), Counter(), Counter()
-    async with AsyncRSMQ.from_url(server.url) as near, AsyncRSMQ.from_url(proxy.url, realtime=False) as far:
+    async with (
+        AsyncRSMQ.from_url(server.url) as near,
+        AsyncRSMQ.from_url(proxy.url, realtime=False) as far,
+    ):
         world = World(server, near, seed)
         repeated = calls(far)
         await world.begin()
@@ -168,7 +182,9 @@ async def test_repeats(server, proxy, seed, scale, report):
         while done.total() < number:
             await world.begin()
             message, name = await far.queue("jobs").receive(), seed.choice(list(repeated))
-            await anyio.sleep(0.002)  # a receipt, an undoing and a receipt in one ms cannot be told apart
+            await anyio.sleep(
+                0.002
+            )  # a receipt, an undoing and a receipt in one ms cannot be told apart
             before = None
 
             async def others_act():
@@ -184,7 +200,12 @@ async def test_repeats(server, proxy, seed, scale, report):
             except (RedisSMQException, redis.ConnectionError) as error:
                 raised[type(error).__name__] += 1
             assert before is not None, name
-            assert is_permitted(name, before, world.look(), message), (name, world.did, before, world.look())
+            assert is_permitted(name, before, world.look(), message), (
+                name,
+                world.did,
+                before,
+                world.look(),
+            )
             done[name] += 1
     report(f"{proxy.cuts} replies cut: {dict(done)}, raised {dict(raised)}; 0 undone", "0 undone")
     assert proxy.cuts == number

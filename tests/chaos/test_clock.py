@@ -1,4 +1,6 @@
-"""The server's clock jumps an hour back, and two hours forward; libfaketime (Debian's package `faketime`) does that."""
+"""The server's clock jumps an hour back, and two hours forward; libfaketime (Debian's package
+`faketime`) does that.
+"""
 
 import asyncio
 import logging
@@ -43,13 +45,20 @@ def skewed(own_server, monkeypatch, tmp_path):
 def jumps(caplog):
     """What the log says of jumps."""
     caplog.set_level(logging.WARNING, "aiorsmq")
-    return lambda: [record.message for record in caplog.records if "clock has jumped" in record.message]
+    return lambda: [
+        record.message for record in caplog.records if "clock has jumped" in record.message
+    ]
 
 
 async def test_an_hour_back(skewed, jumps, report):
-    """It is warned of once; new messages come at once; what it has hidden, change_visibility(id, 0) shows again."""
+    """It is warned of once; new messages come at once; what it has hidden, change_visibility(id, 0)
+    shows again.
+    """
     server, jump = skewed
-    async with AsyncRSMQ.from_url(server.url) as other, AsyncRSMQ.from_url(server.url, poll_interval=HOUR) as rsmq:
+    async with (
+        AsyncRSMQ.from_url(server.url) as other,
+        AsyncRSMQ.from_url(server.url, poll_interval=HOUR) as rsmq,
+    ):
         theirs, queue = other.queue("jobs"), rsmq.queue("jobs")
         await queue.create()
         await theirs.send_many(["leased", "a", "b", "c"])
@@ -78,12 +87,16 @@ async def test_an_hour_back(skewed, jumps, report):
         assert all([await message.delete() for message in messages])
         assert len(jumps()) == 2  # each client says it
     report(
-        f"5 of 5 hidden by it were shown again and received, in {took * 1000:.0f} ms; {len(jumps())} warnings", "5; 2"
+        f"5 of 5 hidden by it were shown again and received, in {took * 1000:.0f} ms; "
+        f"{len(jumps())} warnings",
+        "5; 2",
     )
 
 
 async def test_two_hours_forward(skewed, jumps, report):
-    """It is warned of once; the leases that it ends are fenced; back again, which is a jump too, all goes on."""
+    """It is warned of once; the leases that it ends are fenced; back again, which is a jump too,
+    all goes on.
+    """
     server, jump = skewed
     async with AsyncRSMQ.from_url(server.url, poll_interval=0.1) as rsmq:
         queue = rsmq.queue("jobs")
@@ -96,7 +109,9 @@ async def test_two_hours_forward(skewed, jumps, report):
 
         late = await asyncio.wait_for(asyncio.gather(*asking), PATIENCE)
         assert [message.receive_count for message in late] == [2, 2]
-        refused = [await message.delete() for message in early] + [await message.extend(60) for message in early]
+        refused = [await message.delete() for message in early] + [
+            await message.extend(60) for message in early
+        ]
         assert not any(refused)
         assert await late[0].delete()
         assert len(jumps()) == 1
@@ -112,4 +127,8 @@ async def test_two_hours_forward(skewed, jumps, report):
         assert (again.body, again.receive_count) == (late[1].body, 3)
         assert await again.delete()
         assert (await queue.attributes()).msgs == 0
-    report(f"{len(refused)} of 4 late deletes and extensions refused; {len(jumps())} warnings of 2 jumps", "4; 2")
+    report(
+        f"{len(refused)} of 4 late deletes and extensions refused; {len(jumps())} warnings of "
+        "2 jumps",
+        "4; 2",
+    )

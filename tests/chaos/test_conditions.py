@@ -1,4 +1,6 @@
-"""What a server says that does not work just now: which calls wait, which raise what, and how soon they work again."""
+"""What a server says that does not work just now: which calls wait, which raise what, and how soon
+they work again.
+"""
 
 import asyncio
 import time
@@ -19,7 +21,9 @@ RECOVERED = 3.0
 
 def says(server, word):
     """Whether the server answers a plain write with that word."""
-    with redis.Redis(unix_socket_path=server.socket, protocol=2, retry=Retry(NoBackoff(), 0)) as client:
+    with redis.Redis(
+        unix_socket_path=server.socket, protocol=2, retry=Retry(NoBackoff(), 0)
+    ) as client:
         try:
             client.set("probe", "x")
         except redis.RedisError as error:
@@ -46,7 +50,10 @@ async def busy(server):
     """Kept from work by somebody's endless script."""
 
     def run_for_ever():
-        with redis.Redis(unix_socket_path=server.socket) as client, pytest.raises(redis.ResponseError):
+        with (
+            redis.Redis(unix_socket_path=server.socket) as client,
+            pytest.raises(redis.ResponseError),
+        ):
             client.eval("while true do end", 0)
 
     server.redis.config_set("lua-time-limit", 1)
@@ -102,7 +109,9 @@ async def no_replicas(server):
 
 @pytest.mark.parametrize("condition", [loading, busy, readonly, master_down])
 async def test_waited_out(own_server, report, condition, caplog):
-    """Calls, long polls and streams wait until the server works again, and then work; nothing is done twice."""
+    """Calls, long polls and streams wait until the server works again, and then work; nothing is
+    done twice.
+    """
     server = own_server("--appendonly", "yes", "--key-load-delay", "100")
     async with AsyncRSMQ.from_url(server.url, poll_interval=0.2) as rsmq:
         queue, stream = rsmq.queue("jobs"), rsmq.queue("jobs").messages()
@@ -110,7 +119,10 @@ async def test_waited_out(own_server, report, condition, caplog):
         asking = asyncio.ensure_future(anext(stream))
         await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
         async with condition(server):
-            calls = [asyncio.ensure_future(call) for call in (queue.send("one"), queue.send_many(["two", "three"]))]
+            calls = [
+                asyncio.ensure_future(call)
+                for call in (queue.send("one"), queue.send_many(["two", "three"]))
+            ]
             polling = asyncio.ensure_future(queue.receive(wait=20))
             await asyncio.sleep(0.5)
             assert not any(call.done() for call in (*calls, polling, asking))
@@ -129,7 +141,9 @@ async def test_waited_out(own_server, report, condition, caplog):
 
 @pytest.mark.parametrize(("condition", "word"), [(misconf, "MISCONF"), (no_replicas, "NOREPLICAS")])
 async def test_refused(own_server, report, condition, word):
-    """Calls and streams raise what the server says, at once; nothing is written; afterwards the same ones work."""
+    """Calls and streams raise what the server says, at once; nothing is written; afterwards the
+    same ones work.
+    """
     server = own_server()
     async with AsyncRSMQ.from_url(server.url, poll_interval=0.2) as rsmq:
         queue = rsmq.queue("jobs")
@@ -138,7 +152,12 @@ async def test_refused(own_server, report, condition, word):
         errors = set()
         async with condition(server):
             with anyio.fail_after(2):
-                for call in (lambda: queue.send("x"), queue.receive, lambda: queue.receive(wait=60), stream.__anext__):
+                for call in (
+                    lambda: queue.send("x"),
+                    queue.receive,
+                    lambda: queue.receive(wait=60),
+                    stream.__anext__,
+                ):
                     with pytest.raises(redis.ResponseError, match=word) as caught:
                         await call()
                     errors.add(type(caught.value).__name__)
@@ -150,6 +169,9 @@ async def test_refused(own_server, report, condition, word):
         assert message.body == "y"
         assert await message.delete()
         attributes = await queue.attributes()
-    report(f"{', '.join(sorted(errors))}, recovered after {recovered * 1000:.0f} ms", f"at once, {RECOVERED:g} s")
+    report(
+        f"{', '.join(sorted(errors))}, recovered after {recovered * 1000:.0f} ms",
+        f"at once, {RECOVERED:g} s",
+    )
     assert recovered < RECOVERED
     assert (attributes.totalsent, attributes.msgs) == (1, 0)

@@ -8,7 +8,9 @@ from support import wait_until
 
 
 async def test_stopped_past_its_lease(server, load_on, scale, report):
-    """A consumer that was stopped past its lease can no longer extend or delete what another has received."""
+    """A consumer that was stopped past its lease can no longer extend or delete what another has
+    received.
+    """
     load = await load_on(server)
     count = scale(40, 400)
     producer = load.start("producer", tasks=4, count=count // 4, pause=0)
@@ -20,11 +22,18 @@ async def test_stopped_past_its_lease(server, load_on, scale, report):
     other = load.start("consumer", tasks=count // 2, pause=0.2)
     await wait_until(lambda: other.count("deleted") >= count // 4)
     stopped.thaw()
-    await wait_until(lambda: stopped.count("deleted") + stopped.count("delete refused") >= stopped.count("delivered"))
+    await wait_until(
+        lambda: (
+            stopped.count("deleted") + stopped.count("delete refused") >= stopped.count("delivered")
+        )
+    )
     verdict, _ = await load.drain(within=10)
     taken = {one["id"] for one in other.operations if one["op"] == "delivered"}
     late = [one for one in stopped.operations if one.get("rc") == 1 and one.get("id") in taken]
-    said = {op: sum(one["op"] == op for one in late) for op in ("deleted", "extend refused", "delete refused")}
+    said = {
+        op: sum(one["op"] == op for one in late)
+        for op in ("deleted", "extend refused", "delete refused")
+    }
     report(f"{len(taken)} taken over, the late consumer: {said}; {verdict}", f"deleted 0; {LIMIT}")
     assert verdict.violations == []
     assert said["deleted"] == 0
@@ -50,7 +59,9 @@ async def test_killed_consumers(server, load_on, seed, scale, report):
         consumers.append(load.start("consumer", **options))
         await load.all_run()
     verdict, seconds = await load.drain(within=10)
-    report(f"{ends}: {verdict}; empty after {seconds:.1f} s", f"{LIMIT}; errors 0; empty within 10 s")
+    report(
+        f"{ends}: {verdict}; empty after {seconds:.1f} s", f"{LIMIT}; errors 0; empty within 10 s"
+    )
     assert verdict.violations == []
     assert not verdict.errors
     assert verdict.redelivered > 0

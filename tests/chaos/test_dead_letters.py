@@ -1,4 +1,6 @@
-"""Messages die and are sent back while replies are lost and programs are killed: each is in one queue, or is done."""
+"""Messages die and are sent back while replies are lost and programs are killed: each is in one
+queue, or is done.
+"""
 
 import asyncio
 import random
@@ -56,7 +58,9 @@ async def fail_until_dead(server, url, messages):
 
 
 async def test_cut_replies_to_deaths(server, proxy, scale, report):
-    """Every message dies once, though a fifth of the replies are cut after the server has executed."""
+    """Every message dies once, though a fifth of the replies are cut after the server has
+    executed.
+    """
     messages = scale(300, 3000)
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         await rsmq.create_queue(qname="jobs", max_receives=2, dead_letter_queue="dead")
@@ -68,7 +72,8 @@ async def test_cut_replies_to_deaths(server, proxy, scale, report):
         letters = [letter for letter in await rsmq.queue("dead").reasons(1000) if letter.reason]
     died, moves = ids_in(server, "dead"), total_sent(server, "dead")
     report(
-        f"{proxy.cuts} replies cut: {len(died)} of {messages} dead, {moves} moves, {len(letters)} reasons",
+        f"{proxy.cuts} replies cut: {len(died)} of {messages} dead, {moves} moves, {len(letters)} "
+        "reasons",
         "dead = moves = all",
     )
     assert sorted(died) == sorted(ids)
@@ -81,7 +86,9 @@ async def test_cut_replies_to_deaths(server, proxy, scale, report):
 
 
 async def test_redrive_killed(server, seed, scale, report):
-    """A redrive that is killed at random times and begun again moves every message, and each once."""
+    """A redrive that is killed at random times and begun again moves every message, and each
+    once.
+    """
     messages = scale(400, 5000)
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         jobs = rsmq.queue("jobs")
@@ -107,7 +114,11 @@ async def test_redrive_killed(server, seed, scale, report):
             break
         check_keys(server.redis)
     moves = total_sent(server, "jobs") - messages
-    report(f"{kills} kills, {killed_in_the_middle} of them before the end: {moves} moves of {messages}", "moves = all")
+    report(
+        f"{kills} kills, {killed_in_the_middle} of them before the end: {moves} moves of "
+        f"{messages}",
+        "moves = all",
+    )
     assert (ids_in(server, "dead"), moves) == ([], messages)
     assert killed_in_the_middle >= scale(1, 10)
     await wait_until(lambda: server.clients() == 0)
@@ -124,7 +135,9 @@ async def work(queue, chance, done):
 
 
 async def test_round_and_round(server, proxy, seed, scale, report):
-    """Through deaths and redrives under lost replies and killed connections, every message is done in the end."""
+    """Through deaths and redrives under lost replies and killed connections, every message is done
+    in the end.
+    """
     messages, done = scale(80, 2000), set()
     async with (
         AsyncRSMQ.from_url(server.url) as admin,
@@ -154,7 +167,8 @@ async def test_round_and_round(server, proxy, seed, scale, report):
             tasks.cancel_scope.cancel()
     died, back = total_sent(server, "dead"), total_sent(server, "jobs") - messages
     report(
-        f"{proxy.cuts} replies cut: {len(done)} of {messages} done, {died} deaths, {back} sent back",
+        f"{proxy.cuts} replies cut: {len(done)} of {messages} done, {died} deaths, {back} "
+        "sent back",
         "all; deaths = back",
     )
     assert done == set(ids)

@@ -1,4 +1,6 @@
-"""A server at its maxmemory: sends are refused as such, consumers work it empty, and then sends work again."""
+"""A server at its maxmemory: sends are refused as such, consumers work it empty, and then sends
+work again.
+"""
 
 import asyncio
 
@@ -11,26 +13,36 @@ from support import wait_until
 
 
 def says_full(error):
-    return isinstance(error, OutOfMemoryError) or "OOM" in str(error)  # inside a script 6.2 takes the class away
+    return isinstance(error, OutOfMemoryError) or "OOM" in str(
+        error
+    )  # inside a script 6.2 takes the class away
 
 
 async def fill(queue):
-    """Eight at a time, until all are refused; the bodies that were stored, and how often it was refused."""
+    """Eight at a time, until all are refused; the bodies that were stored, and how often it was
+    refused.
+    """
     stored, refused, number = [], 0, 0
     while True:
         bodies = [f"{number + n} ".ljust(20_000, "x") for n in range(8)]
         number += len(bodies)
-        outcomes = await asyncio.gather(*(queue.send(body) for body in bodies), return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(queue.send(body) for body in bodies), return_exceptions=True
+        )
         errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         assert all(says_full(error) for error in errors), errors
         refused += len(errors)
-        stored += [body for body, outcome in zip(bodies, outcomes, strict=True) if isinstance(outcome, str)]
+        stored += [
+            body for body, outcome in zip(bodies, outcomes, strict=True) if isinstance(outcome, str)
+        ]
         if len(errors) == len(bodies):
             return stored, refused
 
 
 async def test_refused_and_drained(own_server, scale, report):
-    """Every send to a full server is refused or stored, and consumers drain n of n while it is still full."""
+    """Every send to a full server is refused or stored, and consumers drain n of n while it is
+    still full.
+    """
     server = own_server("--maxmemory", scale("16mb", "64mb"), "--maxmemory-policy", "noeviction")
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         queue = rsmq.queue("jobs")
@@ -57,4 +69,8 @@ async def test_refused_and_drained(own_server, scale, report):
         attributes = await queue.attributes()
     report(f"{refused} sends refused; drained {len(drained)} of {len(stored)}", "n of n")
     assert sorted(drained) == sorted(stored)
-    assert (attributes.msgs, attributes.totalsent, attributes.totalrecv) == (1, len(stored) + 1, len(stored))
+    assert (attributes.msgs, attributes.totalsent, attributes.totalrecv) == (
+        1,
+        len(stored) + 1,
+        len(stored),
+    )

@@ -11,7 +11,15 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
-from aiorsmq import BYTES, JSON, TEXT, AsyncRSMQ, InvalidParameterValue, MessageTooLong, QueueAlreadyExists
+from aiorsmq import (
+    BYTES,
+    JSON,
+    TEXT,
+    AsyncRSMQ,
+    InvalidParameterValue,
+    MessageTooLong,
+    QueueAlreadyExists,
+)
 from aiorsmq.__main__ import main
 from hypothesis import strategies as st
 
@@ -38,10 +46,28 @@ def is_sensible(message):
 numbers = st.one_of(
     st.integers(-(2**70), 2**70).map(str),
     st.floats().map(str),
-    st.sampled_from(["0x1f", "1e400", "-0", "+5", " 5", "5 ", "1_0", "Infinity", "-nan", "0b1", "1.", ".5", "\u0661"]),
+    st.sampled_from(
+        [
+            "0x1f",
+            "1e400",
+            "-0",
+            "+5",
+            " 5",
+            "5 ",
+            "1_0",
+            "Infinity",
+            "-nan",
+            "0b1",
+            "1.",
+            ".5",
+            "\u0661",
+        ]
+    ),
 ).map(str.encode)
 fields = st.none() | numbers | st.binary(max_size=40)
-message_ids = st.binary(min_size=1, max_size=40) | st.from_regex(r"[0-9a-zA-Z]{32}", fullmatch=True).map(str.encode)
+message_ids = st.binary(min_size=1, max_size=40) | st.from_regex(
+    r"[0-9a-zA-Z]{32}", fullmatch=True
+).map(str.encode)
 scores = st.floats(allow_nan=False) | st.integers(-1000, 1000).map(lambda off: 1.7e12 + off)
 
 
@@ -55,7 +81,9 @@ class Foreign(NamedTuple):
 
 
 def test_keys(running_server, runner, rsmq, fuzz):
-    """Whatever stands in a queue's keys, all that is visible and has a body comes out, in order, and can be settled."""
+    """Whatever stands in a queue's keys, all that is visible and has a body comes out, in order,
+    and can be settled.
+    """
     queue, redis = rsmq.queue("jobs", codec=BYTES), running_server.redis
 
     async def drain():
@@ -77,17 +105,27 @@ def test_keys(running_server, runner, rsmq, fuzz):
 
     def check(attributes, messages):
         redis.flushall()
-        given = {"vt": "30"} | {name: value for name, value in attributes.items() if value is not None}
+        given = {"vt": "30"} | {
+            name: value for name, value in attributes.items() if value is not None
+        }
         redis.hset("rsmq:jobs:Q", mapping=given)
         taken = {name.encode() for name in ATTRIBUTES}
-        messages = {id: m for id, m in messages.items() if id not in taken and not id.endswith((b":rc", b":fr"))}
+        messages = {
+            id: m
+            for id, m in messages.items()
+            if id not in taken and not id.endswith((b":rc", b":fr"))
+        }
         for id, (score, *values) in messages.items():
             redis.zadd("rsmq:jobs", {id: score})
             for name, value in zip((id, id + b":rc", id + b":fr"), values, strict=True):
                 if value is not None:
                     redis.hset("rsmq:jobs:Q", name, value)
-        due = sorted((m.score, id) for id, m in messages.items() if m.score <= redis.time()[0] * 1000)
-        assert runner.run(drain()) == [(id, messages[id].body) for _, id in due if messages[id].body is not None]
+        due = sorted(
+            (m.score, id) for id, m in messages.items() if m.score <= redis.time()[0] * 1000
+        )
+        assert runner.run(drain()) == [
+            (id, messages[id].body) for _, id in due if messages[id].body is not None
+        ]
         assert set(redis.hkeys("rsmq:jobs:Q")) <= taken
 
     messages = st.builds(Foreign, scores, st.none() | st.binary(max_size=40), fields, fields)
@@ -98,7 +136,9 @@ def test_keys(running_server, runner, rsmq, fuzz):
     )
 
 
-schemes = st.sampled_from(["redis", "rediss", "unix", "embedded", "http", "", "REDIS", "redis+sentinel"])
+schemes = st.sampled_from(
+    ["redis", "rediss", "unix", "embedded", "http", "", "REDIS", "redis+sentinel"]
+)
 urls = st.one_of(
     st.text(),
     st.builds(
@@ -111,7 +151,9 @@ urls = st.one_of(
         st.sampled_from(["6379", "", "x", "99999", "-1", "\u0661"]),
         st.text(max_size=5),
         st.text(max_size=8)
-        | st.sampled_from(["db=x", "socket_timeout=x", "health_check_interval=", "max_connections=x"]),
+        | st.sampled_from(
+            ["db=x", "socket_timeout=x", "health_check_interval=", "max_connections=x"]
+        ),
         st.text(max_size=3),
     ),
 )
@@ -125,7 +167,9 @@ def is_silent(error):
 
 
 def test_urls(fuzz):
-    """A URL is taken, or refused by InvalidParameterValue; no error and no repr says the password."""
+    """A URL is taken, or refused by InvalidParameterValue; no error and no repr says the
+    password.
+    """
 
     def check(url):
         try:
@@ -145,13 +189,39 @@ def is_said(error):
 
 anything = st.recursive(
     st.one_of(
-        *(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.binary(max_size=20)),
-        *(st.complex_numbers(), st.decimals(), st.fractions(), st.timedeltas(), st.datetimes(), st.uuids()),
+        *(
+            st.none(),
+            st.booleans(),
+            st.integers(),
+            st.floats(),
+            st.text(max_size=20),
+            st.binary(max_size=20),
+        ),
+        *(
+            st.complex_numbers(),
+            st.decimals(),
+            st.fractions(),
+            st.timedeltas(),
+            st.datetimes(),
+            st.uuids(),
+        ),
         st.sampled_from(
-            [10**400, math.nan, -math.inf, object(), str, timedelta.max, Decimal("sNaN"), "\ud800", range(3)]
+            [
+                10**400,
+                math.nan,
+                -math.inf,
+                object(),
+                str,
+                timedelta.max,
+                Decimal("sNaN"),
+                "\ud800",
+                range(3),
+            ]
         ),
     ),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=4,
 )
 CALLS = {
@@ -188,11 +258,20 @@ def test_parameters(running_server, runner, rsmq, fuzz):
         except (InvalidParameterValue, MessageTooLong, QueueAlreadyExists) as refused:
             is_said(refused)
 
-    fuzz(check, many=4, name=st.sampled_from([*CALLS]), codec=st.integers(0, 2), a=anything, b=anything)
+    fuzz(
+        check,
+        many=4,
+        name=st.sampled_from([*CALLS]),
+        codec=st.integers(0, 2),
+        a=anything,
+        b=anything,
+    )
 
 
 def test_names(fuzz):
-    """Any object as a queue's name, a namespace or the poll interval is taken, or refused by InvalidParameterValue."""
+    """Any object as a queue's name, a namespace or the poll interval is taken, or refused by
+    InvalidParameterValue.
+    """
 
     def check(parameter, value):
         try:
@@ -203,7 +282,11 @@ def test_names(fuzz):
         except InvalidParameterValue as refused:
             is_said(refused)
 
-    fuzz(check, parameter=st.sampled_from(["queue", "qname", "ns", "poll_interval", "client"]), value=anything)
+    fuzz(
+        check,
+        parameter=st.sampled_from(["queue", "qname", "ns", "poll_interval", "client"]),
+        value=anything,
+    )
 
 
 def test_arguments(fuzz, monkeypatch):
@@ -212,9 +295,17 @@ def test_arguments(fuzz, monkeypatch):
     def check(arguments):
         said = io.StringIO()
         monkeypatch.setattr(sys, "argv", ["aiorsmq", *arguments])
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said), pytest.raises(SystemExit) as ended:
+        with (
+            contextlib.redirect_stderr(said),
+            contextlib.redirect_stdout(said),
+            pytest.raises(SystemExit) as ended,
+        ):
             main()
-        assert ended.value.code == (0 if "usage: " in said.getvalue() and "error: " not in said.getvalue() else 2)
+        assert ended.value.code == (
+            0 if "usage: " in said.getvalue() and "error: " not in said.getvalue() else 2
+        )
 
-    words = st.text(max_size=8) | st.sampled_from(["-h", "--help", "--", "-", "dem", "--demo", "@x"])
+    words = st.text(max_size=8) | st.sampled_from(
+        ["-h", "--help", "--", "-", "dem", "--demo", "@x"]
+    )
     fuzz(check, arguments=st.lists(words.filter(lambda word: word != "demo"), max_size=4))

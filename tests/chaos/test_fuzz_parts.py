@@ -1,4 +1,6 @@
-"""The parts that take in what comes from outside, each by itself: whatever it is, it is read or refused."""
+"""The parts that take in what comes from outside, each by itself: whatever it is, it is read or
+refused.
+"""
 
 import asyncio
 import contextlib
@@ -23,7 +25,16 @@ from support import PATIENCE
 
 replies = st.recursive(
     st.sampled_from(
-        [b"+OK\r\n", b":1\r\n", b"$-1\r\n", b"*-1\r\n", b"$3\r\nabc\r\n", b"-ERR \xff\r\n", b"*0\r\n", b"_\r\n"]
+        [
+            b"+OK\r\n",
+            b":1\r\n",
+            b"$-1\r\n",
+            b"*-1\r\n",
+            b"$3\r\nabc\r\n",
+            b"-ERR \xff\r\n",
+            b"*0\r\n",
+            b"_\r\n",
+        ]
     ),
     lambda inner: (
         st.lists(inner, max_size=3).flatmap(
@@ -39,14 +50,18 @@ noise = st.lists(replies | st.binary(max_size=12), max_size=6).map(b"".join)
 
 
 def test_replies(runner, fuzz):
-    """Whatever comes in where replies are awaited, a call gets one or redis-py's error, and the loop no exception."""
+    """Whatever comes in where replies are awaited, a call gets one or redis-py's error, and the
+    loop no exception.
+    """
 
     async def converse(said, calls, cut):
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         with theirs:
             transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
-            reader = hiredis.Reader(protocolError=redis.InvalidResponse, replyError=redis.ResponseError)
+            reader = hiredis.Reader(
+                protocolError=redis.InvalidResponse, replyError=redis.ResponseError
+            )
             pipeline = Pipeline(TransportWire(Connection(), transport, reader, pushes=False))
             answers = []
             for _ in range(calls):
@@ -92,20 +107,31 @@ def test_clock(fuzz):
             latest = ids[-1] if ids else latest
 
     moments = st.tuples(
-        st.integers(10**9, 3_600_000_000), st.integers(0, 999_999), st.floats(0, 100), st.integers(1, 9)
+        st.integers(10**9, 3_600_000_000),
+        st.integers(0, 999_999),
+        st.floats(0, 100),
+        st.integers(1, 9),
     )
     fuzz(check, told=st.lists(moments, max_size=10))
 
 
 texts = st.text(alphabet=st.characters(codec="utf-8"))
-values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
+values = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts
+)
 any_texts = texts | st.text(alphabet='a"\\[\ud83d\udc07é')  # halves of surrogate pairs too
 any_floats = st.floats() | st.sampled_from([math.nan, math.inf, -math.inf])
 any_values = values | any_floats | any_texts
 raws = (
     st.binary()
     | st.text(alphabet='[]{}",:0123456789.eE+-truefalsnNaIity\\ud8c ').map(str.encode)
-    | st.recursive(any_values, lambda inner: st.lists(inner) | st.dictionaries(any_texts, inner), max_leaves=5).map(
+    | st.recursive(
+        any_values, lambda inner: st.lists(inner) | st.dictionaries(any_texts, inner), max_leaves=5
+    ).map(
         lambda value: json.dumps(value).encode()  # as others write: NaN, and escapes of halves
     )
 )
@@ -130,7 +156,9 @@ def check_body(codec, body):
 
 
 def test_codecs(fuzz):
-    """TEXT and BYTES read any bytes; JSON reads them or raises ValueError; what was read or sent is read as it was."""
+    """TEXT and BYTES read any bytes; JSON reads them or raises ValueError; what was read or sent is
+    read as it was.
+    """
 
     def check(raw, text, value, any_text, any_value):
         assert BYTES.decode(raw) == raw
@@ -142,7 +170,9 @@ def test_codecs(fuzz):
             check_both_ways(codec, raw)
 
     def trees(leaves, keys):
-        return st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(keys, inner), max_leaves=5)
+        return st.recursive(
+            leaves, lambda inner: st.lists(inner) | st.dictionaries(keys, inner), max_leaves=5
+        )
 
     fuzz(
         check,
@@ -163,9 +193,13 @@ class Job:
     after: list["Job"]
 
 
-@pytest.mark.parametrize("codec", [MsgspecCodec(Job), PydanticCodec(Job)], ids=["msgspec", "pydantic"])
+@pytest.mark.parametrize(
+    "codec", [MsgspecCodec(Job), PydanticCodec(Job)], ids=["msgspec", "pydantic"]
+)
 def test_typed_codecs(fuzz, codec):
-    """Whatever the bytes, a typed codec reads them as its type, or raises a ValueError; what it writes it reads."""
+    """Whatever the bytes, a typed codec reads them as its type, or raises a ValueError; what it
+    writes it reads.
+    """
 
     def check(raw, value, job):
         for text in (raw, JSON.encode(value)):
@@ -174,11 +208,17 @@ def test_typed_codecs(fuzz, codec):
         assert codec.decode(codec.encode(job)) == job
 
     jobs = st.deferred(
-        lambda: st.builds(Job, texts, st.sampled_from(["a", "b", None]), counts, st.lists(jobs, max_size=2))
+        lambda: st.builds(
+            Job, texts, st.sampled_from(["a", "b", None]), counts, st.lists(jobs, max_size=2)
+        )
     )
     counts = st.dictionaries(texts, st.integers(-(2**63), 2**64 - 1), max_size=2)
     almost = st.fixed_dictionaries(
-        {"name": values, "kind": values, "counts": values | st.dictionaries(texts, values, max_size=2)},
+        {
+            "name": values,
+            "kind": values,
+            "counts": values | st.dictionaries(texts, values, max_size=2),
+        },
         optional={"after": values | st.just([]), "more": values},
     )
     fuzz(check, many=2, raw=raws, value=almost, job=jobs)
@@ -196,7 +236,9 @@ def test_typed_codecs(fuzz, codec):
     ids=["any", "float", "floats", "list"],
 )
 def test_typed_codecs_read_and_write_alike(fuzz, codec, type, bodies):
-    """What a typed codec reads it writes, and reads as it was; a body is refused, or read as it was."""
+    """What a typed codec reads it writes, and reads as it was; a body is refused, or read as it
+    was.
+    """
     codec = codec(type)
 
     def check(raw, body):

@@ -15,12 +15,17 @@ WORK = 0.002
 """Seconds that each message takes its consumer."""
 
 
-# One at a time, a message cannot cost less than a send, a delete, and a look by each process that it is announced to.
+# One at a time, a message cannot cost less than a send, a delete, and a look by each process that
+# it is announced to.
 @pytest.mark.parametrize(("burst", "limit"), [(1, 4.2), (10, 2.5), (200, 2.5)])
 async def test_two_processes_of_thirty(server, queue, seed, scale, report, burst, limit):
-    """Sixty consumers in two processes cost few script calls a message, and have about as many messages each."""
+    """Sixty consumers in two processes cost few script calls a message, and have about as many
+    messages each.
+    """
     herds = [
-        await asyncio.create_subprocess_exec(sys.executable, str(HERD), server.url, stdin=PIPE, stdout=PIPE)
+        await asyncio.create_subprocess_exec(
+            sys.executable, str(HERD), server.url, stdin=PIPE, stdout=PIPE
+        )
         for _ in range(2)
     ]
     await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1] == 2)
@@ -39,7 +44,8 @@ async def test_two_processes_of_thirty(server, queue, seed, scale, report, burst
         had += json.loads(out)
     share = max(had) / (count / len(had))
     report(
-        f"{count} messages in bursts of {burst}: {calls:.2f} script calls a message (sends: {sends / count:.2f}), "
+        f"{count} messages in bursts of {burst}: {calls:.2f} script calls a message (sends: "
+        f"{sends / count:.2f}), "
         f"largest share {share:.2f} of the mean",
         f"{limit} calls, share {fair}",
     )

@@ -14,7 +14,18 @@ def sent(body, id, ms=0):
 
 def delivered(body, id, at, rc=1, by="c", until=None):
     until = at + VT if until is None else until
-    return [{"op": "delivered", "by": by, "ms": at, "body": body, "id": id, "rc": rc, "at": at, "until": until}]
+    return [
+        {
+            "op": "delivered",
+            "by": by,
+            "ms": at,
+            "body": body,
+            "id": id,
+            "rc": rc,
+            "at": at,
+            "until": until,
+        }
+    ]
 
 
 def said(op, id, ms, rc=1, by="c", **facts):
@@ -45,7 +56,13 @@ def test_kept_promises():
         *delivered("p/0/2", "B", 1500, rc=3),
         *deleted("B", 1600, rc=3),
         *sent("p/0/3", "C"),  # not yet delivered
-        {"op": "sending", "by": "p", "ms": 0, "body": "p/0/4", "delay": None},  # not acknowledged, but stored
+        {
+            "op": "sending",
+            "by": "p",
+            "ms": 0,
+            "body": "p/0/4",
+            "delay": None,
+        },  # not acknowledged, but stored
         *delivered("p/0/4", "D", 1700, rc=2),  # the first delivery reached nobody
         *deleted("D", 1800, rc=2),
         *sent("p/0/5", "E", ms=2000),  # deleted before its sender heard of it, and stored again
@@ -74,7 +91,9 @@ def test_kept_promises():
         *said("released", "H", 1960),
         *delivered("p/0/8", "H", 2500, rc=3),
         *deleted("H", 2550, rc=3),
-        *sent("p/0/9", "I", ms=2000),  # likewise, received by nobody, and deleted by the repetition of the delete
+        *sent(
+            "p/0/9", "I", ms=2000
+        ),  # likewise, received by nobody, and deleted by the repetition of the delete
         *delivered("p/0/9", "I", 1900, rc=2),
         *said("deleting", "I", 1950, rc=2),
         *said("deleted", "I", 2050, rc=2),
@@ -82,8 +101,18 @@ def test_kept_promises():
     ]
     verdict = check(history, Content(totalsent=14, totalrecv=23, left={"C": 0}))
     assert verdict.violations == []
-    assert (verdict.attempted, verdict.acknowledged, verdict.recovered, verdict.repeated) == (9, 8, 1, 5)
-    assert (verdict.redelivered, verdict.unseen, verdict.refused, verdict.errors["TimeoutError"]) == (4, 5, 1, 1)
+    assert (verdict.attempted, verdict.acknowledged, verdict.recovered, verdict.repeated) == (
+        9,
+        8,
+        1,
+        5,
+    )
+    assert (
+        verdict.redelivered,
+        verdict.unseen,
+        verdict.refused,
+        verdict.errors["TimeoutError"],
+    ) == (4, 5, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -93,16 +122,36 @@ def test_kept_promises():
         ("lost", [*GOOD, *sent("p/0/2", "B"), *delivered("p/0/2", "B", 30)], 2, 2),
         ("unexpected", [*GOOD, *delivered("q/0/1", "B", 30), *deleted("B", 40)], 2, 2),
         ("duplicated", [*GOOD, *delivered("p/0/1", "B", 30), *deleted("B", 40)], 2, 2),
-        ("overlaps", [*GOOD[:3], *delivered("p/0/1", "A", 900, rc=2), *deleted("A", 1000, rc=2)], 1, 2),
-        ("overlaps", [*GOOD[:3], *EXTENDED, *delivered("p/0/1", "A", 1400, rc=2), *deleted("A", 1500, rc=2)], 1, 2),
-        ("miscounts", [*GOOD, *delivered("p/0/1", "A", 30), *deleted("A", 40)], 2, 2),  # its sender knew, at 0
+        (
+            "overlaps",
+            [*GOOD[:3], *delivered("p/0/1", "A", 900, rc=2), *deleted("A", 1000, rc=2)],
+            1,
+            2,
+        ),
+        (
+            "overlaps",
+            [*GOOD[:3], *EXTENDED, *delivered("p/0/1", "A", 1400, rc=2), *deleted("A", 1500, rc=2)],
+            1,
+            2,
+        ),
+        (
+            "miscounts",
+            [*GOOD, *delivered("p/0/1", "A", 30), *deleted("A", 40)],
+            2,
+            2,
+        ),  # its sender knew, at 0
         ("miscounts", [*GOOD[:3], *delivered("p/0/1", "A", 1100), *deleted("A", 1200)], 2, 2),
         ("miscounts", GOOD, 2, 1),
         ("miscounts", GOOD, 1, 2),
         ("miscounts", [*sent("p/0/1", "A", ms=15), *GOOD[2:]], 2, 1),  # it knew before the delete
         ("miscounts", [*sent("p/0/1", "A", ms=20), *GOOD[2:]], 3, 3),
         ("miscounts", [*sent("p/0/1", "A", ms=20), *GOOD[2:]], 2, 3),
-        ("unfenced", [*GOOD[:3], *delivered("p/0/1", "A", 1100, rc=2, by="d"), *deleted("A", 1200)], 1, 1),
+        (
+            "unfenced",
+            [*GOOD[:3], *delivered("p/0/1", "A", 1100, rc=2, by="d"), *deleted("A", 1200)],
+            1,
+            1,
+        ),
         (
             "unfenced",
             [
@@ -127,7 +176,12 @@ def test_kept_promises():
             1,
             2,
         ),
-        ("disorder", [*SECOND, *sent("p/0/1", "A"), *delivered("p/0/1", "A", 50), *deleted("A", 60)], 2, 2),
+        (
+            "disorder",
+            [*SECOND, *sent("p/0/1", "A"), *delivered("p/0/1", "A", 50), *deleted("A", 60)],
+            2,
+            2,
+        ),
         ("undocumented", [*GOOD, ERROR | {"error": "ResponseError"}], 1, 1),
     ],
 )

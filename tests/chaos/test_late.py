@@ -1,4 +1,6 @@
-"""A line on which each reply takes long, replies that all come late, and requests that come after their repetition."""
+"""A line on which each reply takes long, replies that all come late, and requests that come after
+their repetition.
+"""
 
 import asyncio
 import contextlib
@@ -34,7 +36,9 @@ async def consume(ask, got):
 
 
 async def test_slow_line(server, proxy, patience, seed, scale, report):
-    """Nothing is received twice, and nothing popped is lost, because a message takes long to arrive."""
+    """Nothing is received twice, and nothing popped is lost, because a message takes long to
+    arrive.
+    """
     number, proxy.rate = scale(20, 60), scale(1_000_000, 200_000)
     bodies = [b"%d " % n + b"x" * seed.choice((100, 60_000, 200_000)) for n in range(number)]
     consumers = {
@@ -57,19 +61,31 @@ async def test_slow_line(server, proxy, patience, seed, scale, report):
         assert {message.receive_count for message in got} == {1}
         figures.append(f"{name} {len(got)} of {number}, received {received} times")
         assert received == number
-    report(f"{sum(map(len, bodies)) / 1e6:.1f} MB at {proxy.rate:,} bytes a second: {'; '.join(figures)}", "each once")
+    report(
+        f"{sum(map(len, bodies)) / 1e6:.1f} MB at {proxy.rate:,} bytes a second: "
+        f"{'; '.join(figures)}",
+        "each once",
+    )
     proxy.rate = 0
 
 
 async def test_late_replies(server, proxy, scale, report):
-    """However many calls there are at once, late replies do not add up: no call fails at its deadline."""
+    """However many calls there are at once, late replies do not add up: no call fails at its
+    deadline.
+    """
     number = scale(1000, 10_000)
     async with AsyncRSMQ.from_url(proxy.url, deadline=scale(10, 30)) as rsmq:
         queue = rsmq.queue("jobs")
         await queue.create(vt=300)
         proxy.latency = scale((0.1, 0.25), (0.2, 0.5))
-        results = {"sends": await asyncio.gather(*(queue.send(f"{n}") for n in range(number)), return_exceptions=True)}
-        many = await asyncio.gather(*(queue.receive() for _ in range(number)), return_exceptions=True)
+        results = {
+            "sends": await asyncio.gather(
+                *(queue.send(f"{n}") for n in range(number)), return_exceptions=True
+            )
+        }
+        many = await asyncio.gather(
+            *(queue.receive() for _ in range(number)), return_exceptions=True
+        )
         results["receives"] = many
         messages = [message for message in many if message and not isinstance(message, Exception)]
         halves = messages[::2], messages[1::2]
@@ -78,8 +94,13 @@ async def test_late_replies(server, proxy, scale, report):
         results["deletes"] = await queue.delete_many([message.id for message in halves[1]])
         proxy.latency = None
         left = (await queue.attributes()).msgs
-    done = {name: sum(not isinstance(one, Exception) and bool(one) for one in some) for name, some in results.items()}
-    errors = Counter(repr(one) for some in results.values() for one in some if isinstance(one, Exception))
+    done = {
+        name: sum(not isinstance(one, Exception) and bool(one) for one in some)
+        for name, some in results.items()
+    }
+    errors = Counter(
+        repr(one) for some in results.values() for one in some if isinstance(one, Exception)
+    )
     report(f"of {number:,}: {done}, left {left}, errors {dict(errors) or 0}", "all; left, errors 0")
     assert done == {"sends": number, "receives": number, "settled": number, "deletes": number // 2}
     assert len({message.id for message in messages}) == number
@@ -90,7 +111,9 @@ VT = 2.0
 
 
 class Ledger:
-    """What producers and consumers did, and what of it cannot be true. Times are the server's, in seconds."""
+    """What producers and consumers did, and what of it cannot be true. Times are the server's, in
+    seconds.
+    """
 
     def __init__(self, chance):
         self.chance = chance
@@ -114,7 +137,9 @@ class Ledger:
     async def consume(self, queue, goes_on):
         while await goes_on():
             message = None
-            with contextlib.suppress(redis.ConnectionError):  # a poll whose claim was not answered when it ended
+            with contextlib.suppress(
+                redis.ConnectionError
+            ):  # a poll whose claim was not answered when it ended
                 message = await queue.receive(vt=VT, wait=0.3)
             if message is not None:
                 self.received(message)
@@ -125,15 +150,23 @@ class Ledger:
         until = message.visible_until.timestamp()
         self.did["received"] += 1
         self.seen.add(message.body)
-        if message.id in self.deleted:  # then its send has arrived since, and `totalsent` must say so
+        if (
+            message.id in self.deleted
+        ):  # then its send has arrived since, and `totalsent` must say so
             self.deleted.discard(message.id)
             self.repeated += 1
         if until - VT < self.leases[message.id] - 0.002:
-            self.broken.append(f"{message} came {self.leases[message.id] - until + VT:.3f} s before a lease had ended")
+            self.broken.append(
+                f"{message} came {self.leases[message.id] - until + VT:.3f} s before a lease "
+                "had ended"
+            )
         self.leases[message.id] = until
 
     async def settle(self, message):
-        how, until = self.chance.choice(["delete"] * 6 + ["release", "extend", ""]), message.visible_until.timestamp()
+        how, until = (
+            self.chance.choice(["delete"] * 6 + ["release", "extend", ""]),
+            message.visible_until.timestamp(),
+        )
         if how == "extend" and await message.extend(VT + 1):
             until = self.leases[message.id] = time.time() + VT + 0.9
             how = "delete"
@@ -155,7 +188,9 @@ class Ledger:
 
 
 async def test_late_requests(server, proxy, seed, scale, report):
-    """A first attempt that arrives after its repetition, and after what others did then, breaks no promise."""
+    """A first attempt that arrives after its repetition, and after what others did then, breaks no
+    promise.
+    """
     ledger, ends = Ledger(seed), time.monotonic() + scale(3, 60)
     async with AsyncRSMQ.from_url(server.url) as near:
         jobs = near.queue("jobs")
@@ -171,14 +206,17 @@ async def test_late_requests(server, proxy, seed, scale, report):
             async with anyio.create_task_group() as consumers:
                 for queue in queues * 8:
                     consumers.start_soon(ledger.consume, queue, goes_on)
-                await asyncio.gather(*(ledger.produce(queue, n, ends) for n, queue in enumerate(queues * 2)))
+                await asyncio.gather(
+                    *(ledger.produce(queue, n, ends) for n, queue in enumerate(queues * 2))
+                )
 
                 await proxy.all_have_arrived()
                 proxy.late_share = 0.0
         attributes = await jobs.attributes()
     lost = ledger.sent.keys() - ledger.seen
     report(
-        f"{proxy.late} requests late: {len(ledger.sent)} sent, {dict(ledger.did)}, lost {len(lost)}, stored "
+        f"{proxy.late} requests late: {len(ledger.sent)} sent, {dict(ledger.did)}, lost "
+        f"{len(lost)}, stored "
         f"{attributes.totalsent}, stored again {ledger.repeated}, broken {len(ledger.broken)}",
         "lost, broken 0; stored = sent + stored again",
     )

@@ -1,4 +1,6 @@
-"""Opened, iterated, left and closed again and again, and iterators dropped: nothing of it stays behind."""
+"""Opened, iterated, left and closed again and again, and iterators dropped: nothing of it stays
+behind.
+"""
 
 import asyncio
 import gc
@@ -22,7 +24,9 @@ class Belongings:
 
     def __init__(self, server):
         gc.collect()
-        self.counts = Counter(type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, OURS))
+        self.counts = Counter(
+            type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, OURS)
+        )
         self.counts |= {
             "tasks": len(asyncio.all_tasks()),
             "threads": threading.active_count(),
@@ -31,7 +35,9 @@ class Belongings:
             "subscriptions": len(server.redis.pubsub_channels()),
             "keys": server.redis.dbsize(),
             "messages": server.redis.zcard("rsmq:jobs"),
-            "hidden messages": server.redis.zcount("rsmq:jobs", f"({time.time() * 1000:.0f}", "+inf"),
+            "hidden messages": server.redis.zcount(
+                "rsmq:jobs", f"({time.time() * 1000:.0f}", "+inf"
+            ),
         }
 
 
@@ -69,7 +75,9 @@ async def leave(rsmq, seed):
 
 
 async def test_opened_and_closed(server, rsmq, queue, seed, scale, report):
-    """Opening a client, iterating, leaving the loop and closing leaves nothing behind, however often."""
+    """Opening a client, iterating, leaving the loop and closing leaves nothing behind, however
+    often.
+    """
     await queue.send_many([str(n) for n in range(10)])
     await rsmq.queue("empty").create()
     before, times = Belongings(server), scale(60, 300)
@@ -87,7 +95,9 @@ async def test_opened_and_closed(server, rsmq, queue, seed, scale, report):
 
 
 async def test_dropped_iterators(server, rsmq, queue, seed, scale, report):
-    """Iterators that are left or dropped leave nothing claimed, and nothing behind in their client."""
+    """Iterators that are left or dropped leave nothing claimed, and nothing behind in their
+    client.
+    """
     await queue.send_many([str(n) for n in range(10)])
     await rsmq.queue("empty").create()
     assert await rsmq.queue("empty").receive(wait=0.1) is None  # it has both connections now

@@ -1,4 +1,6 @@
-"""Messages die and are sent back all the time, and receipts from before are used: none settles what another holds."""
+"""Messages die and are sent back all the time, and receipts from before are used: none settles what
+another holds.
+"""
 
 import asyncio
 import random
@@ -60,12 +62,15 @@ class Consumers:
             self.note_delete(message, done)
         self.did[how if done else f"{how} refused"] += 1
         held = time.time() < message.visible_until.timestamp() - 0.02
-        # Others: if the reply was lost, and by the time of the repetition another has received it, or it has moved on.
+        # Others: if the reply was lost, and by the time of the repetition another has received it,
+        # or it has moved on.
         if how in ("delete", "extend") and not done and held and self.latest[message.id] is message:
             self.wrong.append(f"{how} of {message} was refused to its holder")
 
     async def use_an_old_receipt(self):
-        """One whose lease has ended long since: so it cannot be taken for that of an own lost attempt."""
+        """One whose lease has ended long since: so it cannot be taken for that of an own lost
+        attempt.
+        """
         over = [one for one in self.old if one.visible_until.timestamp() + 3 * LEASE < time.time()]
         if not over:
             return
@@ -76,7 +81,9 @@ class Consumers:
         done = await (call(0) if how == "extend" else call())
         self.did[f"old {how}" if done else "old refused"] += 1
         if done and is_stale:
-            self.wrong.append(f"{how} by {message}, when another had received it as {self.latest[message.id]}")
+            self.wrong.append(
+                f"{how} by {message}, when another had received it as {self.latest[message.id]}"
+            )
         if how == "delete":
             self.note_delete(message, done)
 
@@ -92,7 +99,9 @@ class Consumers:
 
 
 class _Counting:
-    """Counts what may be raised where others take the dead-letter queue away, and a long poll that was not answered."""
+    """Counts what may be raised where others take the dead-letter queue away, and a long poll that
+    was not answered.
+    """
 
     def __init__(self, did):
         self.did = did
@@ -106,7 +115,9 @@ class _Counting:
 
 
 async def test_stale_receipts(server, proxy, seed, scale, report):
-    """None of the receipts from before a move settles anything, though replies are lost; each message is done once."""
+    """None of the receipts from before a move settles anything, though replies are lost; each
+    message is done once.
+    """
     number, consumers = scale(80, 1500), Consumers(random.Random(seed.random()))
     async with (
         AsyncRSMQ.from_url(server.url) as near,
@@ -120,24 +131,37 @@ async def test_stale_receipts(server, proxy, seed, scale, report):
 
         async def send_back():
             while True:
-                async for _ in seed.choice((one, near)).queue("dead").redrive(limit=seed.randint(1, 40)):
+                async for _ in (
+                    seed.choice((one, near)).queue("dead").redrive(limit=seed.randint(1, 40))
+                ):
                     pass
                 await anyio.sleep(seed.uniform(0, 0.05))
 
         proxy.cut_share = 0.05
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(send_back)
-            queues = [(rsmq.queue("jobs"), rsmq.queue("jobs"), rsmq.queue("dead")) for rsmq in (near, one, other)]
+            queues = [
+                (rsmq.queue("jobs"), rsmq.queue("jobs"), rsmq.queue("dead"))
+                for rsmq in (near, one, other)
+            ]
             await asyncio.gather(*(consumers.consume(some) for some in queues * 3))
             tasks.cancel_scope.cancel()
         proxy.cut_share = 0.0
         await wait_until(lambda: no_lease(server))
-        left = {id.decode() for name in ("jobs", "dead") for id in server.redis.zrange(f"rsmq:{name}", 0, -1)}
-        moves = server.redis.hget("rsmq:dead:Q", "totalsent"), server.redis.hget("rsmq:jobs:Q", "totalsent")
+        left = {
+            id.decode()
+            for name in ("jobs", "dead")
+            for id in server.redis.zrange(f"rsmq:{name}", 0, -1)
+        }
+        moves = (
+            server.redis.hget("rsmq:dead:Q", "totalsent"),
+            server.redis.hget("rsmq:jobs:Q", "totalsent"),
+        )
     died, back = int(moves[0] or 0), int(moves[1]) - number
     done, twice = len(consumers.deleted), sum(times > 1 for times in consumers.deleted.values())
     report(
-        f"{proxy.cuts} replies cut, {died} deaths, {back} sent back, {dict(consumers.did)}: {done} of {number} done, "
+        f"{proxy.cuts} replies cut, {died} deaths, {back} sent back, {dict(consumers.did)}: "
+        f"{done} of {number} done, "
         f"{twice} twice, {len(left)} left, {len(consumers.wrong)} wrong",
         "all done or left; twice, wrong 0",
     )

@@ -1,4 +1,6 @@
-"""Replies are cut, lines go dead, and the network is slow and lets only one direction through; under load."""
+"""Replies are cut, lines go dead, and the network is slow and lets only one direction through;
+under load.
+"""
 
 import time
 
@@ -18,16 +20,26 @@ async def proxy(server, seed):
 
 
 async def test_cut_replies_to_sends(server, proxy, load_on, scale, report):
-    """No send is stored twice or not at all, though a tenth of the replies are cut after the server has executed."""
+    """No send is stored twice or not at all, though a tenth of the replies are cut after the server
+    has executed.
+    """
     load = await load_on(server)
     proxy.cut_share = 0.1
     for _ in range(3):
         load.start("producer", url=proxy.url, tasks=1, count=scale(150, 1500), pause=0)
-    await wait_until(lambda: not any(program.runs for program in load.programs), timeout=scale(30, 120))
+    await wait_until(
+        lambda: not any(program.runs for program in load.programs), timeout=scale(30, 120)
+    )
     proxy.cut_share = 0
-    stored = server.redis.zcard(f"rsmq:{QNAME}"), int(server.redis.hget(f"rsmq:{QNAME}:Q", "totalsent"))
+    stored = (
+        server.redis.zcard(f"rsmq:{QNAME}"),
+        int(server.redis.hget(f"rsmq:{QNAME}:Q", "totalsent")),
+    )
     verdict, _ = await load.drain(within=10, in_order=True)
-    report(f"{proxy.cuts} replies cut: {verdict}; stored {stored[0]:,}", f"{LIMIT}; repeated 0; stored = attempted")
+    report(
+        f"{proxy.cuts} replies cut: {verdict}; stored {stored[0]:,}",
+        f"{LIMIT}; repeated 0; stored = attempted",
+    )
     assert verdict.violations == []
     assert stored == (verdict.attempted, verdict.attempted)
     assert verdict.acknowledged == verdict.attempted == scale(450, 4500)
@@ -36,7 +48,9 @@ async def test_cut_replies_to_sends(server, proxy, load_on, scale, report):
 
 
 async def test_cut_replies(server, proxy, load_on, scale, report):
-    """Nothing is lost and no counter is wrong, though a tenth of the replies to everything are cut."""
+    """Nothing is lost and no counter is wrong, though a tenth of the replies to everything are
+    cut.
+    """
     load = await load_on(server)
     load.start("producer", url=proxy.url, tasks=8, delayed=0.1)
     load.start("consumer", url=proxy.url, prefetch=8, **MIXED)
@@ -46,7 +60,10 @@ async def test_cut_replies(server, proxy, load_on, scale, report):
     await anyio.sleep(scale(1, 20))
     proxy.cut_share = 0
     verdict, seconds = await load.drain(within=10)
-    report(f"{proxy.cuts} replies cut: {verdict}; empty after {seconds:.1f} s", f"{LIMIT}; errors 0; empty within 10 s")
+    report(
+        f"{proxy.cuts} replies cut: {verdict}; empty after {seconds:.1f} s",
+        f"{LIMIT}; errors 0; empty within 10 s",
+    )
     assert verdict.violations == []
     assert not verdict.errors
     assert verdict.unseen > 0
@@ -55,18 +72,26 @@ async def test_cut_replies(server, proxy, load_on, scale, report):
 
 def gave_up(program):
     """When its listener gave up a connection that was silent."""
-    return [one["ms"] for one in program.operations if one["op"] == "log" and "has been silent for" in one["text"]]
+    return [
+        one["ms"]
+        for one in program.operations
+        if one["op"] == "log" and "has been silent for" in one["text"]
+    ]
 
 
 @pytest.mark.parametrize("forget", [False, True], ids=["late", "forgotten"])
 async def test_black_hole(server, proxy, load_on, scale, report, forget):
-    """A network that swallows everything is noticed, and once it heals the next message is there at once or soon."""
+    """A network that swallows everything is noticed, and once it heals the next message is there at
+    once or soon.
+    """
     hole, notice, connect = scale(1.5, 5.0), scale(1.5, 10.5), scale(0.5, 5.0)
     load = await load_on(server)
     options = {"url": proxy.url, "constants": scale(SOON, {})}
     away = load.start("consumer", prefetch=8, **options)
     load.start("producer", **options)
-    load.start("producer", tasks=1, pause=0.02)  # next to the server: there is always something to be had
+    load.start(
+        "producer", tasks=1, pause=0.02
+    )  # next to the server: there is always something to be had
     await load.create_queue("idle")
     idle = load.start("consumer", qname="idle", **options)
     await wait_until(lambda: away.count("delivered") > 100)
@@ -75,25 +100,35 @@ async def test_black_hole(server, proxy, load_on, scale, report, forget):
     async with proxy.black_hole(forget=forget):
         await anyio.sleep(hole)
         healed = time.time() * 1000
-    await wait_until(lambda: any(one["ms"] > healed for one in away.operations if one["op"] == "delivered"), timeout=20)
-    first = min(one["ms"] for one in away.operations if one["op"] == "delivered" and one["ms"] > healed)
+    await wait_until(
+        lambda: any(one["ms"] > healed for one in away.operations if one["op"] == "delivered"),
+        timeout=20,
+    )
+    first = min(
+        one["ms"] for one in away.operations if one["op"] == "delivered" and one["ms"] > healed
+    )
     if forget:
         await wait_until(lambda: gave_up(idle), timeout=notice)
     verdict, seconds = await load.drain(within=scale(10, 20))
     dead = gave_up(idle)
     noticed = f"{(dead[0] - begun) / 1000:.2f} s" if dead else "not at all"
     report(
-        f"{hole:g} s: listener declared dead after {noticed}, first message {(first - healed) / 1000:.2f} s after the "
+        f"{hole:g} s: listener declared dead after {noticed}, first message "
+        f"{(first - healed) / 1000:.2f} s after the "
         f"healing; {verdict}; empty after {seconds:.1f} s",
         f"dead within {notice:g} s, first message within {connect + 1.5:g} s; {LIMIT}",
     )
     assert verdict.violations == []
-    assert first - healed < (connect + 1.5) * 1000  # an attempt to connect may have to be waited out, and a pause
+    assert (
+        first - healed < (connect + 1.5) * 1000
+    )  # an attempt to connect may have to be waited out, and a pause
     assert not forget or dead[0] - begun < notice * 1000
 
 
 async def test_slow_network(server, proxy, load_on, scale, report):
-    """Nothing is lost in a slow network that takes everything apart, nor where one direction is closed or dead."""
+    """Nothing is lost in a slow network that takes everything apart, nor where one direction is
+    closed or dead.
+    """
     load = await load_on(server)
     options = {"url": proxy.url, "constants": scale(SOON, {})}
     load.start("producer", delayed=0.1, **options)

@@ -31,12 +31,16 @@ class NodeClient:
         return answer
 
     async def works_again(self):
-        """A connection that is killed while Node is opening it leaves Node's client silent for ever."""
+        """A connection that is killed while Node is opening it leaves Node's client silent for
+        ever.
+        """
         seen = self.answers
         await wait_until(lambda: self.answers > seen + 2)
 
     def say(self, op, **facts):
-        self.load.history.append({"op": op, "by": self.name, "ms": int(time.time() * 1000), **facts})
+        self.load.history.append(
+            {"op": op, "by": self.name, "ms": int(time.time() * 1000), **facts}
+        )
 
     def lost_connection(self, error):
         if error.args[0] != "AbortError":
@@ -66,13 +70,17 @@ class NodeClient:
                 now = int(time.time() * 1000)  # the server's moment was between these two
                 self.say("delivered", body=taken.body, at=now, until=asked + VT * 1000, **delivery)
                 self.say("deleting", **delivery)
-                self.say("deleted" if await self.node.delete(taken.id) else "delete refused", **delivery)
+                self.say(
+                    "deleted" if await self.node.delete(taken.id) else "delete refused", **delivery
+                )
             except NodeError as error:
                 self.lost_connection(error)
 
 
 async def test_node(own_server, load_on, seed, scale, report):
-    """Node's producer and consumer share the queue with ours, whose replies are cut; all lose their connections."""
+    """Node's producer and consumer share the queue with ours, whose replies are cut; all lose their
+    connections.
+    """
     port = free_port()
     server = own_server("--port", str(port), "--bind", "127.0.0.1", "--appendonly", "yes")
     load = await load_on(server)
@@ -99,10 +107,17 @@ async def test_node(own_server, load_on, seed, scale, report):
     for client in (sending, receiving):
         await client.node.aclose()
     verdict = await load.judge()
-    of_node = [one["body"].startswith("node0/") for one in load.operations() if one["op"] == "delivered"]
+    of_node = [
+        one["body"].startswith("node0/") for one in load.operations() if one["op"] == "delivered"
+    ]
     by_node = sum(one["op"] == "delivered" for one in load.history)
     crossed = f"{sum(of_node):,} of {len(of_node):,} deliveries were from Node, {by_node:,} to Node"
-    report(f"{proxy.cuts} replies cut, {closed} connections closed: {crossed}; {verdict}", f"{LIMIT}; errors 0")
+    report(
+        f"{proxy.cuts} replies cut, {closed} connections closed: {crossed}; {verdict}",
+        f"{LIMIT}; errors 0",
+    )
     assert verdict.violations == []
     assert not verdict.errors
-    assert min(sum(of_node), len(of_node) - sum(of_node), by_node, len(of_node) - by_node) > scale(10, 500)
+    assert min(sum(of_node), len(of_node) - sum(of_node), by_node, len(of_node) - by_node) > scale(
+        10, 500
+    )

@@ -20,7 +20,9 @@ async def restart(server, seconds_away):
 
 
 async def test_killed_with_aof(own_server, load_on, seed, scale, report):
-    """A server that is killed and restarted with its append-only file loses nothing, and stores and counts it once."""
+    """A server that is killed and restarted with its append-only file loses nothing, and stores and
+    counts it once.
+    """
     server = own_server("--appendonly", "yes")
     load = await load_on(server)
     load.start("producer", delayed=0.1)
@@ -39,7 +41,9 @@ async def test_killed_with_aof(own_server, load_on, seed, scale, report):
 
 
 async def test_killed_without_aof(own_server, load_on, scale, report):
-    """The control: a server without an append-only file loses what it held, and the checker says so."""
+    """The control: a server without an append-only file loses what it held, and the checker says
+    so.
+    """
     server = own_server()
     load = await load_on(server)
     load.start("producer")
@@ -54,7 +58,9 @@ async def test_killed_without_aof(own_server, load_on, scale, report):
 
 
 async def test_closed_connections(server, load_on, scale, report):
-    """Connections that the server closes every 200 ms, of callers and listeners, cost nobody a message or an error."""
+    """Connections that the server closes every 200 ms, of callers and listeners, cost nobody a
+    message or an error.
+    """
     load = await load_on(server)
     load.start("producer", delayed=0.1)
     load.start("consumer", prefetch=8, **MIXED)
@@ -66,14 +72,19 @@ async def test_closed_connections(server, load_on, scale, report):
         for kind in closed:
             closed[kind] += server.redis.execute_command("CLIENT", "KILL", "TYPE", kind)
     verdict, seconds = await load.drain(within=10, in_order=True)
-    report(f"closed {closed}: {verdict}; empty after {seconds:.1f} s", f"{LIMIT}; errors 0; empty within 10 s")
+    report(
+        f"closed {closed}: {verdict}; empty after {seconds:.1f} s",
+        f"{LIMIT}; errors 0; empty within 10 s",
+    )
     assert verdict.violations == []
     assert not verdict.errors
     assert min(closed.values()) > scale(6, 100)
 
 
 async def test_forgotten_scripts(server, load_on, scale, report):
-    """Nobody notices that the server forgets its scripts all the time: no NOSCRIPT, and the order is kept."""
+    """Nobody notices that the server forgets its scripts all the time: no NOSCRIPT, and the order
+    is kept.
+    """
     load = await load_on(server)
     load.start("producer", tasks=1)
     load.start("producer")
@@ -87,7 +98,9 @@ async def test_forgotten_scripts(server, load_on, scale, report):
         await anyio.lowlevel.checkpoint()
     missed = server.redis.info("errorstats")["errorstat_NOSCRIPT"]["count"]
     verdict, _ = await load.drain(within=10, in_order=True)
-    report(f"{flushes:,} flushes, {missed:,} times NOSCRIPT: {verdict}", f"{LIMIT}; errors 0; in order")
+    report(
+        f"{flushes:,} flushes, {missed:,} times NOSCRIPT: {verdict}", f"{LIMIT}; errors 0; in order"
+    )
     assert verdict.violations == []
     assert not verdict.errors
     assert missed > scale(100, 1000)
@@ -99,7 +112,9 @@ def pause(server, seconds):
 
 
 def sleep(server, seconds):
-    with redis.Redis(unix_socket_path=server.socket, socket_timeout=None) as patient:  # else it would ask again
+    with redis.Redis(
+        unix_socket_path=server.socket, socket_timeout=None
+    ) as patient:  # else it would ask again
         patient.execute_command("DEBUG", "SLEEP", seconds)
 
 
@@ -110,7 +125,9 @@ def freeze(server, seconds):
 
 
 async def test_no_answer(server, load_on, scale, report):
-    """No call takes longer than its deadline, however the server came to be silent, and however long."""
+    """No call takes longer than its deadline, however the server came to be silent, and however
+    long.
+    """
     reply_timeout, deadline = scale(0.5, 5), scale(1.5, 30)
     load = await load_on(server)
     options = {"deadline": deadline, "constants": scale(SOON, {})}
@@ -118,13 +135,19 @@ async def test_no_answer(server, load_on, scale, report):
     load.start("consumer", tasks=1, **options)
     load.start("consumer", prefetch=8, **MIXED, **options)
     await load.all_run()
-    silences = {pause: reply_timeout * 1.5, sleep: reply_timeout * 1.5, freeze: deadline + scale(0.5, 1)}
+    silences = {
+        pause: reply_timeout * 1.5,
+        sleep: reply_timeout * 1.5,
+        freeze: deadline + scale(0.5, 1),
+    }
     for be_silent, seconds in silences.items():
         await anyio.to_thread.run_sync(be_silent, server, seconds)
         await load.moves_on(scale(20, 50))
     verdict, seconds = await load.drain(within=10)
     longest = max(one["took"] for one in load.operations() if "took" in one)
-    said = ", ".join(f"{be_silent.__name__} {seconds:g} s" for be_silent, seconds in silences.items())
+    said = ", ".join(
+        f"{be_silent.__name__} {seconds:g} s" for be_silent, seconds in silences.items()
+    )
     report(f"{said}: longest call {longest:.2f} s; {verdict}", f"call {deadline} s; {LIMIT}")
     assert verdict.violations == []
     assert verdict.errors  # the last silence was longer than the deadline

@@ -16,10 +16,14 @@ CALLERS = 50
 async def test_two_connections_and_fifty_callers(server, queue, scale, report, pool):
     """Neither waits for the other; all messages come, by two more connections."""
     each, got = scale(20, 60), []
-    client = Redis.from_pool(pool.from_url(server.url, max_connections=2, protocol=2, socket_timeout=None))
+    client = Redis.from_pool(
+        pool.from_url(server.url, max_connections=2, protocol=2, socket_timeout=None)
+    )
     others = server.clients()
     async with AsyncRSMQ(client) as rsmq:
-        blocked = [asyncio.ensure_future(client.blpop(f"mine{n}")) for n in range(2)]  # the pool is used up
+        blocked = [
+            asyncio.ensure_future(client.blpop(f"mine{n}")) for n in range(2)
+        ]  # the pool is used up
         await wait_until(lambda: server.redis.info("clients")["blocked_clients"] == 2)
 
         async def call(n):
@@ -38,6 +42,8 @@ async def test_two_connections_and_fifty_callers(server, queue, scale, report, p
         assert [value for _, value in await asyncio.gather(*blocked)] == [b"x", b"x"]
         assert await client.ping()
     await client.aclose()
-    report(f"{len(set(got))} of {CALLERS * each} messages handled, {connections} connections", "all, 4")
+    report(
+        f"{len(set(got))} of {CALLERS * each} messages handled, {connections} connections", "all, 4"
+    )
     assert sorted(got) == sorted(f"{n} {number}" for n in range(CALLERS) for number in range(each))
     assert connections <= 4

@@ -1,4 +1,6 @@
-"""Another program writes nonsense into a queue's keys while consumers work: no consumer is troubled by it."""
+"""Another program writes nonsense into a queue's keys while consumers work: no consumer is troubled
+by it.
+"""
 
 import asyncio
 import logging
@@ -14,11 +16,23 @@ from support import wait_until
 pytestmark = pytest.mark.foreign_data
 
 NO_NUMBERS = [b"abc", b"", b"nan", b"-inf", b"1e300", b"9" * 30, b"-5", b"3.7", b" 7 ", b"\xff\x00"]
-ODD_IDS = [b"7", b"\xff\xfe", b"%s %d", b":", b"a:rc:fr", b"{}", "\N{SNOWMAN}".encode() * 40, b"x" * 300, b"\r\n"]
+ODD_IDS = [
+    b"7",
+    b"\xff\xfe",
+    b"%s %d",
+    b":",
+    b"a:rc:fr",
+    b"{}",
+    "\N{SNOWMAN}".encode() * 40,
+    b"x" * 300,
+    b"\r\n",
+]
 
 
 class Vandal:
-    """Writes by raw commands what RSMQ never does; counts what must still arrive, and what must go."""
+    """Writes by raw commands what RSMQ never does; counts what must still arrive, and what must
+    go.
+    """
 
     def __init__(self, connection, seed):
         self.redis = connection
@@ -53,7 +67,11 @@ class Vandal:
         """A message with an odd id, and fields that are no numbers."""
         id = self.new_id()
         body = b"foreign %d" % self.number
-        fields = {id: body, id + b":rc": self.seed.choice(NO_NUMBERS), id + b":fr": self.seed.choice(NO_NUMBERS)}
+        fields = {
+            id: body,
+            id + b":rc": self.seed.choice(NO_NUMBERS),
+            id + b":fr": self.seed.choice(NO_NUMBERS),
+        }
         self.redis.hset("rsmq:jobs:Q", mapping=fields)
         self.redis.zadd("rsmq:jobs", {id: self.past()})
         self.foreign.add(body.decode())
@@ -68,12 +86,18 @@ class Vandal:
 
     def field(self):
         """A field without a message."""
-        self.redis.hset("rsmq:jobs:Q", self.new_id() + self.seed.choice([b"", b":rc", b":fr", b":zz"]), b"orphan")
+        self.redis.hset(
+            "rsmq:jobs:Q",
+            self.new_id() + self.seed.choice([b"", b":rc", b":fr", b":zz"]),
+            b"orphan",
+        )
 
     def damage(self):
         """Counts and times of messages that are there, claimed ones too."""
         for id in self.early(6):
-            self.redis.hset("rsmq:jobs:Q", id + self.seed.choice([b":rc", b":fr"]), self.seed.choice(NO_NUMBERS))
+            self.redis.hset(
+                "rsmq:jobs:Q", id + self.seed.choice([b":rc", b":fr"]), self.seed.choice(NO_NUMBERS)
+            )
 
     def settings(self):
         name = self.seed.choice(["vt", "delay", "maxsize", "created", "totalrecv", "totalsent"])
@@ -85,17 +109,24 @@ class Vandal:
             self.redis.zadd("rsmq:jobs", {id: self.past()}, xx=True, lt=True)
 
     def early(self, count):
-        return self.redis.zrangebyscore("rsmq:jobs", "-inf", time.time() * 1000 + 10_000, start=0, num=count)
+        return self.redis.zrangebyscore(
+            "rsmq:jobs", "-inf", time.time() * 1000 + 10_000, start=0, num=count
+        )
 
     def past(self):
         return self.seed.choice([float("-inf"), -1e300, -5, 0, 0.5, 1e9, time.time() * 1000])
 
 
 async def test_nonsense_while_consumers_work(server, queue, seed, scale, report, caplog):
-    """Nothing is raised to a consumer; all good messages arrive, and all that is visible is worked off."""
+    """Nothing is raised to a consumer; all good messages arrive, and all that is visible is worked
+    off.
+    """
     caplog.set_level(logging.WARNING, "aiorsmq")
     vandal, got, sent = Vandal(server.redis, seed), set(), set()
-    async with AsyncRSMQ.from_url(server.url, poll_interval=0.05) as other, anyio.create_task_group() as tasks:
+    async with (
+        AsyncRSMQ.from_url(server.url, poll_interval=0.05) as other,
+        anyio.create_task_group() as tasks,
+    ):
 
         async def consume(stream):
             async for message in stream:
@@ -103,7 +134,9 @@ async def test_nonsense_while_consumers_work(server, queue, seed, scale, report,
                 assert repr(message)
                 assert message.receive_count >= 1
                 assert message.sent_at.tzinfo
-                await message.delete()  # False if its count was damaged meanwhile: then it comes again
+                await (
+                    message.delete()
+                )  # False if its count was damaged meanwhile: then it comes again
 
         for n in range(10):
             tasks.start_soon(consume, other.queue("jobs").messages(vt=0.3, prefetch=n % 3))
@@ -119,8 +152,10 @@ async def test_nonsense_while_consumers_work(server, queue, seed, scale, report,
     removed = sum(int(number) for number in re.findall(r"removed (\d+) entries", caplog.text))
     lost = (sent | vandal.foreign) - got
     report(
-        f"{vandal.number} odd entries, {len(sent)} good and {len(vandal.foreign)} odd messages: {len(lost)} lost, "
-        f"{removed} of {vandal.phantoms} phantoms counted, {len(got - sent - vandal.foreign)} unexpected",
+        f"{vandal.number} odd entries, {len(sent)} good and {len(vandal.foreign)} odd messages: "
+        f"{len(lost)} lost, "
+        f"{removed} of {vandal.phantoms} phantoms counted, {len(got - sent - vandal.foreign)} "
+        "unexpected",
         "0 lost, 0 unexpected, nothing raised",
     )
     assert got == sent | vandal.foreign

@@ -29,7 +29,10 @@ class Lateness:
         return message
 
     def __str__(self):
-        return f"{len(self.ms)} woken, after {statistics.median(self.ms):.1f} ms (at the most {max(self.ms):.1f})"
+        return (
+            f"{len(self.ms)} woken, after {statistics.median(self.ms):.1f} ms (at the most "
+            f"{max(self.ms):.1f})"
+        )
 
 
 def never_polling(server):
@@ -150,7 +153,9 @@ async def test_silent_producer(server, queue, scale, report):
 
 @pytest.mark.parametrize("whose", ["ours", "another port's"])
 async def test_visibility_of_0(server, queue, scale, report, whose):
-    """A hidden message that another client shows wakes a consumer: at once if announced, else at the next poll."""
+    """A hidden message that another client shows wakes a consumer: at once if announced, else at
+    the next poll.
+    """
     late = Lateness()
     async with never_polling(server) if whose == "ours" else polling(server) as rsmq:
         for _ in range(scale(4, 12)):
@@ -170,7 +175,9 @@ async def test_visibility_of_0(server, queue, scale, report, whose):
 
 
 async def test_listener_killed_just_before(server, queue, scale, report):
-    """What is announced to a killed listener wakes its consumer when it has subscribed anew, though nobody polls."""
+    """What is announced to a killed listener wakes its consumer when it has subscribed anew, though
+    nobody polls.
+    """
     late = Lateness()
     async with never_polling(server) as rsmq:
         for _ in range(scale(15, 50)):

@@ -14,7 +14,9 @@ BUSY = {"tasks": 16, "release": 0.1, "late": 0.01}
 
 
 async def test_killed_workers(server, load_on, seed, scale, report):
-    """Jobs of workers that are killed at any moment, or asked to end, run again; those that have ended do not."""
+    """Jobs of workers that are killed at any moment, or asked to end, run again; those that have
+    ended do not.
+    """
     load = await load_on(server)
     load.start("producer", delayed=0.1)
     workers = [load.start("worker", **BUSY) for _ in range(2)]
@@ -29,7 +31,9 @@ async def test_killed_workers(server, load_on, seed, scale, report):
         workers.append(load.start("worker", **BUSY))
         await load.all_run()
     verdict, seconds = await load.drain(within=10)
-    report(f"{ends}: {verdict}; empty after {seconds:.1f} s", f"{LIMIT}; errors 0; empty within 10 s")
+    report(
+        f"{ends}: {verdict}; empty after {seconds:.1f} s", f"{LIMIT}; errors 0; empty within 10 s"
+    )
     assert verdict.violations == []
     assert not verdict.errors
     assert verdict.redelivered > 0
@@ -58,7 +62,9 @@ async def test_stopped_past_its_leases(server, load_on, scale, report):
 
 
 async def test_server_restarts(own_server, load_on, seed, scale, report):
-    """Workers go on by themselves after a server that is killed and restarted with its append-only file."""
+    """Workers go on by themselves after a server that is killed and restarted with its append-only
+    file.
+    """
     server = own_server("--appendonly", "yes")
     load = await load_on(server)
     load.start("producer", delayed=0.1)
@@ -74,7 +80,9 @@ async def test_server_restarts(own_server, load_on, seed, scale, report):
 
 
 async def test_cut_replies_to_deletes_and_moves(server, load_on, seed, scale, report):
-    """Each job ends once, deleted or dead, though a tenth of the replies to its worker are cut after the execution."""
+    """Each job ends once, deleted or dead, though a tenth of the replies to its worker are cut
+    after the execution.
+    """
     load = await load_on(server)
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         await rsmq.queue(QNAME).set_attributes(dead_letter_queue="dead")
@@ -91,7 +99,10 @@ async def test_cut_replies_to_deletes_and_moves(server, load_on, seed, scale, re
         dead = {letter.id: letter for letter in await rsmq.queue("dead").reasons(1000)}
     sent = [one for one in producer.operations if one["op"] == "sent"]
     rejected = {one["id"] for one in sent if int(one["body"].rpartition("/")[2]) % 10 == 0}
-    report(f"{proxy.cuts} replies cut, {len(dead)} dead of {len(rejected)}: {verdict}", f"{LIMIT}; as many dead")
+    report(
+        f"{proxy.cuts} replies cut, {len(dead)} dead of {len(rejected)}: {verdict}",
+        f"{LIMIT}; as many dead",
+    )
     assert verdict.violations == []
     assert dead.keys() == rejected
     assert {(letter.reason, letter.queue) for letter in dead.values()} == {("for no reason", QNAME)}

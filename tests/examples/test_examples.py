@@ -1,4 +1,6 @@
-"""The examples, each started as its reader starts it: as a program, with the embedded server or one of its own."""
+"""The examples, each started as its reader starts it: as a program, with the embedded server or one
+of its own.
+"""
 
 import asyncio
 import contextlib
@@ -34,7 +36,8 @@ the end: 0 messages left in the queue
 
 APPS = ["fastapi_app", "aiohttp_app"]
 
-# uvicorn raises the signal again once all is closed, so that its parent sees what ended it; aiohttp ends normally.
+# uvicorn raises the signal again once all is closed, so that its parent sees what ended it; aiohttp
+# ends normally.
 EXIT_CODES = {
     ("fastapi_app", signal.SIGTERM): -signal.SIGTERM,
     ("fastapi_app", signal.SIGINT): 0,
@@ -46,7 +49,8 @@ QUIET = re.compile(r"(INFO: .*\n|======== Running on .* ========\n|\(Press CTRL\
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_OPTIONS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking "
     "--disable-component-update --disable-sync"
 )
 
@@ -60,21 +64,32 @@ async def wait_until(condition, *, timeout=15.0):
 
 
 class Program:
-    """One example as a process, in a temporary folder of its own; what it leaves there or running is left behind."""
+    """One example as a process, in a temporary folder of its own; what it leaves there or running
+    is left behind.
+    """
 
     def __init__(self, name, redis_url=None):
         self.name = name
-        self._folder = Path(tempfile.mkdtemp(prefix="ex-", dir="/tmp"))  # short: a socket's path has a limit
+        self._folder = Path(
+            tempfile.mkdtemp(prefix="ex-", dir="/tmp")
+        )  # short: a socket's path has a limit
         self._output = self._folder / "output"
         self._temporary = self._folder / "tmp"
         self._temporary.mkdir()
         env = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
-        env |= {"PORT": "0", "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default", "TMPDIR": str(self._temporary)}
+        env |= {
+            "PORT": "0",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONWARNINGS": "default",
+            "TMPDIR": str(self._temporary),
+        }
         if redis_url is not None:
             env["REDIS_URL"] = redis_url
         with self._output.open("w") as output:
             command = [sys.executable, EXAMPLES / f"{name}.py"]
-            self.process = subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                command, env=env, stdout=output, stderr=subprocess.STDOUT
+            )
 
     @property
     def output(self):
@@ -94,7 +109,9 @@ class Program:
         return self.process.returncode
 
     def servers(self):
-        """The embedded servers, and their guards, that were started by this program, however they are related to it."""
+        """The embedded servers, and their guards, that were started by this program, however they
+        are related to it.
+        """
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -136,7 +153,9 @@ def start():
 
 @pytest.fixture(scope="module", params=APPS)
 async def running(request):
-    """One app on the embedded server for all tests that only talk to it; at the end it stops without a word."""
+    """One app on the embedded server for all tests that only talk to it; at the end it stops
+    without a word.
+    """
     with contextlib.closing(Program(request.param)) as app:
         await wait_until(lambda: app.url)
         yield app
@@ -150,7 +169,9 @@ async def running(request):
 async def talking_to(app):
     base_url = await wait_until(lambda: app.url)
     limits = httpx.Limits(max_connections=50)
-    async with httpx.AsyncClient(base_url=base_url, limits=limits, timeout=15, trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=base_url, limits=limits, timeout=15, trust_env=False
+    ) as http:
         yield http
 
 
@@ -210,7 +231,9 @@ async def watching(http, *, watchers=1):
 
 @pytest.mark.parametrize("with_own_server", [False, True], ids=["embedded", "redis_url"])
 async def test_the_quickstart_prints_what_is_promised(start, server, with_own_server):
-    """The quickstart ends by itself, having printed exactly this, and leaves no process, file or key behind."""
+    """The quickstart ends by itself, having printed exactly this, and leaves no process, file or
+    key behind.
+    """
     program = start("quickstart", server.url if with_own_server else None)
     assert await program.ended() == 0, program.output
     assert program.output == QUICKSTART
@@ -228,7 +251,9 @@ async def test_a_job_is_queued_and_done(http):
 
 
 async def test_events_tell_of_a_job(http):
-    """The stream of events tells that a delayed job is queued, and that it is done no sooner than it is due."""
+    """The stream of events tells that a delayed job is queued, and that it is done no sooner than
+    it is due.
+    """
     async with watching(http) as (seen,):
         id = await post(http, "later", delay=0.5)
         await wait_until(lambda: "done" in states(seen, id))
@@ -237,7 +262,9 @@ async def test_events_tell_of_a_job(http):
 
 
 async def test_events_begin_with_the_last_jobs(http):
-    """Who connects, or connects again, is first told the state of the last jobs: no event is missed for good."""
+    """Who connects, or connects again, is first told the state of the last jobs: no event is missed
+    for good.
+    """
     id = await post(http, "before")
     await done(http, id)
     async with watching(http) as (seen,):
@@ -252,8 +279,12 @@ async def test_many_jobs_and_many_watchers(http):
         ids = {task.result() for task in posts}
         assert len(ids) == 300
         for seen in all_seen:
-            await wait_until(lambda seen=seen: ids <= {job["id"] for job in seen if job["state"] == "done"})
-            count = Counter(job["id"] for job in seen if job["state"] == "done" and job["id"] in ids)
+            await wait_until(
+                lambda seen=seen: ids <= {job["id"] for job in seen if job["state"] == "done"}
+            )
+            count = Counter(
+                job["id"] for job in seen if job["state"] == "done" and job["id"] in ids
+            )
             assert set(count.values()) == {1}
             assert {job["result"] for job in seen if job["id"] in ids and "result" in job} == {
                 f"JOB {n}" for n in range(300)
@@ -307,10 +338,14 @@ async def test_browsers_come_and_go(running, http):
     await wait_until(lambda: connections() == [])
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT], ids=lambda signal_: signal_.name)
+@pytest.mark.parametrize(
+    "signal_", [signal.SIGTERM, signal.SIGINT], ids=lambda signal_: signal_.name
+)
 @pytest.mark.parametrize("name", APPS)
 async def test_a_signal_ends_the_app_cleanly(start, name, signal_):
-    """A signal ends the app though a browser watches: its stream ends, the embedded server too, without a bad word."""
+    """A signal ends the app though a browser watches: its stream ends, the embedded server too,
+    without a bad word.
+    """
     app = start(name)
     async with talking_to(app) as http:
         seen, connected = [], asyncio.Event()
@@ -339,7 +374,9 @@ async def test_the_embedded_server_ends_with_a_killed_app(start, name):
 
 @pytest.mark.parametrize("name", APPS)
 async def test_a_killed_app_loses_no_job(start, server, name):
-    """On a server of one's own, a job that was accepted is done by the next app when the first is killed."""
+    """On a server of one's own, a job that was accepted is done by the next app when the first is
+    killed.
+    """
     app = start(name, server.url)
     async with talking_to(app) as http:
         id = await post(http, "survive", delay=2)
@@ -357,7 +394,9 @@ async def test_a_killed_app_loses_no_job(start, server, name):
 
 @pytest.mark.parametrize("name", APPS)
 async def test_an_outage_is_waited_out(start, own_server, name):
-    """While the server is away, the app stays: a job that is posted meanwhile is accepted and done afterwards."""
+    """While the server is away, the app stays: a job that is posted meanwhile is accepted and done
+    afterwards.
+    """
     server = own_server("--appendonly", "yes", "--appendfsync", "always")
     app = start(name, server.url)
     async with talking_to(app) as http:
@@ -379,19 +418,25 @@ async def test_a_job_that_fails(start, server, name):
     async with talking_to(app) as http, AsyncRSMQ.from_url(server.url) as rsmq:
         queue = rsmq.queue(f"{name.removesuffix('_app')}-jobs", codec=JSON)
         bad = await queue.send({"no text": "in this one"})
-        await wait_until(lambda: re.search(rf"try 2 of job {bad} failed|{bad} .*attempt 2: failed", app.output))
+        await wait_until(
+            lambda: re.search(rf"try 2 of job {bad} failed|{bad} .*attempt 2: failed", app.output)
+        )
         assert "KeyError: 'text'" in app.output
         await done(http, await post(http, "a good one"))
         app.process.terminate()
         await app.ended()
         (left,) = await queue.peek()
         assert left.id == bad
-        assert await queue.receive(wait=5) is not None  # there for the next app at once, or after its backoff
+        assert (
+            await queue.receive(wait=5) is not None
+        )  # there for the next app at once, or after its backoff
 
 
 @pytest.mark.parametrize("name", APPS)
 async def test_a_consumer_that_fails_stops_the_app(start, server, name):
-    """When the consumer itself fails, here because its queue is another program's key, the app stops, and says why."""
+    """When the consumer itself fails, here because its queue is another program's key, the app
+    stops, and says why.
+    """
     app = start(name, server.url)
     qname = f"{name.removesuffix('_app')}-jobs"
     async with talking_to(app) as http:
@@ -410,10 +455,14 @@ def chromium():
 
 
 async def test_the_page_in_a_browser(running, chromium, tmp_path):
-    """A job that is sent with the form is followed in the live list until it is done, in every open browser."""
+    """A job that is sent with the form is followed in the live list until it is done, in every open
+    browser.
+    """
     problems = []
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS.split())
+        browser = await playwright.chromium.launch(
+            executable_path=chromium, args=CHROMIUM_OPTIONS.split()
+        )
         pages = [await (await browser.new_context()).new_page() for _ in range(2)]
         for page in pages:
             page.on("console", lambda message: problems.append(message.text))
@@ -427,10 +476,16 @@ async def test_the_page_in_a_browser(running, chromium, tmp_path):
         await pages[0].get_by_label("Text").fill("in a moment")
         await pages[0].get_by_role("button").click()
         for page in pages:
-            await expect(page.get_by_role("listitem").filter(has_text="<B>NOW</B>")).to_contain_text("done")
-            await expect(page.get_by_role("listitem").filter(has_text="in a moment")).to_contain_text("queued")
+            await expect(
+                page.get_by_role("listitem").filter(has_text="<B>NOW</B>")
+            ).to_contain_text("done")
+            await expect(
+                page.get_by_role("listitem").filter(has_text="in a moment")
+            ).to_contain_text("queued")
         for page in pages:
-            await expect(page.get_by_role("listitem").filter(has_text="IN A MOMENT")).to_contain_text("done")
+            await expect(
+                page.get_by_role("listitem").filter(has_text="IN A MOMENT")
+            ).to_contain_text("done")
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         await pages[0].screenshot(path=tmp_path / "narrow.png")
         await pages[1].screenshot(path=tmp_path / "wide.png")

@@ -21,7 +21,9 @@ class TcpServer(Server):
 
     def visible_at(self, id: str) -> int:
         """The score of a message, in ms; fails if the text that Redis keeps is not an integer's."""
-        return int(self.redis.eval("return redis.call('ZSCORE', KEYS[1], ARGV[1])", 1, f"rsmq:{QNAME}", id))
+        return int(
+            self.redis.eval("return redis.call('ZSCORE', KEYS[1], ARGV[1])", 1, f"rsmq:{QNAME}", id)
+        )
 
     def message_fields(self) -> set[str]:
         """The fields of messages on the queue's hash."""

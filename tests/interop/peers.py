@@ -1,4 +1,5 @@
-"""The three RSMQs that share queues here, behind the same verbs: ours, Node's rsmq (see peer.js), and PyRSMQ.
+"""The three RSMQs that share queues here, behind the same verbs: ours, Node's rsmq (see peer.js),
+and PyRSMQ.
 
 Whoever refuses to do something, aiorsmq's exception for it is raised.
 """
@@ -22,7 +23,17 @@ from support import PATIENCE
 
 QNAME = "jobs"
 HERE = Path(__file__).parent
-ATTRIBUTES = ("vt", "delay", "maxsize", "totalrecv", "totalsent", "created", "modified", "msgs", "hiddenmsgs")
+ATTRIBUTES = (
+    "vt",
+    "delay",
+    "maxsize",
+    "totalrecv",
+    "totalsent",
+    "created",
+    "modified",
+    "msgs",
+    "hiddenmsgs",
+)
 
 
 class Taken(NamedTuple):
@@ -110,7 +121,9 @@ def _node_and_program() -> tuple[str, str]:
     if node is None:
         pytest.fail("tests/interop needs Node.js, and there is no `node` on the PATH")
     if not (HERE / "node_modules" / "rsmq").is_dir():
-        pytest.fail("tests/interop needs Node's rsmq: run `npm ci` there, or `nox -s interop`, which does")
+        pytest.fail(
+            "tests/interop needs Node's rsmq: run `npm ci` there, or `nox -s interop`, which does"
+        )
     return node, str(HERE / "peer.js")
 
 
@@ -134,7 +147,9 @@ class Node:
     async def start(cls, port: int, **options: Any) -> "Node":
         """Options are those of rsmq's constructor: `realtime`, `ns`."""
         command = (*_node_and_program(), json.dumps({"port": port, **options}))
-        return cls(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=2**24))
+        return cls(
+            await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=2**24)
+        )
 
     async def aclose(self) -> None:
         assert self._process.stdin is not None
@@ -151,12 +166,16 @@ class Node:
         assert self._process.stdin is not None
         n = next(self._numbers)
         reply = self._replies[n] = asyncio.get_running_loop().create_future()
-        self._process.stdin.write(json.dumps({"n": n, "method": method, "options": options}).encode() + b"\n")
+        self._process.stdin.write(
+            json.dumps({"n": n, "method": method, "options": options}).encode() + b"\n"
+        )
         with anyio.fail_after(PATIENCE):
             result = await reply
         if "error" not in result:
             return result.get("result")
-        known = {"queueNotFound": QueueDoesNotExist, "queueExists": QueueAlreadyExists}.get(result["error"])
+        known = {"queueNotFound": QueueDoesNotExist, "queueExists": QueueAlreadyExists}.get(
+            result["error"]
+        )
         raise known(options["qname"]) if known else NodeError(result["error"], result["message"])
 
     async def subscribe(self) -> None:
@@ -198,7 +217,9 @@ class Node:
         return {0: False, 1: True}[await self.call("deleteMessage", qname=QNAME, id=id)]
 
     async def hide(self, id: str, vt: float) -> bool:
-        return {0: False, 1: True}[await self.call("changeMessageVisibility", qname=QNAME, id=id, vt=vt)]
+        return {0: False, 1: True}[
+            await self.call("changeMessageVisibility", qname=QNAME, id=id, vt=vt)
+        ]
 
     def _taken(self, reply: dict[str, Any]) -> Taken | None:
         return Taken(reply["id"], reply["message"], reply["rc"], reply["fr"]) if reply else None
@@ -209,7 +230,9 @@ class Node:
             said = json.loads(line)
             if "n" not in said:
                 self._announcements.put_nowait((said["channel"], said["payload"]))
-            elif not (reply := self._replies.pop(said["n"])).done():  # whoever asked may have given up
+            elif not (
+                reply := self._replies.pop(said["n"])
+            ).done():  # whoever asked may have given up
                 reply.set_result(said)
         for reply in self._replies.values():
             if not reply.done():
@@ -232,7 +255,9 @@ class PyRSMQ:
         """Run a command of PyRSMQ as it is, and return what it returned."""
         command = getattr(self._rsmq, method)()
         for name, value in params.items():
-            getattr(command, name)(value)  # raises what PyRSMQ does not take; as a keyword it would be ignored
+            getattr(command, name)(
+                value
+            )  # raises what PyRSMQ does not take; as a keyword it would be ignored
         try:
             return await anyio.to_thread.run_sync(command.execute)
         except rsmq.cmd.exceptions.QueueAlreadyExists:

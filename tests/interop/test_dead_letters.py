@@ -1,4 +1,6 @@
-"""A dead-letter policy on queues that Node and PyRSMQ work on too: they ignore it, keep it, and lose nothing by it."""
+"""A dead-letter policy on queues that Node and PyRSMQ work on too: they ignore it, keep it, and
+lose nothing by it.
+"""
 
 import pytest
 from aiorsmq import QueueDoesNotExist
@@ -29,7 +31,9 @@ def policy_of(server):
 
 
 async def test_attributes_are_kept(server, ours, peer):
-    """Others change attributes of the queue, and read them, as if there were no policy; and keep it."""
+    """Others change attributes of the queue, and read them, as if there were no policy; and keep
+    it.
+    """
     await peer.set_attributes(vt=7, delay=0, maxsize=2048)
     theirs = await peer.attributes()
     assert (theirs["vt"], theirs["maxsize"]) == (7, 2048)
@@ -40,7 +44,9 @@ async def test_attributes_are_kept(server, ours, peer):
 
 
 async def test_messages(server, ours, peer):
-    """Others send, receive, hide and delete there, as often as they like, and leave no field behind."""
+    """Others send, receive, hide and delete there, as often as they like, and leave no field
+    behind.
+    """
     id = await peer.send("hello")
     for rc in (1, 2, 3):
         taken = await peer.receive()
@@ -52,7 +58,9 @@ async def test_messages(server, ours, peer):
 
 
 async def test_their_receipts_count(server, ours, peer):
-    """A message that others have received too often dies at ours; in the dead-letter queue anybody can receive it."""
+    """A message that others have received too often dies at ours; in the dead-letter queue anybody
+    can receive it.
+    """
     id = await peer.send("hello")
     for _ in range(2):
         assert (await peer.receive()).id == id
@@ -65,7 +73,9 @@ async def test_their_receipts_count(server, ours, peer):
 
 
 async def test_from_the_dead_letter_queue(server, ours, node):
-    """Node reads a dead letter as a new message, and deletes it; its reason stays for its TTL at most."""
+    """Node reads a dead letter as a new message, and deletes it; its reason stays for its TTL at
+    most.
+    """
     await ours.create(max_receives=1, dead_letter_queue="dead")
     for body in ("first", "second"):
         await node.send(body)

@@ -52,7 +52,9 @@ async def test_empty_body(ours, node, pyrsmq):
 
 
 async def test_json(ours, node, pyrsmq):
-    """The JSON codec reads what PyRSMQ makes of a dict and JSON.stringify of an object, and writes what they read."""
+    """The JSON codec reads what PyRSMQ makes of a dict and JSON.stringify of an object, and writes
+    what they read.
+    """
     await ours.create()
     queue = ours.client.queue("jobs", codec=codecs.JSON)
     job = {"name": "Zoë 🐇", "tags": ["a", "b"], "n": 1.5, "none": None, "yes": True}
@@ -75,7 +77,9 @@ class Job:
 @pytest.mark.parametrize("codec", [codecs.MsgspecCodec, codecs.PydanticCodec])
 @pytest.mark.parametrize("name", ["Zoë 🐇", '"quoted" \\ and /', "\x00\n\x7f\u2028", ""])
 async def test_typed(ours, node, pyrsmq, codec, name):
-    """A typed queue reads JSON.stringify of an object and PyRSMQ's dict, and writes what JSON.parse and PyRSMQ read."""
+    """A typed queue reads JSON.stringify of an object and PyRSMQ's dict, and writes what JSON.parse
+    and PyRSMQ read.
+    """
     await ours.create()
     queue = ours.client.queue("jobs", codec=codec(Job))
     job = Job(name, ["a", "b"], 1.5)
@@ -88,18 +92,25 @@ async def test_typed(ours, node, pyrsmq, codec, name):
 
 
 async def test_bytes(ours, node, pyrsmq):
-    """Bytes that are no text, as PyRSMQ may send them, read as text as in Node; `raw` and the BYTES codec have them."""
+    """Bytes that are no text, as PyRSMQ may send them, read as text as in Node; `raw` and the BYTES
+    codec have them.
+    """
     await ours.create()
     body = b"\xff\x00ok"
     for _ in range(3):
         await pyrsmq.call("sendMessage", qname="jobs", message=body)
-    as_text, as_bytes = await ours.queue.pop(), await ours.client.queue("jobs", codec=codecs.BYTES).pop()
+    as_text, as_bytes = (
+        await ours.queue.pop(),
+        await ours.client.queue("jobs", codec=codecs.BYTES).pop(),
+    )
     assert as_text.body == (await node.pop()).body == "\ufffd\x00ok"
     assert as_text.raw == as_bytes.body == body
 
 
 async def test_undecodable(server, everyone):
-    """What our codec cannot decode stays in the queue for others: hidden for its lease, and received once more."""
+    """What our codec cannot decode stays in the queue for others: hidden for its lease, and
+    received once more.
+    """
     ours, node, pyrsmq = everyone
     await ours.create()
     id = await node.send("no JSON")
@@ -142,7 +153,9 @@ async def test_receive_nothing(everyone):
 
 
 async def test_pop(server, pair):
-    """A message that one sent and another pops is gone without a trace, whether it was received before or not."""
+    """A message that one sent and another pops is gone without a trace, whether it was received
+    before or not.
+    """
     one, other = pair
     await one.create()
     id = await one.send("hello")
@@ -175,13 +188,17 @@ async def test_delete_never_received(server, everyone):
     for sender, deleter in permutations(everyone, 2):
         id = await sender.send("hello")
         said = await deleter.delete(id)
-        assert said or isinstance(deleter, PyRSMQ)  # which deletes, and says no: it counts three fields or none
+        assert said or isinstance(
+            deleter, PyRSMQ
+        )  # which deletes, and says no: it counts three fields or none
         assert server.redis.zcard("rsmq:jobs") == 0
         assert server.message_fields() == set()
 
 
 async def test_unknown_id(server, everyone):
-    """To hide or delete a message that is not there is a plain no from all of them, and leaves nothing behind."""
+    """To hide or delete a message that is not there is a plain no from all of them, and leaves
+    nothing behind.
+    """
     await everyone[0].create()
     for peer in everyone:
         assert not await peer.hide("0" * 32, 10)
@@ -220,7 +237,9 @@ async def test_longest_vt(pair):
 
 
 async def test_delay(server, pair):
-    """A message that one sent with a delay is received by the other when that is over, not before."""
+    """A message that one sent with a delay is received by the other when that is over, not
+    before.
+    """
     one, other = pair
     await one.create()
     for delay in (600, one.SHORTEST):
@@ -234,7 +253,9 @@ async def test_delay(server, pair):
 
 
 async def test_redelivery(server, pair):
-    """A message that one received and did not delete is received by the other when its vt is over, not before."""
+    """A message that one received and did not delete is received by the other when its vt is over,
+    not before.
+    """
     one, other = pair
     await one.create()
     await other.send("hello")
@@ -247,7 +268,9 @@ async def test_redelivery(server, pair):
 
 
 async def test_fractions(server, everyone):
-    """Fractional seconds of ours are whole milliseconds for the others, who receive what they hid on time."""
+    """Fractional seconds of ours are whole milliseconds for the others, who receive what they hid
+    on time.
+    """
     ours, *others = everyone
     await ours.create()
     for other in others:
@@ -282,7 +305,9 @@ async def test_ids(everyone):
 
 
 async def test_sent(server, everyone):
-    """`sent_at` is what Node reads from the same id, to the microsecond, whoever sent the message."""
+    """`sent_at` is what Node reads from the same id, to the microsecond, whoever sent the
+    message.
+    """
     ours, node, _ = everyone
     await ours.create()
     for sender in everyone:
@@ -316,7 +341,9 @@ async def test_order_of_one_batch(ours, node):
 
 
 async def test_fence(server, everyone):
-    """Once another port has received a message, our earlier receipt of it settles nothing any more."""
+    """Once another port has received a message, our earlier receipt of it settles nothing any
+    more.
+    """
     ours, *others = everyone
     await ours.create()
     for other in others:
@@ -325,7 +352,11 @@ async def test_fence(server, everyone):
         taken = await other.receive(vt=600)
         assert taken.rc == 2
         visible_at = server.visible_at(stale.id)
-        assert [await stale.delete(), await stale.extend(1), await stale.release()] == [False, False, False]
+        assert [await stale.delete(), await stale.extend(1), await stale.release()] == [
+            False,
+            False,
+            False,
+        ]
         assert server.visible_at(stale.id) == visible_at
         assert await other.delete(stale.id)
         assert await stale.delete() is False
@@ -345,7 +376,9 @@ async def test_fence_lets_through(everyone):
 
 
 async def test_handler_fails(ours, node):
-    """A message whose handler fails with us is Node's to receive at once, and its receive count tells."""
+    """A message whose handler fails with us is Node's to receive at once, and its receive count
+    tells.
+    """
     await ours.create()
     id = await node.send("hello")
     message = await ours.queue.receive(vt=600)
@@ -357,7 +390,9 @@ async def test_handler_fails(ours, node):
 
 
 async def test_handed_back(server, everyone):
-    """What our consumer claimed ahead and did not hand out goes back as if it had never been received."""
+    """What our consumer claimed ahead and did not hand out goes back as if it had never been
+    received.
+    """
     ours, node, _ = everyone
     await ours.create()
     ids = [await ours.send(f"message {n}") for n in range(5)]
@@ -370,7 +405,9 @@ async def test_handed_back(server, everyone):
 
 
 async def test_purge(server, everyone):
-    """A purge of ours takes what others sent and received with it, and leaves the queue for them to use."""
+    """A purge of ours takes what others sent and received with it, and leaves the queue for them to
+    use.
+    """
     ours, node, pyrsmq = everyone
     await node.create()
     for peer in everyone:

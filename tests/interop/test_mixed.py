@@ -16,7 +16,9 @@ SENT = [f"{name} {n} 🐇" for name in ("Ours", "Node", "PyRSMQ") for n in range
 
 async def produce(peer):
     for first in range(0, EACH, 10):
-        await asyncio.gather(*(peer.send(f"{type(peer).__name__} {n} 🐇") for n in range(first, first + 10)))
+        await asyncio.gather(
+            *(peer.send(f"{type(peer).__name__} {n} 🐇") for n in range(first, first + 10))
+        )
 
 
 async def consume(peer, received):
@@ -42,7 +44,9 @@ async def pop(peer, received):
 
 
 async def work_together(server, start_node, pyrsmq, *, our_consumer, their_consumer):
-    """Three producers, three consumers that each take a third: every message once, and the books agree."""
+    """Three producers, three consumers that each take a third: every message once, and the books
+    agree.
+    """
     node = await start_node(realtime=True)
     async with AsyncRSMQ.from_url(server.url, poll_interval=0.1) as rsmq:
         everyone = ours, *others = Ours(rsmq), node, pyrsmq
@@ -68,12 +72,18 @@ async def check_the_books(server, everyone, totalrecv):
 
 
 async def test_send_receive_delete(server, start_node, pyrsmq):
-    """With three producers and three consumers on one queue, each message is delivered once, and none is left."""
-    await work_together(server, start_node, pyrsmq, our_consumer=consume_as_stream, their_consumer=consume)
+    """With three producers and three consumers on one queue, each message is delivered once, and
+    none is left.
+    """
+    await work_together(
+        server, start_node, pyrsmq, our_consumer=consume_as_stream, their_consumer=consume
+    )
 
 
 async def test_pop(server, start_node, pyrsmq):
-    """With three producers, and all three consumers popping, each message is delivered once, and none is left."""
+    """With three producers, and all three consumers popping, each message is delivered once, and
+    none is left.
+    """
     await work_together(server, start_node, pyrsmq, our_consumer=pop, their_consumer=pop)
 
 
@@ -105,7 +115,9 @@ async def fail_first_as_stream(ours, done):
 
 
 async def test_failing_handlers(server, start_node, pyrsmq):
-    """A message that any of three consumers gives back is delivered once more, to any of them, and then is done."""
+    """A message that any of three consumers gives back is delivered once more, to any of them, and
+    then is done.
+    """
     node = await start_node(realtime=True)
     async with AsyncRSMQ.from_url(server.url, poll_interval=0.1) as rsmq:
         everyone = Ours(rsmq), node, pyrsmq

@@ -1,4 +1,6 @@
-"""The same calls to PyRSMQ 0.6.1 and to aiorsmq.pyrsmq: where they agree, and every difference that is meant."""
+"""The same calls to PyRSMQ 0.6.1 and to aiorsmq.pyrsmq: where they agree, and every difference that
+is meant.
+"""
 
 import ast
 import asyncio
@@ -52,7 +54,9 @@ class Raised(Exception):
 
 
 class Both:
-    """PyRSMQ, and our layer in a namespace of its own. A call is a function of a controller and of an id."""
+    """PyRSMQ, and our layer in a namespace of its own. A call is a function of a controller and of
+    an id.
+    """
 
     def __init__(self, server, **params):
         params = {"qname": "jobs"} | params
@@ -99,7 +103,9 @@ def comparable(result):
     if isinstance(result, dict):
         ours_only = ("sent", "fr")
         times = ("id", "ts", "created", "modified")
-        return {name: name in times or value for name, value in result.items() if name not in ours_only}
+        return {
+            name: name in times or value for name, value in result.items() if name not in ours_only
+        }
     return is_id(result) or result
 
 
@@ -131,7 +137,10 @@ def both(new_both):
 @pytest.fixture
 async def controllers(server):
     """The two, on the same queue."""
-    both = rsmq.RedisSMQ(port=server.port, qname="jobs"), pyrsmq.RedisSMQ(port=server.port, qname="jobs")
+    both = (
+        rsmq.RedisSMQ(port=server.port, qname="jobs"),
+        pyrsmq.RedisSMQ(port=server.port, qname="jobs"),
+    )
     yield both
     both[0].client.close()
     await both[1].quit()
@@ -196,20 +205,29 @@ class TestAgreement:
 
     @pytest.mark.parametrize("encode", [True, None])
     @pytest.mark.parametrize(
-        "body", ["text", "7", "Zoë 🐇", "[" * 5000, *NO_TEXT, b"bytes"], ids=lambda body: repr(body)[:9]
+        "body",
+        ["text", "7", "Zoë 🐇", "[" * 5000, *NO_TEXT, b"bytes"],
+        ids=lambda body: repr(body)[:9],
     )
     async def test_bodies(self, both, server, body, encode):
         """A body is stored in the same bytes, and received as the same."""
         await both.agree(lambda r, _: r.createQueue(maxsize=65535))
-        await both.agree(lambda r, _: r.sendMessage(message=body, encode=None if isinstance(body, bytes) else encode))
+        await both.agree(
+            lambda r, _: r.sendMessage(
+                message=body, encode=None if isinstance(body, bytes) else encode
+            )
+        )
         theirs, ours = [
-            server.redis.hget(f"{ns}:jobs:Q", id) for ns, id in (("theirs", both.their_id), ("ours", both.our_id))
+            server.redis.hget(f"{ns}:jobs:Q", id)
+            for ns, id in (("theirs", both.their_id), ("ours", both.our_id))
         ]
         assert ours == theirs
         await both.agree(lambda r, _: r.popMessage())
 
     async def test_defaults(self, new_both):
-        """Defaults of the controller go to the commands that take them, and give way to what these are told."""
+        """Defaults of the controller go to the commands that take them, and give way to what these
+        are told.
+        """
         both = new_both(vt=7, maxsize=2048, quiet=None)
         await both.agree(
             lambda r, _: r.createQueue(),
@@ -223,7 +241,9 @@ class TestAgreement:
         )
 
     async def test_exceptions(self, new_both):
-        """Exceptions are switched for all commands, those made before too; a command's own word counts more."""
+        """Exceptions are switched for all commands, those made before too; a command's own word
+        counts more.
+        """
         both = new_both(exceptions=False, quiet=True)
         commands = [controller.receiveMessage() for controller in (both.theirs, both.ours)]
         await both.agree(
@@ -239,10 +259,14 @@ class TestAgreement:
             await commands[1]
 
     async def test_visible_at(self, both, server):
-        """Delays and leases, fractions too, end at the same millisecond after the sending and the receipt."""
+        """Delays and leases, fractions too, end at the same millisecond after the sending and the
+        receipt.
+        """
         await both.agree(lambda r, _: r.createQueue(vt=20, delay=5, maxsize=65535))
         for delay in (None, 0, 0.0637, 2):
-            await both.agree(partial(lambda r, _, delay: r.sendMessage(message="x", delay=delay), delay=delay))
+            await both.agree(
+                partial(lambda r, _, delay: r.sendMessage(message="x", delay=delay), delay=delay)
+            )
             for ns, id in (("theirs", both.their_id), ("ours", both.our_id)):
                 late = server.redis.zscore(f"{ns}:jobs", id) - int(id[:10], 36) // 1000
                 assert 0 <= late - round((5 if delay is None else delay) * 1000) < 1000, ns
@@ -272,7 +296,9 @@ class TestAgreement:
         assert theirs.listQueues().execute() == set()
 
     async def test_readme_example(self, server):
-        """The example in PyRSMQ 0.6.1's README does the same here, with `await` added and nothing else."""
+        """The example in PyRSMQ 0.6.1's README does the same here, with `await` added and nothing
+        else.
+        """
         readme = importlib.metadata.metadata("PyRSMQ").get_payload()
         example = textwrap.dedent(
             readme[readme.index("    from pprint import") : readme.index("### RedisSMQ Controller")]
@@ -282,13 +308,24 @@ class TestAgreement:
         awaited = re.sub(r"\bqueue\.", "await queue.", program)
         assert awaited.replace("await ", "") == program
         theirs, ours = [], []
-        with redis.Redis(port=server.port, decode_responses=True) as client:  # the example leaves its own open
-            exec(program, {"pprint": theirs.append, "time": time, "RedisSMQ": partial(rsmq.RedisSMQ, client)})
-        names = {"pprint": ours.append, "time": time, "RedisSMQ": partial(pyrsmq.RedisSMQ, port=server.port)}
+        with redis.Redis(
+            port=server.port, decode_responses=True
+        ) as client:  # the example leaves its own open
+            exec(
+                program,
+                {"pprint": theirs.append, "time": time, "RedisSMQ": partial(rsmq.RedisSMQ, client)},
+            )
+        names = {
+            "pprint": ours.append,
+            "time": time,
+            "RedisSMQ": partial(pyrsmq.RedisSMQ, port=server.port),
+        }
         await eval(compile(awaited, "README", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
         for status in (shown["queue_status"] for shown in theirs if "queue_status" in shown):
             assert status.pop("maxsize") == 65565
-            assert status["msgs"] == 1  # also in the end: without its execute(), their deleteMessage does nothing
+            assert (
+                status["msgs"] == 1
+            )  # also in the end: without its execute(), their deleteMessage does nothing
         theirs[-1]["queue_status"] |= {"msgs": 0, "hiddenmsgs": 0}
         for status in (shown["queue_status"] for shown in ours if "queue_status" in shown):
             assert status.pop("maxsize") == 65535
@@ -310,7 +347,11 @@ class TestDifferences:
         await both.differ(lambda r, _: r.createQueue(), True, True)
         attributes = await both.run(lambda r, _: r.getQueueAttributes())
         assert [of["maxsize"] for of in attributes] == [65565, 65535]
-        await both.differ(lambda r, _: r.createQueue(qname="b").maxsize(65565), True, Raised("InvalidParameterValue"))
+        await both.differ(
+            lambda r, _: r.createQueue(qname="b").maxsize(65565),
+            True,
+            Raised("InvalidParameterValue"),
+        )
         await both.agree(
             lambda r, _: r.setQueueAttributes(maxsize=1024),
             lambda r, _: r.setQueueAttributes(maxsize=65536),
@@ -349,7 +390,9 @@ class TestDifferences:
 
     @difference("`None` given to a setter")
     async def test_none(self, both):
-        await both.differ(lambda r, _: r.createQueue().vt(None), Raised("InvalidParameterValue"), True)
+        await both.differ(
+            lambda r, _: r.createQueue().vt(None), Raised("InvalidParameterValue"), True
+        )
         attributes = await both.run(lambda r, _: r.getQueueAttributes())
         assert attributes[1]["vt"] == 30
 
@@ -366,7 +409,9 @@ class TestDifferences:
 
     @difference("a wrong value, by keyword")
     async def test_wrong_keyword(self, both):
-        await both.differ(lambda r, _: r.createQueue(qname="a:b"), False, Raised("InvalidParameterValue"))
+        await both.differ(
+            lambda r, _: r.createQueue(qname="a:b"), False, Raised("InvalidParameterValue")
+        )
         await both.differ(lambda r, _: r.createQueue(vt=-1), True, Raised("InvalidParameterValue"))
         assert both.theirs.getQueueAttributes().execute()["vt"] == 30
 
@@ -381,12 +426,18 @@ class TestDifferences:
 
     @difference("an unknown parameter")
     async def test_unknown(self, both):
-        await both.differ(lambda r, _: r.createQueue(colour="red"), True, Raised("InvalidParameterValue"))
         await both.differ(
-            lambda r, _: r.deleteQueue().colour("red"), Raised("AttributeError"), Raised("AttributeError")
+            lambda r, _: r.createQueue(colour="red"), True, Raised("InvalidParameterValue")
         )
         await both.differ(
-            lambda r, _: r.deleteQueue().maxsize(1024), Raised("AttributeError"), Raised("InvalidParameterValue")
+            lambda r, _: r.deleteQueue().colour("red"),
+            Raised("AttributeError"),
+            Raised("AttributeError"),
+        )
+        await both.differ(
+            lambda r, _: r.deleteQueue().maxsize(1024),
+            Raised("AttributeError"),
+            Raised("InvalidParameterValue"),
         )
         rsmq.RedisSMQ(colour="red")
         with pytest.raises(pyrsmq.InvalidParameterValue):
@@ -400,18 +451,24 @@ class TestDifferences:
     @difference("fractions in a queue's `vt` and `delay`")
     async def test_fractions(self, both):
         await both.differ(lambda r, _: r.createQueue(vt=7.5), True, Raised("InvalidParameterValue"))
-        await both.differ(lambda r, _: r.createQueue(qname="b").delay(7.5), True, Raised("InvalidParameterValue"))
+        await both.differ(
+            lambda r, _: r.createQueue(qname="b").delay(7.5), True, Raised("InvalidParameterValue")
+        )
 
     @difference("names of queues")
     @pytest.mark.foreign_data
     async def test_names(self, both):
         for name in ("with.dot", "with space", "Zoë", "QUEUES"):
             await both.differ(
-                partial(lambda r, _, name: r.createQueue(qname=name), name=name), True, Raised("InvalidParameterValue")
+                partial(lambda r, _, name: r.createQueue(qname=name), name=name),
+                True,
+                Raised("InvalidParameterValue"),
             )
         await both.differ(lambda r, _: r.createQueue(qname="j" * 65), False, True)
         await both.differ(lambda r, _: r.createQueue(qname="j" * 160), False, True)
-        await both.differ(lambda r, _: r.createQueue(qname="j" * 161), False, Raised("InvalidParameterValue"))
+        await both.differ(
+            lambda r, _: r.createQueue(qname="j" * 161), False, Raised("InvalidParameterValue")
+        )
 
     @difference("the clock of `created` and `modified`")
     async def test_clock(self, both, server, monkeypatch):
@@ -425,7 +482,9 @@ class TestDifferences:
 
     @difference("`bytes`")
     async def test_bytes(self, server):
-        """What is received and listed is text with us, whatever the client decodes; what is no text is bytes."""
+        """What is received and listed is text with us, whatever the client decodes; what is no text
+        is bytes.
+        """
         theirs = rsmq.RedisSMQ(redis.Redis(port=server.port), qname="jobs")
         client = redis.asyncio.Redis(port=server.port)
         async with pyrsmq.RedisSMQ(client, qname="jobs") as ours:
@@ -451,9 +510,13 @@ class TestDifferences:
 
     @difference("ids as `bytes`")
     async def test_bytes_ids(self, both):
-        await both.agree(lambda r, _: r.createQueue(maxsize=1024), lambda r, _: r.sendMessage(message="x"))
+        await both.agree(
+            lambda r, _: r.createQueue(maxsize=1024), lambda r, _: r.sendMessage(message="x")
+        )
         await both.agree(lambda r, _: r.receiveMessage())
-        await both.differ(lambda r, sent: r.deleteMessage(id=sent.encode()), True, Raised("InvalidParameterValue"))
+        await both.differ(
+            lambda r, sent: r.deleteMessage(id=sent.encode()), True, Raised("InvalidParameterValue")
+        )
 
     @difference("what JSON cannot say")
     async def test_no_json(self, both):
@@ -466,7 +529,9 @@ class TestDifferences:
 
     @difference("`deleteMessage` of what was never received")
     async def test_delete_never_received(self, both):
-        await both.agree(lambda r, _: r.createQueue(maxsize=1024), lambda r, _: r.sendMessage(message="x"))
+        await both.agree(
+            lambda r, _: r.createQueue(maxsize=1024), lambda r, _: r.sendMessage(message="x")
+        )
         await both.differ(lambda r, sent: r.deleteMessage(id=sent), False, True)
         await both.agree(lambda r, _: r.popMessage())
 
@@ -497,18 +562,27 @@ class TestDifferences:
 
     @difference("`ts`, `sent`, `fr`")
     async def test_times(self, both):
-        await both.agree(lambda r, _: r.createQueue(maxsize=1024), lambda r, _: r.sendMessage(message="x", delay=0.05))
-        commands = [r.receiveMessage(vt=0).exceptions(False).quiet(True) for r in (both.theirs, both.ours)]
+        await both.agree(
+            lambda r, _: r.createQueue(maxsize=1024),
+            lambda r, _: r.sendMessage(message="x", delay=0.05),
+        )
+        commands = [
+            r.receiveMessage(vt=0).exceptions(False).quiet(True) for r in (both.theirs, both.ours)
+        ]
         theirs, ours = [await wait_until(command.execute) for command in commands]
         assert theirs.keys() == {"id", "message", "rc", "ts"}
-        assert theirs["ts"] >= int(both.their_id[:10], 36) // 1000 + 50  # their README: when the message was sent
+        assert (
+            theirs["ts"] >= int(both.their_id[:10], 36) // 1000 + 50
+        )  # their README: when the message was sent
         assert ours.keys() == theirs.keys() | {"sent", "fr"}
         assert ours["ts"] == ours["fr"] >= ours["sent"] + 50
         assert ours["sent"] == int(both.our_id[:10], 36) // 1000
 
     @difference("`decode`")
     async def test_decode(self, both):
-        await both.agree(lambda r, _: r.createQueue(maxsize=1024), lambda r, _: r.sendMessage(message=[1]))
+        await both.agree(
+            lambda r, _: r.createQueue(maxsize=1024), lambda r, _: r.sendMessage(message=[1])
+        )
         theirs, ours = await both.run(lambda r, _: r.popMessage(decode=True))
         assert (theirs["message"], ours["message"]) == ("[1]", [1])
 
@@ -571,7 +645,9 @@ class TestDifferences:
 
 
 class Consumers:
-    """PyRSMQ's consumer in its thread, and ours in a task, each on a queue of its own, until the end of the block."""
+    """PyRSMQ's consumer in its thread, and ours in a task, each on a queue of its own, until the
+    end of the block.
+    """
 
     def __init__(self, server, their_processor, our_processor, **params):
         params = {"port": server.port, "empty_queue_delay": 0.01, "vt": 2} | params
@@ -596,7 +672,9 @@ class Consumers:
 
 
 class Calls(list):
-    """A processor that notes what it is called with, and does `how` with the message and its receive count."""
+    """A processor that notes what it is called with, and does `how` with the message and its
+    receive count.
+    """
 
     def __init__(self, how):
         self.how = how
@@ -622,17 +700,23 @@ async def controller(server):
 
 
 async def send_to_both(controller, message):
-    return [await controller.sendMessage(qname=qname, message=message) for qname in ("theirs", "ours")]
+    return [
+        await controller.sendMessage(qname=qname, message=message) for qname in ("theirs", "ours")
+    ]
 
 
 class TestConsumers:
     async def test_agreement(self, server, controller):
-        """Both consumers call the same processor with the same, and do the same about what it returns."""
+        """Both consumers call the same processor with the same, and do the same about what it
+        returns.
+        """
         calls = [Calls(lambda message, rc: rc == 2 or message == 7) for _ in range(2)]
         async with Consumers(server, *calls, vt=5):
             for message in (7, "text", {"a": [1]}):
                 await send_to_both(controller, message)
-            await wait_until(lambda: server.redis.zcard("rsmq:theirs") == server.redis.zcard("rsmq:ours") == 0)
+            await wait_until(
+                lambda: server.redis.zcard("rsmq:theirs") == server.redis.zcard("rsmq:ours") == 0
+            )
         theirs, ours = calls
         assert sorted(map(repr, ours)) == sorted(map(repr, theirs))
         assert len(ours) == 5
@@ -642,7 +726,9 @@ class TestConsumers:
         calls = [Calls(lambda _message, _rc: True) for _ in range(2)]
         async with Consumers(server, *calls, decode=False):
             await send_to_both(controller, [1])
-            await wait_until(lambda: server.redis.zcard("rsmq:theirs") == server.redis.zcard("rsmq:ours") == 0)
+            await wait_until(
+                lambda: server.redis.zcard("rsmq:theirs") == server.redis.zcard("rsmq:ours") == 0
+            )
         assert calls[0] == calls[1] == [("[1]", 1, str, int)]
 
     async def test_creates_the_queue(self, server):
@@ -691,7 +777,9 @@ class TestConsumers:
         calls = [Calls(lambda _message, _rc: gate.wait()) for _ in range(2)]
         try:
             async with Consumers(server, *calls):
-                for qname, id in zip(("theirs", "ours"), await send_to_both(controller, "x"), strict=True):
+                for qname, id in zip(
+                    ("theirs", "ours"), await send_to_both(controller, "x"), strict=True
+                ):
                     await wait_until(lambda: all(calls))
                     await controller.changeMessageVisibility(qname=qname, id=id, vt=0)
                     assert (await controller.receiveMessage(qname=qname))["rc"] == 2
@@ -710,7 +798,9 @@ class TestConsumers:
             await wait_until(lambda: all(calls))
             for qname in ("theirs", "ours"):
                 await controller.deleteQueue(qname=qname)
-            await wait_until(lambda: caplog.text.count("Exception while processing queue `theirs`") > 10)
+            await wait_until(
+                lambda: caplog.text.count("Exception while processing queue `theirs`") > 10
+            )
             await wait_until(lambda: "queue 'ours' is no longer there" in caplog.text)
             for qname in ("theirs", "ours"):
                 await controller.createQueue(qname=qname)
@@ -730,9 +820,13 @@ BEFORE = re.findall(r"```py\n(.*?)```.*?```text\n(.*?)```", PAGE, re.DOTALL)
 
 @pytest.mark.parametrize(("program", "output"), BEFORE, ids=["program", "consumer"])
 def test_before(running_server, program, output):
-    """What the page shows as `before` prints, with the real PyRSMQ, what `after` prints (see tests/test_readme.py)."""
+    """What the page shows as `before` prints, with the real PyRSMQ, what `after` prints (see
+    tests/test_readme.py).
+    """
     running_server.redis.flushall()
     program = program.replace('host="127.0.0.1"', f'host="127.0.0.1", port={running_server.port}')
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=4 * PATIENCE, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=4 * PATIENCE, check=False
+    )
     assert (done.stdout, done.returncode) == (output, 0), done.stderr

@@ -69,7 +69,9 @@ async def test_create_at_once(everyone):
 
 
 async def test_list(everyone):
-    """The list of queues is one for all, whoever created them, from [A-Za-z0-9_-] up to what all of them take."""
+    """The list of queues is one for all, whoever created them, from [A-Za-z0-9_-] up to what all of
+    them take.
+    """
     names = ["j" * 64, "Az09_-", "jobs"]  # PyRSMQ takes 64 characters, Node and we 160
     for peer, name in zip(everyone, names, strict=True):
         await peer.create(name)
@@ -91,7 +93,12 @@ async def test_set_attributes(server, pair):
     server.redis.hset("rsmq:jobs:Q", mapping={"created": 1, "modified": 1})
     changed = await other.set_attributes(vt=11, delay=4, maxsize=4096)
     assert changed == await one.attributes()
-    assert (changed["vt"], changed["delay"], changed["maxsize"], changed["created"]) == (11, 4, 4096, 1)
+    assert (changed["vt"], changed["delay"], changed["maxsize"], changed["created"]) == (
+        11,
+        4,
+        4096,
+        1,
+    )
     assert time.time() - 60 < changed["modified"] <= time.time()
 
 
@@ -117,7 +124,13 @@ async def test_delete_queue(server, pair):
     await other.delete_queue()
     assert server.redis.keys() == []
     assert await one.queues() == set()
-    for refused in (one.attributes(), one.send("hello"), one.receive(), one.pop(), one.delete_queue()):
+    for refused in (
+        one.attributes(),
+        one.send("hello"),
+        one.receive(),
+        one.pop(),
+        one.delete_queue(),
+    ):
         with pytest.raises(QueueDoesNotExist):
             await refused
 
@@ -168,7 +181,9 @@ async def test_unlimited(pair):
 
 
 async def test_fractional_vt_of_pyrsmq(server, everyone):
-    """A fractional vt or delay that PyRSMQ wrote on the queue is read as Node reads it: as its integer part."""
+    """A fractional vt or delay that PyRSMQ wrote on the queue is read as Node reads it: as its
+    integer part.
+    """
     ours, node, pyrsmq = everyone
     await pyrsmq.create(vt=2.75, delay=1000.5)
     for name, value in (("vt", 2), ("delay", 1000)):
@@ -182,7 +197,9 @@ async def test_fractional_vt_of_pyrsmq(server, everyone):
 
 
 async def test_counters(everyone):
-    """The counters are the same whoever reads them, with messages sent, received, popped and deleted by all three."""
+    """The counters are the same whoever reads them, with messages sent, received, popped and
+    deleted by all three.
+    """
     await everyone[0].create()
     for peer in everyone:
         for n in range(4):

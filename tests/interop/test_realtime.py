@@ -17,7 +17,9 @@ POLL_INTERVAL = 0.2
 
 @pytest.fixture
 async def patient(server):
-    """Ours, with a safety poll that comes too late for any test: what it gets, it was told of or knew."""
+    """Ours, with a safety poll that comes too late for any test: what it gets, it was told of or
+    knew.
+    """
     async with AsyncRSMQ.from_url(server.url, poll_interval=60) as rsmq:
         yield Ours(rsmq)
 
@@ -59,7 +61,9 @@ async def waiting(server, ours, **options):
 
 
 async def test_node_hears_us(ours, start_node):
-    """What Node's subscribers hear of our sends is what they hear of Node's: ZCARD as decimal text."""
+    """What Node's subscribers hear of our sends is what they hear of Node's: ZCARD as decimal
+    text.
+    """
     node = await start_node(realtime=True)
     await ours.create()
     await node.subscribe()
@@ -73,7 +77,9 @@ async def test_node_hears_us(ours, start_node):
 
 
 async def test_what_is_announced(server, ours, node):
-    """Announced are a batch, once; a release; a shortened visibility. Not: a receive, a lease extended, a delete."""
+    """Announced are a batch, once; a release; a shortened visibility. Not: a receive, a lease
+    extended, a delete.
+    """
     await ours.create()
     await node.subscribe()
     await ours.queue.send_many(["hello"] * 10)
@@ -121,7 +127,9 @@ async def test_node_works_off_what_it_hears(ours, node):
 
 
 async def test_node_wakes_us(server, patient, start_node):
-    """A send of Node's with realtime wakes our waiting consumer at once, not at the next safety poll."""
+    """A send of Node's with realtime wakes our waiting consumer at once, not at the next safety
+    poll.
+    """
     node = await start_node(realtime=True)
     await node.create()
     elapsed = []
@@ -179,7 +187,9 @@ async def test_silent_producers(server, polling, silent):
 
 
 async def test_made_visible_in_silence(server, polling, silent):
-    """A message that another makes visible, which nobody announces, is ours within the poll interval."""
+    """A message that another makes visible, which nobody announces, is ours within the poll
+    interval.
+    """
     await silent.create()
     id = await silent.send("hello", delay=600)
     async with waiting(server, polling) as next_one, stalls() as lost:
@@ -192,7 +202,9 @@ async def test_made_visible_in_silence(server, polling, silent):
 
 
 async def test_delays_of_others(server, patient, silent):
-    """A message that another sent with a delay is ours on time, though nothing is published then."""
+    """A message that another sent with a delay is ours on time, though nothing is published
+    then.
+    """
     await silent.create()
     id = await silent.send("hello", delay=silent.SHORTEST)
     due = server.visible_at(id)
@@ -203,7 +215,9 @@ async def test_delays_of_others(server, patient, silent):
 
 
 async def test_announced_delay(server, patient, start_node):
-    """A delayed message that Node announces when it sends it wakes our waiting consumer when it is due."""
+    """A delayed message that Node announces when it sends it wakes our waiting consumer when it is
+    due.
+    """
     node = await start_node(realtime=True)
     await node.create()
     async with waiting(server, patient) as next_one, stalls() as lost:
@@ -229,7 +243,9 @@ async def test_leases_of_others(server, patient, silent):
 
 
 async def test_queue_deleted(server, polling, silent):
-    """A waiting consumer of ours learns within the poll interval that another has deleted the queue."""
+    """A waiting consumer of ours learns within the poll interval that another has deleted the
+    queue.
+    """
     await silent.create()
     async with waiting(server, polling) as next_one:
         await silent.delete_queue()

@@ -49,7 +49,9 @@ async def test_a_consumer_and_a_producer(server):
         async def consumer():
             async for message in queue.messages():
                 try:
-                    async with message:  # deleted at the end of the block, visible again if it raises
+                    async with (
+                        message
+                    ):  # deleted at the end of the block, visible again if it raises
                         if message.body["fails"] and message.receive_count == 1:
                             raise RuntimeError("the first attempt")
                         done.append(message.body["n"])
@@ -84,7 +86,9 @@ async def test_two_programs(server):
 
 
 async def test_a_job_that_fails_dies_and_comes_back(server):
-    """What fails too often lies in the dead-letter queue, with its reason, until it is sent back."""
+    """What fails too often lies in the dead-letter queue, with its reason, until it is sent
+    back.
+    """
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         jobs, dead = rsmq.queue("jobs", codec=JSON), rsmq.queue("jobs-dead", codec=JSON)
         await jobs.create(vt=30, max_receives=3, dead_letter_queue="jobs-dead")
@@ -110,9 +114,12 @@ async def test_a_job_that_fails_dies_and_comes_back(server):
         reasons = {letter.receive_count: letter.reason for letter in await dead.reasons()}
         assert reasons == {1: "no address", 3: "ConnectionError: connection refused"}
 
-        # Once the fault is mended, those that died of it are sent back to where they came from, as good as new.
+        # Once the fault is mended, those that died of it are sent back to where they came from, as
+        # good as new.
         mail_server_is_up = True
-        counts = [count async for count in dead.redrive(where=lambda letter: "refused" in letter.reason)]
+        counts = [
+            count async for count in dead.redrive(where=lambda letter: "refused" in letter.reason)
+        ]
         assert counts[-1] == 1
         async with worker:
             await wait_until(lambda: mails == ["ann@example.org"])

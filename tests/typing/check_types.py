@@ -63,10 +63,15 @@ async def types(rsmq: AsyncRSMQ, client: Redis) -> None:
     assert_type(await text.pop(), Message[str] | None)
     assert_type(await text.delete_many(["id"]), list[bool])
     assert_type(await text.attributes(), QueueAttributes)
-    assert_type((await text.set_attributes(max_receives=3, dead_letter_queue="dead")).max_receives, int | None)
+    assert_type(
+        (await text.set_attributes(max_receives=3, dead_letter_queue="dead")).max_receives,
+        int | None,
+    )
     assert_type((await text.attributes()).dead_letter_queue, str | None)
     assert_type(await text.reasons(), list[DeadLetter])
-    async for moved in text.redrive(jobs, limit=5, rate=0.5, where=lambda letter: letter.queue == "jobs"):
+    async for moved in text.redrive(
+        jobs, limit=5, rate=0.5, where=lambda letter: letter.queue == "jobs"
+    ):
         assert_type(moved, int)
     assert_type(jobs.messages(), Messages[Job])
     async for message in jobs.messages(prefetch=2):
@@ -87,7 +92,9 @@ async def types(rsmq: AsyncRSMQ, client: Redis) -> None:
 
 async def workers(rsmq: AsyncRSMQ, jobs: Queue[Job]) -> None:
     async def work(message: Message[Job]) -> None:
-        raise Retry(delay=timedelta(seconds=1)) if message.receive_count == 1 else Reject("hopeless")
+        raise (
+            Retry(delay=timedelta(seconds=1)) if message.receive_count == 1 else Reject("hopeless")
+        )
 
     def plain(message: Message[Job]) -> None: ...
     def wrong(message: Message[bytes]) -> None: ...
@@ -95,7 +102,9 @@ async def workers(rsmq: AsyncRSMQ, jobs: Queue[Job]) -> None:
     def hear(event: WorkerEvent) -> None:
         assert_type(event.receive_count, int)
 
-    worker = jobs.worker(work, concurrency=5, timeout=1, max_lease=timedelta(hours=1), on_error=decide, on_event=hear)
+    worker = jobs.worker(
+        work, concurrency=5, timeout=1, max_lease=timedelta(hours=1), on_error=decide, on_event=hear
+    )
     assert_type(worker, Worker[Job])
     assert_type(worker.stats, WorkerStats)
     jobs.worker(plain, vt=5, grace=1, backoff=exponential(first=0.1))
@@ -179,7 +188,9 @@ async def typed(rsmq: AsyncRSMQ) -> None:
     assert_type(rsmq.queue("q", codec=MsgspecCodec(list[int])), Queue[list[int]])
     assert_type(rsmq.queue("q", codec=MsgspecCodec(Order | None)), Queue[Order | None])
     assert_type(rsmq.queue("q", codec=PydanticCodec(Parcel)), Queue[Parcel])
-    assert_type(rsmq.queue("q", codec=PydanticCodec(dict[str, int] | str)), Queue[dict[str, int] | str])
+    assert_type(
+        rsmq.queue("q", codec=PydanticCodec(dict[str, int] | str)), Queue[dict[str, int] | str]
+    )
     assert_type(PydanticCodec(Literal["a", "b"]), PydanticCodec[Literal["a", "b"]])
     codec: Codec[Order] = MsgspecCodec(Order)
     assert_type(rsmq.queue("q", codec=codec), Queue[Order])

@@ -49,7 +49,9 @@ async def receive(queue: Queue[str], messages: int) -> None:
 
 
 async def consume(queue: Queue[str], messages: int) -> dict:
-    """Delete each message by its block; what is measured ends when the server has deleted them all."""
+    """Delete each message by its block; what is measured ends when the server has deleted them
+    all.
+    """
     countdown = Countdown(messages)
 
     async def consumer() -> None:

@@ -1,4 +1,6 @@
-"""arq, which keeps each job's result besides. It polls: here at once again, not every half second as by default."""
+"""arq, which keeps each job's result besides. It polls: here at once again, not every half second
+as by default.
+"""
 
 import asyncio
 
@@ -16,7 +18,9 @@ async def contend() -> None:
 
     async def prepare(queue: str, jobs: int) -> None:
         for _ in range(0, jobs, TASK.callers):
-            await asyncio.gather(*(redis.enqueue_job("no_op", _queue_name=queue) for _ in range(TASK.callers)))
+            await asyncio.gather(
+                *(redis.enqueue_job("no_op", _queue_name=queue) for _ in range(TASK.callers))
+            )
 
     async def work(queue: str, jobs: int) -> dict:
         countdown = Countdown(jobs)

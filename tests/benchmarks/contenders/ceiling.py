@@ -1,4 +1,6 @@
-"""The most there can be: redis-benchmark with a bare PING, or with this library's own script and 64 messages a call."""
+"""The most there can be: redis-benchmark with a bare PING, or with this library's own script and 64
+messages a call.
+"""
 
 import csv
 import resource
@@ -39,7 +41,9 @@ def send() -> None:
 def benchmark(requests: int, *options: object) -> int:
     """Run it, and return the nanoseconds that the requests took."""
     command = ["redis-benchmark", "-p", TASK.port, "--csv", "-n", requests, *options]
-    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [str(word) for word in command], stdout=subprocess.PIPE, text=True, check=True
+    )
     _, (_, a_second, *_) = csv.reader(done.stdout.splitlines())
     return round(requests / float(a_second) * 1e9)
 

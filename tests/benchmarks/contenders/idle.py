@@ -1,4 +1,6 @@
-"""Consumers of this library that have nothing to do, measured between the first word and the second."""
+"""Consumers of this library that have nothing to do, measured between the first word and the
+second.
+"""
 
 import asyncio
 import json
@@ -14,7 +16,9 @@ async def idle(rsmq: AsyncRSMQ) -> None:
     for queue in queues:
         await queue.create(exist_ok=True)
     async with asyncio.TaskGroup() as group:
-        consumers = [group.create_task(_consume(queue)) for queue in queues for _ in range(TASK.callers)]
+        consumers = [
+            group.create_task(_consume(queue)) for queue in queues for _ in range(TASK.callers)
+        ]
         print("ready", flush=True)
         await _word()
         cpu_us = _used_us()

@@ -23,7 +23,9 @@ async def contend() -> None:
         async def after_process(_context: dict) -> None:
             countdown.deleted()
 
-        worker = Worker(connect(name), [no_op], concurrency=TASK.callers, after_process=after_process)
+        worker = Worker(
+            connect(name), [no_op], concurrency=TASK.callers, after_process=after_process
+        )
         return await countdown.run([worker.start()])
 
     async def left(name: str) -> int:

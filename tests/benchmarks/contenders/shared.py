@@ -1,4 +1,6 @@
-"""What the contenders in Python share: their task, warming up, the word they wait for, how they say what they did."""
+"""What the contenders in Python share: their task, warming up, the word they wait for, how they say
+what they did.
+"""
 
 import asyncio
 import json
@@ -32,7 +34,9 @@ async def measure(
     work: Callable[[str, int], Awaitable[dict[str, Any] | None]],
     left: Callable[[str], Awaitable[int]],
 ) -> None:
-    """Prepare and do the task, measured; before that do some of it in another queue. Then count what is left."""
+    """Prepare and do the task, measured; before that do some of it in another queue. Then count
+    what is left.
+    """
     await prepare("warm-up", WARM_UP)
     await work("warm-up", WARM_UP)
     await prepare("benchmark", TASK.messages)
@@ -43,13 +47,18 @@ async def measure(
 
 def check_left(messages: int) -> None:
     expected = TASK.messages if TASK.what in {"send", "send_many"} else 0
-    if messages != expected and TASK.what not in {"produce", "pace"}:  # those have a consumer, who looks
+    if messages != expected and TASK.what not in {
+        "produce",
+        "pace",
+    }:  # those have a consumer, who looks
         sys.exit(f"{messages} messages are in the queue, not {expected}")
 
 
 @contextmanager
 def measured(whose: int = resource.RUSAGE_SELF) -> Iterator[dict[str, Any]]:
-    """Wait for the word, measure the block, and report that, with what the block puts into the dictionary."""
+    """Wait for the word, measure the block, and report that, with what the block puts into the
+    dictionary.
+    """
     print("ready", flush=True)
     sys.stdin.readline()
     said: dict[str, Any] = {"messages": TASK.messages, "started": time.monotonic_ns()}
@@ -89,12 +98,18 @@ def stamp() -> str:
 
 
 def is_to_fill(qname: str) -> bool:
-    """Whether the messages are in the queue before the work; else another process sends them meanwhile, or none."""
-    return TASK.what in {"receive", "consume", "jobs"} or (TASK.what in {"drain", "await"} and qname == "warm-up")
+    """Whether the messages are in the queue before the work; else another process sends them
+    meanwhile, or none.
+    """
+    return TASK.what in {"receive", "consume", "jobs"} or (
+        TASK.what in {"drain", "await"} and qname == "warm-up"
+    )
 
 
 class Countdown:
-    """Until so many messages have been handled and deleted; and how long those took on their way that tell the time."""
+    """Until so many messages have been handled and deleted; and how long those took on their way
+    that tell the time.
+    """
 
     def __init__(self, messages: int) -> None:
         self._left = messages

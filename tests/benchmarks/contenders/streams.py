@@ -21,7 +21,9 @@ async def contend() -> None:
         async def work(stream: str, messages: int) -> dict | None:
             if TASK.contender == "streams batched":
                 for _ in range(0, messages, TASK.callers):
-                    await {"send": send_batch, "receive": receive}[TASK.what](redis, stream, TASK.callers)
+                    await {"send": send_batch, "receive": receive}[TASK.what](
+                        redis, stream, TASK.callers
+                    )
                 return None
             return await WORK[TASK.what](redis, stream, messages)
 
@@ -46,7 +48,9 @@ async def receive(redis: Redis, stream: str, messages: int = 1) -> None:
     await delete(redis, stream, *received)
 
 
-async def read(redis: Redis, stream: str, messages: int = 1, block: int | None = None) -> dict[bytes, bytes]:
+async def read(
+    redis: Redis, stream: str, messages: int = 1, block: int | None = None
+) -> dict[bytes, bytes]:
     streams = await redis.xreadgroup(GROUP, "consumer", {stream: ">"}, count=messages, block=block)
     return {id: fields[b"body"] for _, entries in streams for id, fields in entries}
 

@@ -36,7 +36,9 @@ async def contend() -> None:
     brokers: dict[str, Broker] = {}
 
     async def prepare(name: str, jobs: int) -> None:
-        brokers[name] = broker = Broker(URL, queue_name=name).with_result_backend(RedisAsyncResultBackend(URL))
+        brokers[name] = broker = Broker(URL, queue_name=name).with_result_backend(
+            RedisAsyncResultBackend(URL)
+        )
         await broker.startup()
         job: AsyncTaskiqDecoratedTask = broker.register_task(no_op, "no_op")
         for _ in range(0, jobs, TASK.callers):
