@@ -3,10 +3,9 @@
 To read the code, follow a message: `client` and `queue`, then `_commands/send` and `_lua/send.lua`,
 `_listener`, `_stream` and `_claims`, `_commands/receive` and `_lua/receive.lua`, `worker`,
 `_handling` and `_leases`, `_commands/settle` and `_lua/delete.lua`; or if it cannot be handled,
-`_commands/dead` and `_lua/move.lua`. Beneath all
-of them: `_batch` (calls share round trips), `_scripts` (Lua, retries), `_failures` (what an error
-means), `_connection`, `_pipeline` and `_wire` (the socket), `_tasks` (what outlives a call),
-`_protocol` (the wire format).
+`_commands/dead` and `_lua/move.lua`. Beneath all of them: `_batch` (calls share round trips),
+`_scripts` (Lua, retries), `_failures` (what an error means), `_connection`, `_pipeline` and `_wire`
+(the socket), `_tasks` (what outlives a call), `_protocol` (the wire format).
 """
 
 from ._handlers import Reject, Retry, exponential

@@ -39,8 +39,8 @@ class InFlight:
         """How many of the waiting items go out in the next script call; 0 if they are to gather.
 
         They gather while a call is in flight, until they are as many as it holds; two may be in
-        flight, and more where
-        many times as many wait: on a slow line the replies of two come too seldom.
+        flight, and more where many times as many wait: on a slow line the replies of two come too
+        seldom.
 
         And if the server has nothing to do, not all go at once: it works on the first while the
         client packs the next, and the callers of the first go on while it works on the next. So
@@ -85,9 +85,9 @@ class Batch(Generic[Item, Result]):
     A call's time runs from `submit`: at its deadline it fails, whether it still waits to go out or
     for the reply.
 
-    Args: commit: runs one script call for some items until a deadline, and answers with a result or
-        an exception for
-            each, in their order, or with one exception for all of them.
+    Args:
+        commit: runs one script call for some items until a deadline, and answers with a result or
+            an exception for each, in their order, or with one exception for all of them.
         server: `concerns_all` says whether an error is one that those who wait would meet as well.
     """
 

@@ -167,7 +167,7 @@ class Claims:
 
     def ask(self, count: int, *, patient: bool, ahead: Ahead | None = None) -> list[Slot]:
         """Put slots at the end of the line: patient ones, or some that are done when there is no
-            message now.
+        message now.
 
         `ahead`: see `Slot`.
         """

@@ -22,8 +22,10 @@ MAX_DEPTH: Final = 100
 class Retry(Exception):
     """Raised by a handler: the message is to come again.
 
-    Args: delay: in so many seconds; if None, after the worker's backoff. reason: why the message
-        has died if this was the last attempt; that is its cause, if it is raised from one.
+    Args:
+        delay: in so many seconds; if None, after the worker's backoff.
+        reason: why the message has died if this was the last attempt; that is its cause, if it is
+            raised from one.
     """
 
     delay: Seconds | None = None
@@ -51,7 +53,7 @@ class Reject(Exception):
 
 def exponential(first: float = 1.0, longest: float = 300.0) -> Callable[[int], float]:
     """A backoff: `first` seconds after the first attempt, twice as long after each further one,
-        `longest` at the most.
+    `longest` at the most.
 
     Each is cut at random by up to a half, so that what failed together does not come again
     together.

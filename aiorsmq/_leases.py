@@ -46,7 +46,7 @@ class Lease:
         """Once it was deleted, perhaps by the handler itself."""
         self.release_ms: int | None = None
         """If the handler has released it: then it is visible so long after its end, unless that
-            decides otherwise.
+        decides otherwise.
         """
         self.visible_until: bytes = record.visible
         """The end of the lease in ms, as renewed."""

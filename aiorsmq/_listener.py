@@ -1,10 +1,9 @@
 """One PUBSUB connection, many flags.
 
 One task owns the connection: it alone subscribes, unsubscribes and pings. It uses redis-py's
-    connection, not its
-PubSub: that one resubscribes behind our back, and what was announced meanwhile would be lost
-without notice. What comes in sets flags from inside the read callback: a third less from an
-announcement to its claim than by way of a task.
+connection, not its PubSub: that one resubscribes behind our back, and what was announced meanwhile
+would be lost without notice. What comes in sets flags from inside the read callback: a third less
+from an announcement to its claim than by way of a task.
 """
 
 import asyncio
@@ -166,8 +165,7 @@ class Listener:
         """Say that nobody listens, and put the next connection off.
 
         An outage is looked at each second. A connection that was closed before it was of any use,
-        or a password that
-        was refused, may stay so: the pauses grow up to RETRY_REFUSED.
+        or a password that was refused, may stay so: the pauses grow up to RETRY_REFUSED.
         """
         if self._confirmed:
             self._outages, self._refusals, self._confirmed = (

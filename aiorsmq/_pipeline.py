@@ -31,8 +31,8 @@ def _nobody_minds() -> None: ...
 
 class Pipeline:
     """Calls go out as they are made. A lost connection answers those under way, and only those,
-    with redis-py's
-    ConnectionError or TimeoutError: whether the server executed them is unknown then.
+    with redis-py's ConnectionError or TimeoutError: whether the server executed them is unknown
+    then.
 
     `when_lost` is called after that, unless it is this side that closes it.
     """

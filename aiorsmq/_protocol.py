@@ -55,7 +55,7 @@ class Keys:
         """HASH: when and why each message of a dead-letter queue died. Not RSMQ's; with a TTL."""
         self.purged: str = f"{ns}:{qname}:purged"
         """ZSET: messages of an unfinished purge. Not RSMQ's; without a TTL, for nothing else leads
-            to their bodies.
+        to their bodies.
         """
         self.deleted: str = f"{ns}:{qname}:deleted"
         """HASH: the calls that have deleted the queue lately. Not RSMQ's; with a TTL."""

@@ -104,7 +104,7 @@ class Call(NamedTuple):
     """
     holds_messages: bool = False
     """Whether its reply does: one that is on its way at the deadline is waited for, so that they
-        are put back.
+    are put back.
     """
 
     def __repr__(self) -> str:  # no body
@@ -157,12 +157,12 @@ class Scripts:
 
         That is one of redis-py's: at once what the server refuses; at the deadline what it did not
         get over by then; and at once, too, or after `connect_timeout`, that a server cannot be
-        reached that never was before. It reads
-        the whole reply before it acts on it: if that raises, the reply is none of this script's,
-        and it gets an InvalidResponse instead.
+        reached that never was before. It reads the whole reply before it acts on it: if that
+        raises, the reply is none of this script's, and it gets an InvalidResponse instead.
 
-        Args: until: the deadline of the caller's call. A reply that is on its way then still comes,
-            however late.
+        Args:
+            until: the deadline of the caller's call. A reply that is on its way then still comes,
+                however late.
         """
         started = self._tasks.loop().time()
         if until is None:
@@ -412,7 +412,7 @@ class Scripts:
 
     def is_outage(self, error: Exception) -> bool:
         """Whether trying again later may help: the server is expected, and is away or not ready
-            now.
+        now.
 
         Or it refuses the login, not for long.
         """

@@ -13,7 +13,7 @@ class Ahead:
     next.
 
     In that order, not in that of the line: a claim that was cut short leaves slots in front that a
-        later one fills.
+    later one fills.
     """
 
     __slots__ = ("done", "waiters")
@@ -36,9 +36,11 @@ class Slot:
 
     It has a future only if somebody has to wait: a slot that was filled ahead is not waited for.
 
-    Args: patient: whether it stays in the line until there is a message; else it is done when there
-        is none now. ahead: of its stream, which it enters when it is done; else somebody waits for
-        it. until: the deadline, by the event loop's clock, of one that is not patient.
+    Args:
+        patient: whether it stays in the line until there is a message; else it is done when there
+            is none now.
+        ahead: of its stream, which it enters when it is done; else somebody waits for it.
+        until: the deadline, by the event loop's clock, of one that is not patient.
     """
 
     __slots__ = (

@@ -56,9 +56,10 @@ class AsyncRSMQ:
     opened when a consumer first has to wait. It belongs to the event loop in which it is first
     used, and to its process (WrongEventLoop).
 
-    Args: client: a `redis.asyncio.Redis` whose settings to connect with; it stays yours to close,
-        and its pool is not
-            used up. Without one: `host`, `port`, and any option of `redis.asyncio.Redis`.
+    Args:
+        client: a `redis.asyncio.Redis` whose settings to connect with; it stays yours to close, and
+            its pool is not used up. Without one: `host`, `port`, and any option of
+            `redis.asyncio.Redis`.
         ns: the namespace that all keys begin with.
         realtime: announce what is sent, and listen for announcements. False: say nothing, and poll.
         qname: the queue meant by methods that are not given one.
@@ -140,7 +141,7 @@ class AsyncRSMQ:
         **redis_options: Any,
     ) -> "AsyncRSMQ":
         """Make one from a URL: redis://, rediss:// and unix:// as redis-py reads them, or
-            embedded://.
+        embedded://.
 
         valkey:// is redis://, and valkeys:// rediss://. What is special in a password must be
         percent-encoded; a URL in which it may not be is refused, with InvalidParameterValue, as is
@@ -176,9 +177,9 @@ class AsyncRSMQ:
     def queue(self, name: str, *, codec: Codec[Any] = TEXT) -> Queue[Any]:
         """A handle of one queue, with all its verbs; no I/O, and the queue need not exist.
 
-        Args: codec: what its bodies are: TEXT, BYTES, JSON, MsgspecCodec(type),
-            PydanticCodec(type), or any object with
-                `encode` and `decode`.
+        Args:
+            codec: what its bodies are: TEXT, BYTES, JSON, MsgspecCodec(type), PydanticCodec(type),
+                or any object with `encode` and `decode`.
         """
         return self._queue(check_qname(name, "name"), codec)
 
@@ -297,10 +298,10 @@ class AsyncRSMQ:
     ) -> Worker[Any]:
         """One worker on several queues, whose handlers they share; see `Worker`.
 
-        Args: queues: names or handles. In a list: strict priority, a queue is asked when those
-            before it have nothing. In
-                a dict with weights: a queue of weight 3 is asked first three times as often as one
-                    of weight 1.
+        Args:
+            queues: names or handles. In a list: strict priority, a queue is asked when those before
+                it have nothing. In a dict with weights: a queue of weight 3 is asked first three
+                times as often as one of weight 1.
         """
         if (
             isinstance(queues, str)
@@ -330,10 +331,9 @@ class AsyncRSMQ:
 
         Ends every stream, hands back what was claimed and not handed out, lets calls that are under
         way finish (for 5 seconds at the most), and leaves no task, connection or embedded server
-        behind. A message that is still being
-        handled can no longer be settled: its lease ends by itself. Cancelling stops the waiting,
-        not the closing. A client that was given stays open. Raises WrongEventLoop in another event
-        loop than its own.
+        behind. A message that is still being handled can no longer be settled: its lease ends by
+        itself. Cancelling stops the waiting, not the closing. A client that was given stays open.
+        Raises WrongEventLoop in another event loop than its own.
         """
         if self._closing is None:
             if self._upkeep.used:

@@ -157,9 +157,8 @@ class _Typed(Generic[T]):
     """Bodies of one type as JSON text, by another package.
 
     It may write NaN and infinities as null, half a surrogate pair as U+FFFD. Where that can be read
-    back, what is read
-    is another body: so such a body is refused, and not read either, unless the type writes them in
-        a way of its own.
+    back, what is read is another body: so such a body is refused, and not read either, unless the
+    type writes them in a way of its own.
 
     Its errors are neither passed on nor kept as causes: they quote what they are about.
     """

@@ -83,8 +83,9 @@ def is_volatile(socket: str) -> bool:
 class EmbeddedServer:
     """A Valkey server for one program; `embedded://` URLs make one for their client.
 
-    Args: path: a folder in which the data is kept, in an append-only file; without one it is gone
-        with the server.
+    Args:
+        path: a folder in which the data is kept, in an append-only file; without one it is gone
+            with the server.
 
     It listens on a unix socket that only this user may open, and on no port; only this user may
     read its files. Other programs may be given its `url`, and so may forked children: a child holds

@@ -135,11 +135,12 @@ class NotPermitted(_AboutQueue, redis.exceptions.NoPermissionError):
     """The server's ACL refuses this user a command or a key that a call needs. The call has changed
     nothing but totals.
 
-    Attributes: qname: the queue; "*" for a list of all. script: the part of the call that was
-        refused: a file in `aiorsmq/_lua`. command: what was refused, in upper case; None if it was
-        a key. grant: what the user needs, as ACL SETUSER takes it: "+hset", or all keys of the
-        call, for the server does not
-            say which of them it refuses: "~rsmq:jobs ~rsmq:jobs:Q".
+    Attributes:
+        qname: the queue; "*" for a list of all.
+        script: the part of the call that was refused: a file in `aiorsmq/_lua`.
+        command: what was refused, in upper case; None if it was a key.
+        grant: what the user needs, as ACL SETUSER takes it: "+hset", or all keys of the call, for
+            the server does not say which of them it refuses: "~rsmq:jobs ~rsmq:jobs:Q".
     """
 
     def __init__(self, qname: str, script: str, command: str | None, grant: str) -> None:

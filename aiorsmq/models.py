@@ -151,7 +151,7 @@ class Message(Generic[T]):
         """When it was sent, by the server's clock, as its id tells.
 
         For a foreign id that carries no time: the earliest moment known, its first receipt or
-            `visible_until`.
+        `visible_until`.
         """
         seconds = id_time(self.id)
         if seconds is None:
@@ -171,7 +171,7 @@ class Message(Generic[T]):
         """When this delivery's lease ends and others may receive the message, as of this delivery.
 
         Of a popped message: when it was popped. Of a peeked one: when it becomes, or became,
-            visible.
+        visible.
         """
         return utc_from_ms(float(self._record.visible))
 

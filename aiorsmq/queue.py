@@ -41,11 +41,10 @@ class Queue(Generic[T]):
     share script calls.
 
     Every verb raises QueueDoesNotExist if the queue is not there, but for those that settle
-    messages, which return
-    False: then the messages are not there either. Every verb raises InvalidParameterValue before
-    anything is sent, ClientClosed after `aclose()`, NotPermitted if the server's ACL refuses a part
-    of it, and redis-py's errors for a server that is unreachable for longer than the client's
-    deadline or refuses the call.
+    messages, which return False: then the messages are not there either. Every verb raises
+    InvalidParameterValue before anything is sent, ClientClosed after `aclose()`, NotPermitted if
+    the server's ACL refuses a part of it, and redis-py's errors for a server that is unreachable
+    for longer than the client's deadline or refuses the call.
     """
 
     def __init__(self, shared: Shared, codec: Codec[T]) -> None:
@@ -67,13 +66,14 @@ class Queue(Generic[T]):
     ) -> bool:
         """Create the queue, and its dead-letter queue if that is not there.
 
-        Args: vt: whole seconds for which a received message stays hidden, 0 to 9999999. delay:
-            whole seconds for which a sent message stays hidden at first, 0 to 9999999. maxsize: the
-            longest message in bytes, 1024 to 65536, or -1 for unlimited. max_receives: how often a
-            message may be received, 1 to 1000000, before it moves to the dead-letter queue.
-                Without a dead-letter queue such messages are dropped: deleted, with a warning in
-                the log; and so are messages that a worker's handler rejects, or for which it has
-                failed so often.
+        Args:
+            vt: whole seconds for which a received message stays hidden, 0 to 9999999.
+            delay: whole seconds for which a sent message stays hidden at first, 0 to 9999999.
+            maxsize: the longest message in bytes, 1024 to 65536, or -1 for unlimited.
+            max_receives: how often a message may be received, 1 to 1000000, before it moves to the
+                dead-letter queue. Without a dead-letter queue such messages are dropped: deleted,
+                with a warning in the log; and so are messages that a worker's handler rejects, or
+                for which it has failed so often.
             dead_letter_queue: the name of another queue, for messages received too often, rejected,
                 or not decodable; refused if dead messages could come back to this queue from there
                 by themselves.
@@ -152,10 +152,11 @@ class Queue(Generic[T]):
         """Receive the next visible message and hide it from others for its lease; None if there is
         none.
 
-        Args: vt: seconds of the lease; the queue's `vt` if None. wait: seconds to wait for a
-            message if none is visible (a long poll). The wait ends within milliseconds of
-                an announcement, on time for messages that become due, and sees producers that never
-                announce at the next safety poll.
+        Args:
+            vt: seconds of the lease; the queue's `vt` if None.
+            wait: seconds to wait for a message if none is visible (a long poll). The wait ends
+                within milliseconds of an announcement, on time for messages that become due, and
+                sees producers that never announce at the next safety poll.
 
         Cancelling loses nothing: a message claimed for this call goes to another waiting consumer,
         or back to its old place in the queue. A message that the codec cannot decode, or that has
@@ -170,8 +171,8 @@ class Queue(Generic[T]):
 
         A message that arrives after the deadline goes to another waiting consumer, or back into the
         queue: choose a deadline in which your largest message arrives. If the reply is lost, the
-        receive is repeated, and what was lost
-        with it stays hidden for its lease: at most 64 messages, and one more for each repetition.
+        receive is repeated, and what was lost with it stays hidden for its lease: at most 64
+        messages, and one more for each repetition.
         """
         claims = self._shared.receiving(vt)
         if not check_seconds("wait", wait):
@@ -222,13 +223,14 @@ class Queue(Generic[T]):
         Any number of streams of one client share script calls; each message goes to one of them, in
         turn. Messages that `receive` would not hand out go where it says.
 
-        Args: vt: seconds of each lease; the queue's `vt` if None. prefetch: how many messages may
-            be claimed ahead of the one asked for. Their leases run while they wait:
-                choose it so that they are handled well within `vt`. And with it, the end of an
-                `async with message` block does not wait until the server has deleted the message:
-                as many deletes may be under way. A delete that fails is raised by the next step of
-                the iteration; `aclose()` of the stream waits for all. A block that ends after the
-                stream was left waits for its own.
+        Args:
+            vt: seconds of each lease; the queue's `vt` if None.
+            prefetch: how many messages may be claimed ahead of the one asked for. Their leases run
+                while they wait: choose it so that they are handled well within `vt`. And with it,
+                the end of an `async with message` block does not wait until the server has deleted
+                the message: as many deletes may be under way. A delete that fails is raised by the
+                next step of the iteration; `aclose()` of the stream waits for all. A block that
+                ends after the stream was left waits for its own.
             pop: delete each message as it is claimed (at most once), instead of hiding it.
             create: create the queue, with RSMQ's defaults, if it is missing, also when it is
                 deleted later; else the iteration raises QueueDoesNotExist.
@@ -251,7 +253,7 @@ class Queue(Generic[T]):
         **options: Unpack[WorkerOptions],
     ) -> Worker[T]:
         """A worker on this queue: `await worker.run()`, or `async with worker:` to run it beside
-            other things.
+        other things.
 
         See `Worker` for what it does and for its options.
         """
@@ -291,15 +293,17 @@ class Queue(Generic[T]):
         dead.redrive()`.
 
         Yields how many have been moved so far: at least once, and after each step of 64 at the
-            most. Each step is
-        atomic: break off, cancel or kill it at any time, and begin again. It moves what was visible
-        when it began, and leaves alone what others hold. A message that dies again at once is not
-        moved again.
+        most. Each step is atomic: break off, cancel or kill it at any time, and begin again. It
+        moves what was visible when it began, and leaves alone what others hold. A message that dies
+        again at once is not moved again.
 
-        Args: to: where to; None for where each came from, which leaves those of which that is not
-            known, with a warning. limit: how many at the most. rate: how many a second at the most.
+        Args:
+            to: where to; None for where each came from, which leaves those of which that is not
+                known, with a warning.
+            limit: how many at the most.
+            rate: how many a second at the most.
             where: chooses among them: a plain function; one that returns a coroutine is refused
-            before any is moved.
+                before any is moved.
 
         Raises QueueDoesNotExist for this queue, or for one that messages would go to: those before
         have been moved.
@@ -315,8 +319,8 @@ class Queue(Generic[T]):
 
         Returns False if there is no such message. Given a Receipt it is fenced, as
         `Message.extend`. Cancelling stops the waiting, not the change. If the reply to a call
-        without one is lost, redis-py's ConnectionError or
-        TimeoutError is raised: repeated, the call might show what another consumer holds by then.
+        without one is lost, redis-py's ConnectionError or TimeoutError is raised: repeated, the
+        call might show what another consumer holds by then.
         """
         vt_ms = milliseconds("vt", vt)
         name, fence = _id_and_fence(id)

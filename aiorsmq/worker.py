@@ -63,14 +63,14 @@ class Worker(Generic[T]):
     it at each `poll_interval`, goes on when it is there again, and works on its other queues all
     the while.
 
-    Args: handler: `async def`, or a plain function, which runs in a thread. It may raise `Retry` or
-        `Reject`, and may
-            settle the message itself: `delete` at once, `release` when it has ended. What it
-                returns does not matter,
-            but for what cannot mean that it is done: False, an exception, a coroutine that nobody
-            has awaited. With these its attempt has failed, and the log says why. Threads cannot be
-            cancelled: where a handler is, its thread runs on, keeps its place among `concurrency`
-            threads, and what it returns is discarded; the program ends when its threads have.
+    Args:
+        handler: `async def`, or a plain function, which runs in a thread. It may raise `Retry` or
+            `Reject`, and may settle the message itself: `delete` at once, `release` when it has
+            ended. What it returns does not matter, but for what cannot mean that it is done: False,
+            an exception, a coroutine that nobody has awaited. With these its attempt has failed,
+            and the log says why. Threads cannot be cancelled: where a handler is, its thread runs
+            on, keeps its place among `concurrency` threads, and what it returns is discarded; the
+            program ends when its threads have.
         concurrency: handlers at a time, 1 to 10000.
         vt: seconds of the leases, for which a message stays hidden if this program dies; 0.1 at
             least. If None, what the queue's `vt` is when the worker starts.

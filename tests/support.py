@@ -102,8 +102,7 @@ async def stalls():
     have overrun so far.
 
     That is what a machine that stalls, or is busy, takes from everybody. A bound in seconds that
-    has to be is widened
-    by it: `assert took < bound + lost()`.
+    has to be is widened by it: `assert took < bound + lost()`.
     """
     loop = asyncio.get_running_loop()
     overrun, due = 0.0, loop.time()

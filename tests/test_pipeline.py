@@ -1,5 +1,5 @@
 """Many calls on one connection: answered in order, failed together when it is lost, disturbed by no
-    caller.
+caller.
 
 Both ways to the socket are held to the same: redis-py's transport taken over, and redis-py's public
 methods.

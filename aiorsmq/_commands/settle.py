@@ -30,9 +30,9 @@ class Settler:
     What a repetition after a lost reply does if others have acted in between: a fenced change is
     refused if another consumer has received the message; so is a fenced delete, and one that finds
     the message gone says True only if its lease has not ended, for then nobody else can have
-    deleted it. A delete by id says True of what is gone. A change by
-    id is not repeated: it might show or hide what another consumer holds by now. Undoing a receipt
-    is fenced by its lease, too; putting back what was popped is not repeated.
+    deleted it. A delete by id says True of what is gone. A change by id is not repeated: it might
+    show or hide what another consumer holds by now. Undoing a receipt is fenced by its lease, too;
+    putting back what was popped is not repeated.
     """
 
     def __init__(self, scripts: Scripts, keys: Keys, tasks: Tasks, channel: str) -> None:
@@ -86,7 +86,7 @@ class Settler:
         at the least.
 
         Not repeated after a lost reply: by then another consumer may have popped them. At worst
-            they are gone.
+        they are gone.
         """
         args: list[Argument] = [self._channel, hide or 0]
         for record in records:

@@ -31,10 +31,11 @@ class RedisSMQConsumer:
     A processor that returns something true has the message deleted; one that returns anything else,
     or raises, has it come back after `retry_delay`. As long as it works, the lease is extended.
 
-    Args: processor: called with `id`, `message`, `rc` and `ts`: `async def`, or a plain function,
-        which runs in a thread. rsmq: a RedisSMQ, on whose server and in whose namespace it works,
-        with connections of its own. Without one,
-            what RedisSMQ takes.
+    Args:
+        processor: called with `id`, `message`, `rc` and `ts`: `async def`, or a plain function,
+            which runs in a thread.
+        rsmq: a RedisSMQ, on whose server and in whose namespace it works, with connections of its
+            own. Without one, what RedisSMQ takes.
         retry_delay: seconds until a message comes back.
         empty_queue_delay: seconds between two looks at a queue of which nothing is heard; announced
             and delayed messages wake the consumer, so there is no need for it to be short.

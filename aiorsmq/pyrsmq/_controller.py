@@ -25,12 +25,14 @@ class RedisSMQ:
     """PyRSMQ's controller. Making it does no I/O; the first command connects, and `await quit()`
     disconnects.
 
-    Args: client: a `redis.asyncio.Redis`, as for AsyncRSMQ; then `host`, `port` and `options` say
-        nothing. options: of `redis.asyncio.Redis`. realtime: announce what is sent. exceptions:
-        whether commands raise. False: those that fail with a RedisSMQException return False, with a
-        warning
-            in the log, unless they are `quiet`. What is wrong with the program (ClientClosed,
-            WrongEventLoop) and redis-py's errors are raised nevertheless.
+    Args:
+        client: a `redis.asyncio.Redis`, as for AsyncRSMQ; then `host`, `port` and `options` say
+            nothing.
+        options: of `redis.asyncio.Redis`.
+        realtime: announce what is sent.
+        exceptions: whether commands raise. False: those that fail with a RedisSMQException return
+            False, with a warning in the log, unless they are `quiet`. What is wrong with the
+            program (ClientClosed, WrongEventLoop) and redis-py's errors are raised nevertheless.
         **defaults: what commands are given that take it, and are not given another.
     """
 

@@ -17,7 +17,7 @@ class Process:
     ends.
 
     A context manager: entering waits until it is prepared, leaving until it has found that all was
-        done.
+    done.
     """
 
     def __init__(self, contender: str, server: Server, **task: Any) -> None:

@@ -2,8 +2,7 @@
 JSON (`load.Load`).
 
 It prints its history, one operation a line, until SIGTERM ends it; `ms` is the server's time when
-it was printed, as
-far as the client knows it: never later than it really was.
+it was printed, as far as the client knows it: never later than it really was.
 """
 
 import asyncio

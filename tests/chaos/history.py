@@ -51,7 +51,7 @@ class Verdict:
     """Sends that did not return, and stored their message."""
     repeated: int = 0
     """Messages stored again, under their id: deleted before their sender, whose reply was lost,
-        asked again.
+    asked again.
     """
     redelivered: int = 0
     """Deliveries of what had been delivered before."""

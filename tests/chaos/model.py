@@ -224,7 +224,7 @@ class Model:
 
     def _receive_again_and_again(self, now, limits):
         """Without a lease: as many calls as it takes, each of which finds first what the others
-            have not handed out.
+        have not handed out.
 
         One call is for one receive of many at the most; who gets nothing although there is more is
         in the next.

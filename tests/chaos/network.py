@@ -49,7 +49,7 @@ class Proxy:
         )
         self.cut_after_execution = 0
         """How many replies are to be cut: the server has executed, the connection is closed instead
-            of answering.
+        of answering.
         """
         self.cut_before_execution = 0
         """How many requests are to be cut: the server hears nothing of them, and the connection is
