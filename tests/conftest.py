@@ -6,6 +6,7 @@ The server is the embedded one; AIORSMQ_TEST_SERVER names the binary of another.
 import asyncio
 import logging
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -23,6 +24,10 @@ logging.getLogger("aiorsmq.startup.persistence").setLevel(
 logging.getLogger("asyncio").addFilter(
     lambda record: not record.getMessage().startswith("Executing ")
 )
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As under `nohup` or `&`: the programs that tests start would ignore Ctrl-C too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(
