@@ -8,8 +8,6 @@ To read the code, follow a message: `client` and `queue`, then `_commands/send` 
 (the socket), `_tasks` (what outlives a call), `_protocol` (the wire format).
 """
 
-from ._handlers import Reject, Retry, exponential
-from ._stream import Messages
 from .client import AsyncRSMQ
 from .codecs import (
     BYTES,
@@ -38,8 +36,10 @@ from .errors import (
     UnsupportedServer,
     WrongEventLoop,
 )
+from .handlers import Reject, Retry, exponential
 from .models import DeadLetter, Message, QueueAttributes, Receipt, WorkerEvent, WorkerStats
 from .queue import Queue
+from .stream import Messages
 from .worker import Worker
 
 __all__ = [

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 
-from .demo import demo
+from .cli.demo import demo
 
 
 def main() -> None:

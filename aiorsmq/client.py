@@ -12,8 +12,7 @@ import anyio
 from redis.asyncio import Redis
 
 from ._commands.admin import list_queues
-from ._connection import Connections
-from ._listener import Listener
+from ._consuming.core import Shared
 from ._protocol import (
     DEFAULT_DELAY,
     DEFAULT_MAXSIZE,
@@ -25,17 +24,18 @@ from ._protocol import (
     check_qname,
     check_seconds,
 )
-from ._scripts import DEADLINE, Scripts
-from ._settings import check_client, check_url, own_client
-from ._shared import Shared
-from ._startup import warn
-from ._stream import Messages
-from ._tasks import Tasks
+from ._server.checks import warn
+from ._server.connector import Connections
+from ._server.listener import Listener
+from ._server.scripts import DEADLINE, Scripts
+from ._server.settings import check_client, check_url, own_client
+from ._server.tasks import Tasks
 from .codecs import TEXT, Codec
 from .embedded import EmbeddedServer, is_volatile
 from .errors import InvalidParameterValue
 from .models import Message, QueueAttributes, Receipt
 from .queue import Queue
+from .stream import Messages
 from .worker import Worker, WorkerOptions
 
 T = TypeVar("T")

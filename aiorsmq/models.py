@@ -1,15 +1,13 @@
 """What the library hands out: messages and the attributes of queues."""
 
 import logging
-from asyncio import Future
-from collections import deque
-from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Generic, Literal, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import Generic, Literal, NamedTuple, NoReturn, TypeVar
 
 from ._protocol import Seconds, id_time, milliseconds
+from ._record import Record, Settler, Unconfirmed
 
 T = TypeVar("T")
 
@@ -20,30 +18,6 @@ _LATEST_MS = 253_402_300_799_000  # the last second that a datetime can say; sco
 
 def utc_from_ms(ms: float) -> datetime:
     return datetime.fromtimestamp(min(max(ms, 0), _LATEST_MS) / 1000, UTC)
-
-
-class Record(NamedTuple):
-    """A message as a script returned it, not yet parsed: most of it is never asked for."""
-
-    id: bytes
-    raw: bytes
-    receive_count: bytes
-    first_received: bytes
-    """In ms; empty if it never was."""
-    place: bytes
-    """Its score before the script: where a message that is handed back belongs."""
-    visible: bytes
-    """Its score after the script."""
-
-    @property
-    def fence(self) -> bytes:
-        """Tells this receipt from every other, as `_common.lua` makes it: a move to another queue
-        and back resets the receive count, but not to the same first receipt.
-        """
-        return self.receive_count + b" " + self.first_received
-
-    def __repr__(self) -> str:  # no body
-        return f"<Record {self.id!r}, received {self.receive_count!r}x, {len(self.raw)} bytes>"
 
 
 class Receipt(NamedTuple):
@@ -66,23 +40,6 @@ class Receipt(NamedTuple):
         return (
             f"{self.receive_count} {'' if self.first_received is None else self.first_received}"
         ).encode()
-
-
-class Settler(Protocol):
-    """What a message needs to settle itself; see `_commands.settle`."""
-
-    def delete(self, record: Record, lease_end: bytes | None = None, /) -> Future[bool]: ...
-    def lease_end(self, vt_ms: int, /) -> bytes: ...
-    def change_visibility(self, record: Record, vt_ms: int, /) -> Awaitable[bool]: ...
-    def release(self, record: Record, delay_ms: int, /) -> Awaitable[bool]: ...
-
-
-class Unconfirmed(deque["Future[bool]"]):
-    """The deletes of one stream's messages that no block waits for; the stream does, until it is
-    left.
-    """
-
-    left: bool = False
 
 
 class Message(Generic[T]):

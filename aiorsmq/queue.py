@@ -8,9 +8,10 @@ from types import CoroutineType
 from typing import Any, Generic, TypeVar, Unpack
 
 from ._callbacks import ENDS_THE_PROGRAM, check_plain
-from ._claims import Claims
 from ._commands import admin
 from ._commands.receive import peek
+from ._consuming.core import Shared
+from ._consuming.line import Claims
 from ._protocol import (
     DEFAULT_DELAY,
     DEFAULT_MAXSIZE,
@@ -22,11 +23,11 @@ from ._protocol import (
     check_seconds,
     milliseconds,
 )
-from ._shared import Shared
-from ._stream import Messages
+from ._record import Record, Settler, Unconfirmed
 from .codecs import Codec, why_not
 from .errors import InvalidParameterValue
-from .models import DeadLetter, Message, QueueAttributes, Receipt, Record, Settler, Unconfirmed
+from .models import DeadLetter, Message, QueueAttributes, Receipt
+from .stream import Messages
 from .worker import Source, Worker, WorkerOptions
 
 T = TypeVar("T")

@@ -15,12 +15,12 @@ from typing import Any, Final, Generic, TypedDict, TypeVar
 
 import anyio
 
-from ._handlers import Reject, Retry, exponential
-from ._handling import Handling
 from ._protocol import Seconds, at_least, check_count, check_seconds
-from ._signals import heed_signals
-from ._source import SHORTEST_LEASE, Source
+from ._working.intake import SHORTEST_LEASE, Source
+from ._working.jobs import Handling
+from ._working.signals import heed_signals
 from .errors import ClientClosed, InvalidParameterValue, QueueDoesNotExist
+from .handlers import Reject, Retry, exponential
 from .models import Message, WorkerEvent, WorkerStats
 
 T = TypeVar("T")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import aiorsmq
 import pytest
-from aiorsmq import AsyncRSMQ, _leases
+from aiorsmq import AsyncRSMQ
+from aiorsmq._working import leases
 
 from chaos.network import Proxy
 from support import Server, check_keys, wait_until
@@ -90,7 +91,7 @@ def renew(monkeypatch):
     """`renew(worker)` has it renew its leases now, and not after a third of them: so they may be
     long in tests.
     """
-    monkeypatch.setattr(_leases, "TICK", 0.01)
+    monkeypatch.setattr(leases, "TICK", 0.01)
 
     def renew(worker):
         for source in worker._sources:

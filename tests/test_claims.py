@@ -6,7 +6,9 @@ import signal
 import anyio
 import pytest
 import redis
-from aiorsmq import JSON, AsyncRSMQ, _claims, _listener, _pipeline, client
+from aiorsmq import JSON, AsyncRSMQ, client
+from aiorsmq._consuming import line
+from aiorsmq._server import lane, listener
 from redis.exceptions import ReadOnlyError, RedisError
 
 from support import PATIENCE, next_millisecond, wait_until
@@ -15,10 +17,10 @@ from support import PATIENCE, next_millisecond, wait_until
 @pytest.fixture
 def short_silence(monkeypatch):
     """The server's silence is noticed soon, so that nobody has to wait for it."""
-    for module in (_pipeline, _claims):
+    for module in (lane, line):
         monkeypatch.setattr(module, "REPLY_TIMEOUT", 0.2)
-    monkeypatch.setattr(_listener, "PING_INTERVAL", 0.1)
-    monkeypatch.setattr(_listener, "DEAD_AFTER", 0.1)
+    monkeypatch.setattr(listener, "PING_INTERVAL", 0.1)
+    monkeypatch.setattr(listener, "DEAD_AFTER", 0.1)
 
 
 @pytest.fixture(autouse=True)
@@ -346,7 +348,7 @@ class TestHealth:
 
     async def test_a_worker_whose_server_falls_silent(self, own_server, short_silence, monkeypatch):
         """So does one whose server has stopped: the listener notices."""
-        monkeypatch.setattr("aiorsmq._connection.CONNECT_TIMEOUT", 0.2)
+        monkeypatch.setattr("aiorsmq._server.connector.CONNECT_TIMEOUT", 0.2)
         server = own_server()
         async with AsyncRSMQ.from_url(server.url, poll_interval=3600) as rsmq:
             queue = rsmq.queue("jobs")
@@ -371,7 +373,7 @@ class TestSlowLine:
         """A client behind the line. Bodies of 60,000 bytes take twice as long as a silence, which
         outlasts a stall.
         """
-        for module in (_pipeline, _claims):
+        for module in (lane, line):
             monkeypatch.setattr(module, "REPLY_TIMEOUT", 1.0)
         async with AsyncRSMQ.from_url(proxy.url, realtime=False) as rsmq:
             there = rsmq.queue("jobs")

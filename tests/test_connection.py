@@ -12,8 +12,9 @@ import anyio
 import pytest
 import redis
 import trustme
-from aiorsmq import AsyncRSMQ, InvalidParameterValue, UnsupportedServer, _connection
-from aiorsmq._wire import TransportWire
+from aiorsmq import AsyncRSMQ, InvalidParameterValue, UnsupportedServer
+from aiorsmq._server import connector
+from aiorsmq._server.wire import TransportWire
 from redis.asyncio import Redis
 
 from chaos.network import Proxy
@@ -285,7 +286,7 @@ class TestRefusedLogin:
 
     async def test_refused_for_good(self, server, queue, rotation, monkeypatch):
         """After LOGIN_PATIENCE everybody gets redis-py's error, and later calls get it at once."""
-        monkeypatch.setattr(_connection, "LOGIN_PATIENCE", 0.5)
+        monkeypatch.setattr(connector, "LOGIN_PATIENCE", 0.5)
         async with AsyncRSMQ.from_url(server.url, deadline=3600, **rotation.options) as other:
             other_queue = other.queue("jobs")
             working = asyncio.ensure_future(other_queue.worker(print).run())
@@ -306,7 +307,7 @@ class TestRefusedLogin:
 
     async def test_rotated_again(self, server, queue, rotation, monkeypatch):
         """The patience begins again with a refusal after a login that has lasted."""
-        monkeypatch.setattr(_connection, "CONNECT_TIMEOUT", 0.2)
+        monkeypatch.setattr(connector, "CONNECT_TIMEOUT", 0.2)
         async with AsyncRSMQ.from_url(server.url, realtime=False, **rotation.options) as other:
             await other.list_queues()
             since = set()
@@ -323,7 +324,7 @@ class TestRefusedLogin:
 
     async def test_few_attempts(self, server, queue, rotation, monkeypatch):
         """However many calls wait, a login is tried again once each LOGIN_PAUSE."""
-        monkeypatch.setattr(_connection, "LOGIN_PAUSE", 3600)
+        monkeypatch.setattr(connector, "LOGIN_PAUSE", 3600)
         async with AsyncRSMQ.from_url(
             server.url, realtime=False, deadline=3, **rotation.options
         ) as other:
@@ -380,7 +381,7 @@ class TestRefusedLogin:
 
     async def test_logged_out_for_good(self, server, queue, proxy, monkeypatch):
         """Logins that work and are worth nothing are given up after LOGIN_PATIENCE as well."""
-        monkeypatch.setattr(_connection, "LOGIN_PATIENCE", 0.5)
+        monkeypatch.setattr(connector, "LOGIN_PATIENCE", 0.5)
         async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=2) as other:
             await other.list_queues()
             proxy.unknown = dict.fromkeys(
@@ -394,7 +395,7 @@ async def test_slow_handshake(server, queue, proxy, monkeypatch):
     """A connection whose opening takes several slow round trips is opened: each has its own
     time.
     """
-    monkeypatch.setattr(_connection, "CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr(connector, "CONNECT_TIMEOUT", 1.0)
     proxy.latency = (0.5, 0.5)
     async with AsyncRSMQ.from_url(
         proxy.url, username="default", password="any", db=1, realtime=False
@@ -404,7 +405,7 @@ async def test_slow_handshake(server, queue, proxy, monkeypatch):
 
 async def test_silent_handshake(server, proxy, monkeypatch):
     """One of whose steps gets no reply is given up."""
-    monkeypatch.setattr(_connection, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(connector, "CONNECT_TIMEOUT", 0.2)
     proxy.silent = True
     async with AsyncRSMQ.from_url(proxy.url, realtime=False) as rsmq:
         with anyio.fail_after(5), pytest.raises(redis.TimeoutError):

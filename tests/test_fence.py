@@ -11,7 +11,7 @@ import sys
 import anyio
 import pytest
 from aiorsmq import AsyncRSMQ, InvalidParameterValue, Receipt, Reject
-from aiorsmq._scripts import _load
+from aiorsmq._server.scripts import _load
 
 from support import next_millisecond, wait_until
 

@@ -7,7 +7,8 @@ import itertools
 import logging
 
 import pytest
-from aiorsmq import AsyncRSMQ, _connection, _listener, _pipeline
+from aiorsmq import AsyncRSMQ
+from aiorsmq._server import connector, lane, listener
 
 from support import wait_until
 
@@ -86,8 +87,8 @@ async def test_one_channel_is_refused(server, caplog, monkeypatch):
     """A channel that is refused leaves the others alone, and is heard when it is permitted, on the
     same connection.
     """
-    monkeypatch.setattr(_listener, "PING_INTERVAL", 0.05)
-    monkeypatch.setattr(_listener, "RETRY_REFUSED", 0.1)
+    monkeypatch.setattr(listener, "PING_INTERVAL", 0.05)
+    monkeypatch.setattr(listener, "RETRY_REFUSED", 0.1)
     user = {"username": "half", "password": "pw"}
     server.redis.acl_setuser(
         "half",
@@ -136,8 +137,8 @@ class TestUnknown:
     @pytest.fixture
     def eager(self, monkeypatch):
         """Outages are over at once, refusals never."""
-        monkeypatch.setattr(_listener, "RETRY_REFUSED", 3600)
-        monkeypatch.setattr(_listener, "backoff", lambda limit=0.001: itertools.repeat(limit))
+        monkeypatch.setattr(listener, "RETRY_REFUSED", 3600)
+        monkeypatch.setattr(listener, "backoff", lambda limit=0.001: itertools.repeat(limit))
 
     async def poll(self, url, queue, caplog):
         """Receive by polling, for a while."""
@@ -175,7 +176,7 @@ class TestUnknown:
     @pytest.mark.parametrize("reply", [b"-ERR unknown command\r\n", b""])
     async def test_subscribe_is_mended(self, server, queue, proxy, monkeypatch, reply):
         """It is tried again, rarely: then announcements are heard."""
-        monkeypatch.setattr(_listener, "RETRY_REFUSED", 0.1)
+        monkeypatch.setattr(listener, "RETRY_REFUSED", 0.1)
         proxy.unknown[b"SUBSCRIBE"] = reply
         async with AsyncRSMQ.from_url(proxy.url, poll_interval=3600) as other:
             asking = asyncio.ensure_future(other.queue("jobs").receive(wait=30))
@@ -190,7 +191,7 @@ class TestUnknown:
         """Without PING it listens all the same, and notices a silent connection; one that closes on
         it is lost once.
         """
-        monkeypatch.setattr(_listener, "PING_INTERVAL", 0.05)
+        monkeypatch.setattr(listener, "PING_INTERVAL", 0.05)
         proxy.unknown[b"PING"] = reply
         async with AsyncRSMQ.from_url(proxy.url, poll_interval=3600) as other:
             before = server.redis.info("stats")["total_connections_received"]
@@ -199,8 +200,8 @@ class TestUnknown:
             assert server.redis.info("stats")["total_connections_received"] <= before + 2 + (
                 not reply
             )
-            monkeypatch.setattr(_listener, "DEAD_AFTER", 0.1)
-            monkeypatch.setattr(_connection, "CONNECT_TIMEOUT", 0.5)
+            monkeypatch.setattr(listener, "DEAD_AFTER", 0.1)
+            monkeypatch.setattr(connector, "CONNECT_TIMEOUT", 0.5)
             first = server.redis.client_list(_type="pubsub")[0]["id"]
             proxy.silent = True
             await wait_until(
@@ -215,8 +216,8 @@ class TestUnknown:
 
     async def test_no_sign_of_life(self, server, queue, proxy, monkeypatch):
         """With neither PING nor UNSUBSCRIBE it listens, on one connection."""
-        monkeypatch.setattr(_listener, "PING_INTERVAL", 0.05)
-        monkeypatch.setattr(_listener, "DEAD_AFTER", 0.05)
+        monkeypatch.setattr(listener, "PING_INTERVAL", 0.05)
+        monkeypatch.setattr(listener, "DEAD_AFTER", 0.05)
         proxy.unknown = {
             b"PING": b"-ERR unknown command\r\n",
             b"UNSUBSCRIBE": b"-ERR unknown command\r\n",
@@ -260,10 +261,10 @@ async def test_silent_connection(server, queue, proxy, monkeypatch):
     """A connection on which nothing comes any more, though it is open, is noticed by its unanswered
     PING.
     """
-    monkeypatch.setattr(_listener, "PING_INTERVAL", 0.1)
-    monkeypatch.setattr(_listener, "DEAD_AFTER", 0.1)
-    monkeypatch.setattr(_connection, "CONNECT_TIMEOUT", 0.5)
-    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.5)
+    monkeypatch.setattr(listener, "PING_INTERVAL", 0.1)
+    monkeypatch.setattr(listener, "DEAD_AFTER", 0.1)
+    monkeypatch.setattr(connector, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(lane, "REPLY_TIMEOUT", 0.5)
     async with AsyncRSMQ.from_url(proxy.url, poll_interval=3600) as other:
         asking = asyncio.ensure_future(other.queue("jobs").receive(vt=0.5, wait=30))
         await listening(server, "jobs")
@@ -283,7 +284,7 @@ async def test_silent_connection(server, queue, proxy, monkeypatch):
 
 async def test_pings(server, queue, monkeypatch):
     """An idle connection is kept, and kept alive, by PINGs."""
-    monkeypatch.setattr(_listener, "PING_INTERVAL", 0.05)
+    monkeypatch.setattr(listener, "PING_INTERVAL", 0.05)
     async with AsyncRSMQ.from_url(server.url, poll_interval=3600) as other:
         asking = asyncio.ensure_future(other.queue("jobs").receive(wait=10))
         await listening(server, "jobs")
@@ -298,7 +299,7 @@ async def test_unsubscribes(server, queue, monkeypatch):
     """A queue that nobody waits for any more is unsubscribed after a while, and the connection
     closed with the last.
     """
-    monkeypatch.setattr(_listener, "PING_INTERVAL", 0.05)
+    monkeypatch.setattr(listener, "PING_INTERVAL", 0.05)
     async with AsyncRSMQ.from_url(server.url, poll_interval=0.05) as other:
         await other.queue("more").create()
         staying = asyncio.ensure_future(other.queue("more").receive(wait=10))
@@ -316,7 +317,7 @@ async def test_unsubscribes(server, queue, monkeypatch):
 
 async def test_unsubscribes_long_before_the_next_poll(server, queue, monkeypatch):
     """A long poll that is over, or cancelled, keeps nobody listening until the safety poll."""
-    monkeypatch.setattr(_listener, "PING_INTERVAL", 0.05)
+    monkeypatch.setattr(listener, "PING_INTERVAL", 0.05)
     async with AsyncRSMQ.from_url(server.url, poll_interval=3600) as other:
         assert await other.queue("jobs").receive(wait=0.1) is None
         await wait_until(lambda: server.redis.client_list(_type="pubsub") == [])

@@ -14,10 +14,11 @@ from functools import partial
 import anyio
 import pytest
 import redis
-from aiorsmq import AsyncRSMQ, _pipeline, _wire
-from aiorsmq._pipeline import Pipeline
-from aiorsmq._tasks import Tasks, resolve
-from aiorsmq._wire import StreamWire, TransportWire, seize
+from aiorsmq import AsyncRSMQ
+from aiorsmq._server import lane, wire
+from aiorsmq._server.lane import Pipeline
+from aiorsmq._server.tasks import Tasks, resolve
+from aiorsmq._server.wire import StreamWire, TransportWire, seize
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -150,7 +151,7 @@ async def test_silence(server, pipeline, monkeypatch):
     """A connection from which no byte comes while calls wait is given up with redis-py's
     TimeoutError.
     """
-    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.2)
+    monkeypatch.setattr(lane, "REPLY_TIMEOUT", 0.2)
     with anyio.fail_after(PATIENCE), pytest.raises(redis.TimeoutError):
         await call(pipeline, "BLPOP", "nothing", 0)
     assert pipeline.lost
@@ -160,7 +161,7 @@ async def test_slow_line(server, queue, proxy, monkeypatch):
     """A connection on which a large message is still going out is not silent, however long that
     takes.
     """
-    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 1)
+    monkeypatch.setattr(lane, "REPLY_TIMEOUT", 1)
     await queue.set_attributes(maxsize=-1)
     async with AsyncRSMQ.from_url(proxy.url) as other:
         await other.list_queues()
@@ -210,7 +211,7 @@ async def test_upload_in_the_hands_of_the_system(slow_server, monkeypatch):
     """A connection on which a large message is still going out is not silent, though all of it has
     been written.
     """
-    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 1.2)
+    monkeypatch.setattr(lane, "REPLY_TIMEOUT", 1.2)
     answer = call(slow_server, "ECHO", b"x" * 180_000)
     assert slow_server._wire._transport.get_write_buffer_size() == 0
     assert await answer == b"heard"
@@ -218,7 +219,7 @@ async def test_upload_in_the_hands_of_the_system(slow_server, monkeypatch):
 
 async def test_growing_upload(slow_server, monkeypatch):
     """Nor is one to whose upload others add faster than it goes out."""
-    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 1.2)
+    monkeypatch.setattr(lane, "REPLY_TIMEOUT", 1.2)
     first = call(slow_server, "ECHO", b"x" * 180_000)
     others = []
     while not first.done():
@@ -316,7 +317,7 @@ async def test_reply_that_takes_long(tmp_path, monkeypatch, way):
     """A reply that takes longer than a silence may last is no silence, as long as something
     comes.
     """
-    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.3)
+    monkeypatch.setattr(lane, "REPLY_TIMEOUT", 0.3)
     async with pipeline_to(
         tmp_path / "server.sock", says(b"$10\r\n", *[b"x"] * 10, b"\r\n", pause=0.1), way
     ) as pipeline:
@@ -326,7 +327,7 @@ async def test_reply_that_takes_long(tmp_path, monkeypatch, way):
 @pytest.mark.parametrize("way", ["transport", "stream"])
 async def test_silence_within_a_reply(tmp_path, monkeypatch, way):
     """A connection that falls silent in the middle of a reply is given up."""
-    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.1)
+    monkeypatch.setattr(lane, "REPLY_TIMEOUT", 0.1)
     async with pipeline_to(tmp_path / "server.sock", says(b"$10\r\n", b"xx"), way) as pipeline:
         with anyio.fail_after(5), pytest.raises(redis.TimeoutError):
             await call(pipeline, "PING")
@@ -367,8 +368,8 @@ async def test_too_large_an_array(tmp_path, said, size):
 )
 async def test_endless_reply(tmp_path, monkeypatch, bound, said):
     """So is one that goes on and on, in one string or in many elements."""
-    monkeypatch.setattr(_wire, bound, 10_000)
-    monkeypatch.setattr(_wire, "_BUFFER", 0)
+    monkeypatch.setattr(wire, bound, 10_000)
+    monkeypatch.setattr(wire, "_BUFFER", 0)
     pieces = [said[at : at + 1000] for at in range(0, len(said), 1000)]
     async with pipeline_to(tmp_path / "server.sock", says(*pieces)) as pipeline:
         with anyio.fail_after(5), pytest.raises(redis.InvalidResponse):

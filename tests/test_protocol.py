@@ -4,7 +4,8 @@ import re
 import time
 from itertools import pairwise
 
-from aiorsmq._protocol import Clock, id_time
+from aiorsmq._protocol import id_time
+from aiorsmq._server.clock import Clock
 
 ID = re.compile(r"[0-9a-z]{10}[A-Za-z0-9]{22}")
 

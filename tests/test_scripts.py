@@ -9,8 +9,9 @@ import time
 import anyio
 import pytest
 import redis
-from aiorsmq import AsyncRSMQ, QueueAlreadyExists, _pipeline, _scripts
-from aiorsmq._scripts import _load
+from aiorsmq import AsyncRSMQ, QueueAlreadyExists
+from aiorsmq._server import lane, scripts
+from aiorsmq._server.scripts import _load
 
 from chaos.network import Proxy
 from support import PATIENCE, stalls, wait_until
@@ -129,7 +130,7 @@ async def test_restart(own_server):
 async def test_hung_server(own_server, monkeypatch):
     """A server that hangs holds no caller longer than its deadline; afterwards calls work again."""
     server = own_server()
-    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.2)
+    monkeypatch.setattr(lane, "REPLY_TIMEOUT", 0.2)
     async with AsyncRSMQ.from_url(server.url, poll_interval=60) as rsmq:
         queue = rsmq.queue("jobs")
         await queue.create()
@@ -299,11 +300,11 @@ async def test_replies_of_another_form(server, rsmq, queue, monkeypatch, form):
     other call.
     """
     source = FORMS[form]
-    script = _scripts._Script(source, hashlib.sha1(source.encode()).hexdigest())
+    script = scripts._Script(source, hashlib.sha1(source.encode()).hexdigest())
     server.redis.script_load(source)
     for attempt in ("by EVALSHA", "by EVAL"):
         with monkeypatch.context() as patch:
-            patch.setattr(_scripts, "_load", lambda name: script)
+            patch.setattr(scripts, "_load", lambda name: script)
             for verb, call in VERBS.items():
                 if attempt == "by EVAL":
                     server.redis.script_flush()

@@ -15,9 +15,9 @@ from aiorsmq import (
     QueueDoesNotExist,
     Reject,
     Retry,
-    _leases,
     exponential,
 )
+from aiorsmq._working import leases
 
 from support import PATIENCE, Stubborn, stalls, wait_until
 
@@ -223,7 +223,7 @@ async def test_max_lease(queue):
 
 async def test_blocked_event_loop(queue, caplog, monkeypatch):
     """An event loop that is blocked while a message is in hand is logged, with the lag."""
-    monkeypatch.setattr(_leases, "TICK", 0.01)
+    monkeypatch.setattr(leases, "TICK", 0.01)
 
     async def handler(message):
         await asyncio.sleep(0.1)

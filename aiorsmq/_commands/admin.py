@@ -15,7 +15,7 @@ from .._protocol import (
     queues_key,
     whole_seconds,
 )
-from .._scripts import Call, Reply, Scripts
+from .._server.scripts import Call, Reply, Scripts
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
 from ..models import QueueAttributes, utc_from_ms
 

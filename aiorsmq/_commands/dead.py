@@ -13,11 +13,12 @@ from typing import Any, Final, Literal
 
 from .._callbacks import call_plain, check_plain
 from .._protocol import Keys, check_count, check_qname, check_rate
-from .._scripts import Call, Reply, Scripts
-from .._tasks import Tasks
-from .._wire import Argument
+from .._record import Record
+from .._server.scripts import Call, Reply, Scripts
+from .._server.tasks import Tasks
+from .._server.wire import Argument
 from ..errors import InvalidParameterValue, NoDeadLetterQueue, QueueDoesNotExist
-from ..models import DeadLetter, Death, Record, utc_from_ms
+from ..models import DeadLetter, Death, utc_from_ms
 from .receive import Claim, Page, peek
 
 MAX_MOVE: Final = 64

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from .._protocol import Keys, read_policy
-from .._scripts import Call, Reply, Scripts
-from ..models import Record
+from .._record import Record
+from .._server.scripts import Call, Reply, Scripts
 
 MAX_CLAIM: Final = 64
 """Messages that one script call hands out at the most, and bytes after which it stops: about a

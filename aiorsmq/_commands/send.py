@@ -6,11 +6,11 @@ from functools import partial
 from itertools import chain
 from typing import Final, NamedTuple
 
-from .._batch import Answered, Batch
 from .._protocol import Keys
-from .._scripts import Call, Reply, Scripts
-from .._tasks import Tasks, resolve
-from .._wire import Argument
+from .._server.batch import Answered, Batch
+from .._server.scripts import Call, Reply, Scripts
+from .._server.tasks import Tasks, resolve
+from .._server.wire import Argument
 from ..errors import MessageTooLong, NotPermitted
 
 NewMessage = tuple[bytes, int | None]

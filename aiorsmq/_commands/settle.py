@@ -8,12 +8,12 @@ from functools import partial
 from itertools import compress
 from typing import Any
 
-from .._batch import Answered, Batch
 from .._protocol import Keys
-from .._scripts import Call, Reply, Scripts
-from .._tasks import Tasks
-from .._wire import Argument
-from ..models import Record
+from .._record import Record
+from .._server.batch import Answered, Batch
+from .._server.scripts import Call, Reply, Scripts
+from .._server.tasks import Tasks
+from .._server.wire import Argument
 
 _Delete = tuple[bytes, bytes, bytes]
 """Id, fence, and the end of the lease in ms; the last two may be empty."""

@@ -11,11 +11,11 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from .._handlers import Retry
 from .._protocol import Seconds, at_least, check_seconds
-from .._source import SHORTEST_LEASE
+from .._working.intake import SHORTEST_LEASE
 from ..client import SHORTEST_POLL_INTERVAL, AsyncRSMQ
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
+from ..handlers import Retry
 from ..models import Message
 from ..worker import Worker
 from ._commands import received

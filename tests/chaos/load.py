@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aiorsmq import AsyncRSMQ
-from aiorsmq._scripts import DEADLINE
+from aiorsmq._server.scripts import DEADLINE
 
 from chaos.history import Operation, Verdict, check, read_content, read_history
 from support import Server, check_keys, wait_until
@@ -34,7 +34,7 @@ DEFAULTS = {
     "release": 0.0,  # releases instead,
     "late": 0.0,  # and deletes only when their lease has ended
     "reject": 0,  # a worker rejects every so manieth message of each task of a producer; 0 for none
-    # of the library, to be other than they are: {"aiorsmq._listener.PING_INTERVAL": 0.5}
+    # of the library, to be other than they are: {"aiorsmq._server.listener.PING_INTERVAL": 0.5}
     "constants": {},
 }
 
@@ -42,10 +42,10 @@ MIXED = {"tasks": 16, "extend": 0.1, "release": 0.1, "late": 0.003}
 """A consumer that does all that one can do, and is still faster than a producer."""
 
 SOON = {
-    "aiorsmq._connection.CONNECT_TIMEOUT": 0.5,
-    "aiorsmq._listener.DEAD_AFTER": 0.5,
-    "aiorsmq._listener.PING_INTERVAL": 0.5,
-    "aiorsmq._pipeline.REPLY_TIMEOUT": 0.5,
+    "aiorsmq._server.connector.CONNECT_TIMEOUT": 0.5,
+    "aiorsmq._server.listener.DEAD_AFTER": 0.5,
+    "aiorsmq._server.listener.PING_INTERVAL": 0.5,
+    "aiorsmq._server.lane.REPLY_TIMEOUT": 0.5,
 }
 """So that the quick profile need not wait for the library's own."""
 

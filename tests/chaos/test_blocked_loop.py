@@ -8,7 +8,8 @@ import time
 
 import anyio
 import pytest
-from aiorsmq import AsyncRSMQ, _listener, _pipeline
+from aiorsmq import AsyncRSMQ
+from aiorsmq._server import lane, listener
 
 from support import PATIENCE, wait_until
 
@@ -33,10 +34,10 @@ def blocked(scale, monkeypatch):
     in the quick one.
     """
     if scale("quick", "full") == "quick":
-        monkeypatch.setattr(_listener, "PING_INTERVAL", WATCHDOG)
-        monkeypatch.setattr(_listener, "DEAD_AFTER", WATCHDOG)
-        monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", WATCHDOG)
-    return 1.3 * max(_pipeline.REPLY_TIMEOUT, _listener.PING_INTERVAL, _listener.DEAD_AFTER)
+        monkeypatch.setattr(listener, "PING_INTERVAL", WATCHDOG)
+        monkeypatch.setattr(listener, "DEAD_AFTER", WATCHDOG)
+        monkeypatch.setattr(lane, "REPLY_TIMEOUT", WATCHDOG)
+    return 1.3 * max(lane.REPLY_TIMEOUT, listener.PING_INTERVAL, listener.DEAD_AFTER)
 
 
 async def ask_for_ever(rsmq):

@@ -17,8 +17,8 @@ from aiorsmq import (
     MessageTooLong,
     MsgspecCodec,
     PydanticCodec,
-    _pipeline,
 )
+from aiorsmq._server import lane
 from redis import RedisError
 
 from support import wait_until
@@ -173,7 +173,7 @@ async def test_canaries(guarded, report, caplog, monkeypatch):
     in it.
     """
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr(_pipeline, "REPLY_TIMEOUT", 0.3)
+    monkeypatch.setattr(lane, "REPLY_TIMEOUT", 0.3)
     (server, url), said = guarded, []
     async with AsyncRSMQ.from_url(url) as rsmq:
         queue = rsmq.queue("jobs")

@@ -15,9 +15,10 @@ import hiredis
 import pytest
 import redis
 from aiorsmq import BYTES, JSON, TEXT, MsgspecCodec, PydanticCodec
-from aiorsmq._pipeline import Pipeline
-from aiorsmq._protocol import Clock, id_time
-from aiorsmq._wire import TransportWire
+from aiorsmq._protocol import id_time
+from aiorsmq._server.clock import Clock
+from aiorsmq._server.lane import Pipeline
+from aiorsmq._server.wire import TransportWire
 from hypothesis import strategies as st
 from redis.asyncio.connection import Connection
 

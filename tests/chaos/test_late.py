@@ -11,7 +11,9 @@ from functools import partial
 import anyio
 import pytest
 import redis
-from aiorsmq import BYTES, AsyncRSMQ, _claims, _pipeline
+from aiorsmq import BYTES, AsyncRSMQ
+from aiorsmq._consuming import line
+from aiorsmq._server import lane
 
 from chaos.network import Proxy
 
@@ -26,7 +28,7 @@ async def proxy(server, seed):
 def patience(scale, monkeypatch):
     """In the quick profile a silence is noticed sooner, so that the line need not be as slow."""
     if quick := scale(0.3, None):
-        for module in (_pipeline, _claims):
+        for module in (lane, line):
             monkeypatch.setattr(module, "REPLY_TIMEOUT", quick)
 
 

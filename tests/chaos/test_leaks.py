@@ -11,8 +11,8 @@ from collections import Counter
 import anyio
 import psutil
 from aiorsmq import AsyncRSMQ, Message, Messages, Queue
-from aiorsmq._slot import Slot
-from aiorsmq._stream import Claims
+from aiorsmq._consuming.waiter import Slot
+from aiorsmq.stream import Claims
 
 from support import PATIENCE, wait_until
 

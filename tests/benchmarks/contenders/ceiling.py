@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from aiorsmq._scripts import _load
+from aiorsmq._server.scripts import _load
 from redis import Redis
 from shared import BODY, TASK, check_left, measured
 

@@ -8,13 +8,14 @@ from typing import Final, Generic, TypeVar
 
 from redis.exceptions import RedisError
 
-from ._claims import Claims
-from ._commands.admin import get_queue_attributes
-from ._leases import Leases
-from ._protocol import Seconds, at_least
-from ._shared import Shared
-from .errors import InvalidParameterValue, QueueDoesNotExist
-from .models import Death, Message, Record, Settler
+from .._commands.admin import get_queue_attributes
+from .._consuming.core import Shared
+from .._consuming.line import Claims
+from .._protocol import Seconds, at_least
+from .._record import Record, Settler
+from ..errors import InvalidParameterValue, QueueDoesNotExist
+from ..models import Death, Message
+from .leases import Leases
 
 T = TypeVar("T")
 

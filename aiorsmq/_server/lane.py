@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from redis.exceptions import ConnectionError, TimeoutError
 
-from ._wire import Argument, Wire, pack
+from .wire import Argument, Wire, pack
 
 Answered = Callable[[Any], None]
 """Gets the reply to a call, or as an exception the server's error or the loss of the connection."""

@@ -11,7 +11,7 @@ from weakref import WeakMethod
 
 import anyio
 
-from .errors import ClientClosed, WrongEventLoop
+from ..errors import ClientClosed, WrongEventLoop
 
 T = TypeVar("T")
 

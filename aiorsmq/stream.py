@@ -8,11 +8,12 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from ._claims import Claims
-from ._slot import Ahead, Slot
-from ._tasks import ended
+from ._consuming.line import Claims
+from ._consuming.waiter import Ahead, Slot
+from ._record import Record, Unconfirmed
+from ._server.tasks import ended
 from .errors import ClientClosed, QueueDoesNotExist
-from .models import Message, Record, Unconfirmed
+from .models import Message
 
 T = TypeVar("T")
 

@@ -9,17 +9,18 @@ from weakref import WeakValueDictionary
 
 from redis.exceptions import RedisError
 
-from ._claims import Claims
-from ._commands.admin import create_queue
-from ._commands.dead import IF_VISIBLE, DeadLetters, Drop
-from ._commands.receive import pop, receive
-from ._commands.send import Sender
-from ._commands.settle import Settler
-from ._listener import Listener
-from ._protocol import DEFAULT_DELAY, DEFAULT_MAXSIZE, DEFAULT_VT, Keys, Seconds, milliseconds
-from ._scripts import Scripts
-from ._tasks import Tasks
-from .models import Death, Record
+from .._commands.admin import create_queue
+from .._commands.dead import IF_VISIBLE, DeadLetters, Drop
+from .._commands.receive import pop, receive
+from .._commands.send import Sender
+from .._commands.settle import Settler
+from .._protocol import DEFAULT_DELAY, DEFAULT_MAXSIZE, DEFAULT_VT, Keys, Seconds, milliseconds
+from .._record import Record
+from .._server.listener import Listener
+from .._server.scripts import Scripts
+from .._server.tasks import Tasks
+from ..models import Death
+from .line import Claims
 
 SHORTEST_HIDING: Final = 1.0
 """Seconds for which a message that the codec cannot read is hidden at the least."""

@@ -9,9 +9,10 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from ._commands.settle import Settler
-from ._scripts import Scripts, backoff
-from .models import Record
+from .._commands.settle import Settler
+from .._record import Record
+from .._server.failures import backoff
+from .._server.scripts import Scripts
 
 TICK: Final = 1.0
 """Seconds between two looks at whether the event loop is on time, while something is in hand."""

@@ -18,15 +18,15 @@ from typing import Protocol
 
 from redis.exceptions import RedisError
 
-from ._batch import InFlight
-from ._commands.receive import Claim
-from ._listener import Flag, Listener
-from ._pipeline import REPLY_TIMEOUT
-from ._scripts import Scripts
-from ._slot import Ahead, Slot
-from ._tasks import NO_REPLY, NOT_SENT, SLACK, Tasks, call_if_alive
-from .errors import ClientClosed, RedisSMQException
-from .models import Record
+from .._commands.receive import Claim
+from .._record import Record
+from .._server.batch import InFlight
+from .._server.lane import REPLY_TIMEOUT
+from .._server.listener import Flag, Listener
+from .._server.scripts import Scripts
+from .._server.tasks import NO_REPLY, NOT_SENT, SLACK, Tasks, call_if_alive
+from ..errors import ClientClosed, RedisSMQException
+from .waiter import Ahead, Slot
 
 _logger = logging.getLogger(__name__)
 

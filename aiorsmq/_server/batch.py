@@ -10,7 +10,7 @@ from itertools import accumulate, islice
 from typing import Final, Generic, Protocol, TypeVar
 from weakref import WeakMethod
 
-from ._tasks import NO_REPLY, NOT_SENT, SLACK, Tasks, call_if_alive, resolve
+from .tasks import NO_REPLY, NOT_SENT, SLACK, Tasks, call_if_alive, resolve
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

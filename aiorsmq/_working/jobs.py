@@ -12,22 +12,15 @@ from typing import Any, Generic, TypeVar
 
 from redis.exceptions import RedisError
 
-from ._callbacks import ENDS_THE_PROGRAM, call_plain, check_plain
-from ._handlers import (
-    Reject,
-    Retry,
-    awaitable,
-    check_result,
-    exponential,
-    only_one,
-    said_by,
-    verdict,
-)
-from ._leases import Lease
-from ._protocol import milliseconds
-from ._source import Source
-from .errors import NoDeadLetterQueue, QueueDoesNotExist, RedisSMQException
-from .models import Death, EventKind, Message, Record, WorkerEvent
+from .._callbacks import ENDS_THE_PROGRAM, call_plain, check_plain
+from .._protocol import milliseconds
+from .._record import Record
+from ..errors import NoDeadLetterQueue, QueueDoesNotExist, RedisSMQException
+from ..handlers import Reject, Retry, exponential
+from ..models import Death, EventKind, Message, WorkerEvent
+from .calling import awaitable, check_result, only_one, said_by, verdict
+from .intake import Source
+from .leases import Lease
 
 T = TypeVar("T")
 Answer = TypeVar("Answer")

@@ -5,9 +5,8 @@ exceptions.
 import asyncio
 import hashlib
 import logging
-import random
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from importlib.resources import files
@@ -24,9 +23,12 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from ._connection import Connections
-from ._failures import (
+from ..errors import ClientClosed, QueueDoesNotExist, UnsupportedServer
+from .clock import Clock
+from .connector import Connections
+from .failures import (
     LOGIN_REFUSED,
+    backoff,
     is_not_yet,
     is_refused_login,
     is_replica,
@@ -34,11 +36,9 @@ from ._failures import (
     not_permitted,
     unsupported,
 )
-from ._pipeline import Answered, Pipeline
-from ._protocol import Clock
-from ._tasks import NO_REPLY, SLACK, Tasks, resolve
-from ._wire import Argument
-from .errors import ClientClosed, QueueDoesNotExist, UnsupportedServer
+from .lane import Answered, Pipeline
+from .tasks import NO_REPLY, SLACK, Tasks, resolve
+from .wire import Argument
 
 Reply = list[Any]
 T = TypeVar("T")
@@ -73,16 +73,6 @@ def _load(name: str) -> _Script:
 
 def _read(name: str) -> str:
     return (files("aiorsmq") / "_lua" / f"{name}.lua").read_text("utf-8")
-
-
-def backoff(limit: float = 1.0) -> Iterator[float]:
-    """Seconds to wait before each further attempt: 20 ms, doubled up to the limit, cut at random by
-    up to a half.
-    """
-    longest = 0.02
-    while True:
-        yield longest * random.uniform(0.5, 1)
-        longest = min(longest * 2, limit)
 
 
 class Call(NamedTuple):

@@ -8,7 +8,7 @@ silences all.
 import logging
 from typing import Any
 
-from ._pipeline import Pipeline
+from .lane import Pipeline
 
 _eviction = logging.getLogger("aiorsmq.startup.eviction")
 _persistence = logging.getLogger("aiorsmq.startup.persistence")

@@ -2,8 +2,9 @@
 caller.
 """
 
+import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from redis.exceptions import (
@@ -21,7 +22,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from .errors import ONE_SHARD, NotPermitted
+from ..errors import ONE_SHARD, NotPermitted
 
 LOGIN_REFUSED: Final = (AuthenticationError, AuthorizationError)
 
@@ -102,3 +103,13 @@ def unsupported(error: Exception) -> str | None:
             "Valkey 8, or newer"
         )
     return None
+
+
+def backoff(limit: float = 1.0) -> Iterator[float]:
+    """Seconds to wait before each further attempt: 20 ms, doubled up to the limit, cut at random by
+    up to a half.
+    """
+    longest = 0.02
+    while True:
+        yield longest * random.uniform(0.5, 1)
+        longest = min(longest * 2, limit)

@@ -26,7 +26,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster as SyncCluster
 from redis.exceptions import RedisError
 
-from .errors import ONE_SHARD, InvalidParameterValue
+from ..errors import ONE_SHARD, InvalidParameterValue
 
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds that each step of opening a connection may take: to connect, and then each reply."""

@@ -4,8 +4,8 @@ import asyncio
 import math
 from collections import deque
 
-from ._tasks import resolve
-from .models import Record
+from .._record import Record
+from .._server.tasks import resolve
 
 
 class Ahead:

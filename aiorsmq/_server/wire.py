@@ -28,7 +28,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from ._tasks import Tasks
+from .tasks import Tasks
 
 try:
     import fcntl

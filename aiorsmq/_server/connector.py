@@ -20,12 +20,12 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from ._failures import LOGIN_REFUSED
-from ._pipeline import Pipeline
-from ._settings import CONNECT_TIMEOUT, no_retry
-from ._tasks import Tasks
-from ._wire import Wire, seize
-from .errors import ClientClosed
+from ..errors import ClientClosed
+from .failures import LOGIN_REFUSED
+from .lane import Pipeline
+from .settings import CONNECT_TIMEOUT, no_retry
+from .tasks import Tasks
+from .wire import Wire, seize
 
 LOGIN_PATIENCE: Final = 60.0
 """Seconds from the first refusal on for which a client that was logged in before takes a refused

@@ -22,10 +22,9 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from ._failures import LOGIN_REFUSED, is_not_yet
-from ._scripts import backoff
-from ._tasks import Tasks
-from ._wire import Wire, pack
+from .failures import LOGIN_REFUSED, backoff, is_not_yet
+from .tasks import Tasks
+from .wire import Wire, pack
 
 PING_INTERVAL: Final = 5.0
 """Seconds between two PINGs; also how long a channel stays subscribed that nobody waits for."""

@@ -11,9 +11,9 @@ from asyncio.subprocess import PIPE
 
 import anyio
 
-from .client import AsyncRSMQ
-from .embedded import EmbeddedServer
-from .queue import Queue
+from ..client import AsyncRSMQ
+from ..embedded import EmbeddedServer
+from ..queue import Queue
 
 SENDS = 200
 BURST = 64 * 300

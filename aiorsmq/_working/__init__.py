@@ -1,0 +1,1 @@
+"""What a worker does with a message: run its handler, hold its lease, settle it."""
