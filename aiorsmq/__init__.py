@@ -2,7 +2,7 @@
 
 To read the code, follow a message: `client` and `queue`, then `_commands/send` and `_lua/send.lua`,
 `_listener`, `_stream` and `_claims`, `_commands/receive` and `_lua/receive.lua`, `worker`,
-`_handling` and `_leases`, `_commands/settle` and `_lua/delete.lua`; or if it cannot be handled,
+`_jobs` and `_leases`, `_commands/settle` and `_lua/delete.lua`; or if it cannot be handled,
 `_commands/dead` and `_lua/move.lua`. Beneath all of them: `_batch` (calls share round trips),
 `_scripts` (Lua, retries), `_failures` (what an error means), `_connection`, `_pipeline` and `_wire`
 (the socket), `_tasks` (what outlives a call), `_protocol` (the wire format).
@@ -37,7 +37,15 @@ from .errors import (
     WrongEventLoop,
 )
 from .handlers import Reject, Retry, exponential
-from .models import DeadLetter, Message, QueueAttributes, Receipt, WorkerEvent, WorkerStats
+from .models import (
+    DeadLetter,
+    Message,
+    QueueAttributes,
+    QueueSettings,
+    Receipt,
+    WorkerEvent,
+    WorkerStats,
+)
 from .queue import Queue
 from .stream import Messages
 from .worker import Worker
@@ -68,6 +76,7 @@ __all__ = [
     "QueueAlreadyExists",
     "QueueAttributes",
     "QueueDoesNotExist",
+    "QueueSettings",
     "Receipt",
     "RedisSMQException",
     "Reject",

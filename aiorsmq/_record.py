@@ -30,7 +30,7 @@ class Record(NamedTuple):
         return f"<Record {self.id!r}, received {self.receive_count!r}x, {len(self.raw)} bytes>"
 
 
-class Settler(Protocol):
+class Settles(Protocol):
     """What a message needs to settle itself; see `_commands.settle`."""
 
     def delete(self, record: Record, lease_end: bytes | None = None, /) -> Future[bool]: ...
@@ -39,9 +39,9 @@ class Settler(Protocol):
     def release(self, record: Record, delay_ms: int, /) -> Awaitable[bool]: ...
 
 
-class Unconfirmed(deque["Future[bool]"]):
+class PendingDeletes(deque["Future[bool]"]):
     """The deletes of one stream's messages that no block waits for; the stream does, until it is
     left.
     """
 
-    left: bool = False
+    abandoned: bool = False

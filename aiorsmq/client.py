@@ -8,32 +8,16 @@ from types import TracebackType
 from typing import Any, Final, TypeVar, Unpack, cast, overload
 from weakref import WeakValueDictionary
 
-import anyio
 from redis.asyncio import Redis
 
 from ._commands.admin import list_queues
-from ._consuming.core import Shared
-from ._protocol import (
-    DEFAULT_DELAY,
-    DEFAULT_MAXSIZE,
-    DEFAULT_VT,
-    Keys,
-    Seconds,
-    at_least,
-    check_ns,
-    check_qname,
-    check_seconds,
-)
-from ._server.checks import warn
-from ._server.connector import Connections
-from ._server.listener import Listener
-from ._server.scripts import DEADLINE, Scripts
-from ._server.settings import check_client, check_url, own_client
-from ._server.tasks import Tasks
+from ._consuming.core import QueueCore
+from ._protocol import Keys, Seconds, at_least, check_ns, check_qname, check_seconds
+from ._server.node import DEADLINE, Node
+from ._server.target import Target, target_from_url, target_of
 from .codecs import TEXT, Codec
-from .embedded import EmbeddedServer, is_volatile
 from .errors import InvalidParameterValue
-from .models import Message, QueueAttributes, Receipt
+from .models import Message, QueueAttributes, QueueSettings, Receipt
 from .queue import Queue
 from .stream import Messages
 from .worker import Worker, WorkerOptions
@@ -42,45 +26,44 @@ T = TypeVar("T")
 
 DEFAULT_NS: Final = "rsmq"
 DEFAULT_POLL_INTERVAL: Final = 5.0
-SHORTEST_POLL_INTERVAL: Final = 0.01
-SHORTEST_DEADLINE: Final = 0.1
-CLOSE_TIMEOUT: Final = 5.0
-"""Seconds that `aclose()` gives to calls that are under way."""
+MIN_POLL_INTERVAL: Final = 0.01
+MIN_DEADLINE: Final = 0.1
 
 
 class AsyncRSMQ:
     """RSMQ on one Redis or Valkey server.
 
-    Making it does no I/O and needs no running event loop; the first call connects. It uses two
-    connections of its own: one for all calls, opened by the first, and one for all announcements,
-    opened when a consumer first has to wait. It belongs to the event loop in which it is first
-    used, and to its process (WrongEventLoop).
+    Creating it does no I/O and needs no running event loop; the first call connects. It uses two
+    connections of its own: one for all calls, and one for all announcements, opened when a consumer
+    first has to wait. It belongs to the event loop and the process of its first call; used
+    elsewhere, it raises WrongEventLoop.
 
     Args:
-        client: a `redis.asyncio.Redis` whose settings to connect with; it stays yours to close, and
-            its pool is not used up. Without one: `host`, `port`, and any option of
-            `redis.asyncio.Redis`.
+        client: a `redis.asyncio.Redis` to take the connection settings from. It stays yours to
+            close, and no connection is taken out of its pool. Without one, give `host`, `port`, and
+            any option of `redis.asyncio.Redis`.
         ns: the namespace that all keys begin with.
-        realtime: announce what is sent, and listen for announcements. False: say nothing, and poll.
-        qname: the queue meant by methods that are not given one.
-        poll_interval: seconds between two looks at a queue of which nothing is heard: how long a
-            message may wait that was sent without an announcement.
-        deadline: seconds after which a call gives up, 0.1 at least, counted from the call; a long
-            poll has its `wait` in addition. Then it raises redis-py's TimeoutError, or the last
-            error that it met. For a call that works through a whole queue (`purge`, `redrive`), the
-            deadline is that of each step.
-        connect_timeout: seconds, from the first call on, for which a server is waited for that was
-            never reached: one that refuses connections, loads its data, or has a name that is not
-            known yet. A refused login is raised at once.
+        realtime: announce what is sent, and listen for announcements. If False, send no
+            announcements and poll.
+        qname: the default queue of methods that take a `qname`.
+        poll_interval: seconds between two polls of a queue without news, 0.01 or more. A message
+            that was sent without an announcement waits up to this long.
+        deadline: seconds that a call may take in all, 0.1 or more; a long poll has its `wait` in
+            addition. After that the call raises the last error that it met, or redis-py's
+            TimeoutError. In calls that go through a whole queue (`purge`, `redrive`), each step has
+            the deadline to itself.
+        connect_timeout: seconds, from the first call, to wait for a server that has never been
+            reached: one that refuses connections, is loading its data, or whose host name does not
+            resolve yet. A refused login is raised at once.
 
-    Calls raise redis-py's errors for a server that cannot be reached: after `connect_timeout` if it
-    never was, else at the deadline. An attempt that is under way then is finished: 5 seconds at the
-    most.
+    Calls to a server that cannot be reached raise redis-py's errors: after `connect_timeout` if it
+    has never been reached, otherwise at the deadline. An attempt to connect that has begun by then
+    is finished first, which takes up to 5 seconds.
     """
 
     def __init__(
         self,
-        client: "Redis | None" = None,
+        client: "Redis | Target | None" = None,
         *,
         host: str = "127.0.0.1",
         port: int = 6379,
@@ -95,36 +78,24 @@ class AsyncRSMQ:
         self._ns = check_ns(ns)
         self._qname = None if qname is None else check_qname(qname)
         self._poll_interval = check_seconds("poll_interval", poll_interval)
-        if self._poll_interval < SHORTEST_POLL_INTERVAL:
-            raise InvalidParameterValue(
-                "poll_interval", poll_interval, f"must be {SHORTEST_POLL_INTERVAL} seconds or more"
-            )
-        self._own_client: Redis | None = None
-        self._server: EmbeddedServer | None = None
+        if self._poll_interval < MIN_POLL_INTERVAL:
+            reason = f"must be {MIN_POLL_INTERVAL} seconds or more"
+            raise InvalidParameterValue("poll_interval", poll_interval, reason)
         if client is None:
-            client = self._own_client = own_client(host=host, port=port, **redis_options)
+            target = target_of(None, host=host, port=port, **redis_options)
         elif redis_options:
-            raise InvalidParameterValue(
-                "redis_options", sorted(redis_options), "cannot be given together with a client"
-            )
+            reason = "cannot be given together with a client"
+            raise InvalidParameterValue("redis_options", sorted(redis_options), reason)
         else:
-            client = check_client(client)
-        self._work, self._upkeep = Tasks(), Tasks()
-        self._connections = Connections(
-            client, self._upkeep, check_seconds("connect_timeout", connect_timeout)
+            target = client if isinstance(client, Target) else target_of(client)
+        self._cores: WeakValueDictionary[str, QueueCore] = WeakValueDictionary()
+        self._node = Node(
+            target,
+            deadline=at_least(MIN_DEADLINE, "deadline", deadline),
+            connect_timeout=check_seconds("connect_timeout", connect_timeout),
+            realtime=realtime,
+            on_lost=partial(_look_again, self._cores),
         )
-        if not is_volatile(self._connections.address):
-            self._connections.when_reached = warn
-        self._scripts = Scripts(
-            self._connections, self._work, at_least(SHORTEST_DEADLINE, "deadline", deadline)
-        )
-        self._listener = (
-            Listener(partial(self._connections.open, pushes=True), self._upkeep)
-            if realtime
-            else None
-        )
-        self._queues: WeakValueDictionary[str, Shared] = WeakValueDictionary()
-        self._connections.when_lost = partial(_look_again, self._queues)
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -140,23 +111,17 @@ class AsyncRSMQ:
         connect_timeout: Seconds = 0,
         **redis_options: Any,
     ) -> "AsyncRSMQ":
-        """Make one from a URL: redis://, rediss:// and unix:// as redis-py reads them, or
-        embedded://.
+        """Create a client from a URL: redis://, rediss:// and unix:// as in redis-py, or embedded://.
 
-        valkey:// is redis://, and valkeys:// rediss://. What is special in a password must be
-        percent-encoded; a URL in which it may not be is refused, with InvalidParameterValue, as is
-        an option that redis-py does not know.
+        valkey:// is the same as redis://, and valkeys:// as rediss://. Percent-encode special
+        characters in a password. A URL in which one may not be encoded is refused, with
+        InvalidParameterValue, and so is an option that redis-py does not know.
 
         `embedded://` starts a real Valkey server with the first call and stops it with `aclose()`,
         or with the program; `embedded:///folder` keeps its data there. See `EmbeddedServer`.
         """
-        server, embedded = None, check_url(url)
-        if embedded is not None:
-            server = EmbeddedServer(embedded or None)
-            url = server.url
-        client = own_client(url, **redis_options)
-        rsmq = cls(
-            client,
+        return cls(
+            target_from_url(url, **redis_options),
             ns=ns,
             realtime=realtime,
             qname=qname,
@@ -164,53 +129,37 @@ class AsyncRSMQ:
             deadline=deadline,
             connect_timeout=connect_timeout,
         )
-        rsmq._own_client = client
-        if server is not None:
-            rsmq._server = server
-            rsmq._connections.before_opening = server.start
-        return rsmq
 
     @overload
     def queue(self, name: str) -> Queue[str]: ...
     @overload
     def queue(self, name: str, *, codec: Codec[T]) -> Queue[T]: ...
     def queue(self, name: str, *, codec: Codec[Any] = TEXT) -> Queue[Any]:
-        """A handle of one queue, with all its verbs; no I/O, and the queue need not exist.
+        """A handle for one queue. Does no I/O; the queue need not exist.
 
         Args:
-            codec: what its bodies are: TEXT, BYTES, JSON, MsgspecCodec(type), PydanticCodec(type),
-                or any object with `encode` and `decode`.
+            codec: encodes and decodes bodies: TEXT, BYTES, JSON, MsgspecCodec(type),
+                PydanticCodec(type), or any object with `encode` and `decode`.
         """
         return self._queue(check_qname(name, "name"), codec)
 
     def _queue(self, name: str, codec: Codec[T]) -> Queue[T]:
-        shared = self._queues.get(name)
-        if shared is None:
+        core = self._cores.get(name)
+        if core is None:
             keys = Keys(self._ns, name)
-            shared = Shared(self._scripts, keys, self._work, self._listener, self._poll_interval)
-            self._queues[name] = shared
-        return Queue(shared, codec)
+            core = QueueCore(self._node, keys, poll_interval=self._poll_interval)
+            self._cores[name] = core
+        return Queue(core, codec)
 
     async def create_queue(
         self,
         *,
         qname: str | None = None,
-        vt: Seconds = DEFAULT_VT,
-        delay: Seconds = DEFAULT_DELAY,
-        maxsize: int = DEFAULT_MAXSIZE,
-        max_receives: int | None = None,
-        dead_letter_queue: str | None = None,
         exist_ok: bool = False,
+        **settings: Unpack[QueueSettings],
     ) -> bool:
         """See `Queue.create`."""
-        return await self._named(qname).create(
-            vt=vt,
-            delay=delay,
-            maxsize=maxsize,
-            max_receives=max_receives,
-            dead_letter_queue=dead_letter_queue,
-            exist_ok=exist_ok,
-        )
+        return await self._named(qname).create(exist_ok=exist_ok, **settings)  # pyright: ignore[reportArgumentType] - it refuses None
 
     async def delete_queue(self, *, qname: str | None = None, missing_ok: bool = False) -> bool:
         """See `Queue.delete`."""
@@ -219,33 +168,20 @@ class AsyncRSMQ:
     async def list_queues(self) -> set[str]:
         """The names of all queues in the namespace.
 
-        As the set `{ns}:QUEUES` has them, which every RSMQ keeps: a queue whose name was lost there
-        works, but is not listed until `create(exist_ok=True)` enters it again.
+        They are read from the set `{ns}:QUEUES`, as in every RSMQ. A queue whose name was lost from
+        that set works, but is not listed until `create(exist_ok=True)` adds it again.
         """
-        return await list_queues(self._scripts, self._ns)
+        return await list_queues(self._node, self._ns)
 
     async def get_queue_attributes(self, *, qname: str | None = None) -> QueueAttributes:
         """See `Queue.attributes`."""
         return await self._named(qname).attributes()
 
     async def set_queue_attributes(
-        self,
-        *,
-        qname: str | None = None,
-        vt: Seconds | None = None,
-        delay: Seconds | None = None,
-        maxsize: int | None = None,
-        max_receives: int | None = None,
-        dead_letter_queue: str | None = None,
+        self, *, qname: str | None = None, **settings: Unpack[QueueSettings]
     ) -> QueueAttributes:
         """See `Queue.set_attributes`."""
-        return await self._named(qname).set_attributes(
-            vt=vt,
-            delay=delay,
-            maxsize=maxsize,
-            max_receives=max_receives,
-            dead_letter_queue=dead_letter_queue,
-        )
+        return await self._named(qname).set_attributes(**settings)
 
     async def send_message(
         self, *, message: str | bytes, qname: str | None = None, delay: Seconds | None = None
@@ -296,68 +232,55 @@ class AsyncRSMQ:
         create: bool = False,
         **options: Unpack[WorkerOptions],
     ) -> Worker[Any]:
-        """One worker on several queues, whose handlers they share; see `Worker`.
+        """One worker on several queues that share its handlers; see `Worker`.
 
         Args:
-            queues: names or handles. In a list: strict priority, a queue is asked when those before
-                it have nothing. In a dict with weights: a queue of weight 3 is asked first three
-                times as often as one of weight 1.
+            queues: names or handles. A list is in order of priority: a queue is asked when the ones
+                before it are empty. In a dict the values are weights: a queue of weight 3 is asked
+                first three times as often as a queue of weight 1.
         """
-        if (
-            isinstance(queues, str)
-            or not isinstance(queues, Iterable)
-            or not (names := list(queues))
-        ):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidParameterValue(
-                "queues", queues, "must be queues or names of queues, one at least"
-            )
-        weights = (
-            list(cast("Mapping[Any, float]", queues).values())
-            if isinstance(queues, Mapping)
-            else None
-        )
-        if weights and not all(
-            isinstance(weight, int | float) and weight > 0 for weight in weights
-        ):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidParameterValue("queues", weights, "must have weights over 0")
+        is_iterable = isinstance(queues, Iterable)  # pyright: ignore[reportUnnecessaryIsInstance]
+        names = list(queues) if is_iterable and not isinstance(queues, str) else []
+        if not names:
+            raise InvalidParameterValue("queues", queues, "must be one or more queues or names")
+        weights = None
+        if isinstance(queues, Mapping):
+            weights = list(cast("Mapping[Any, float]", queues).values())
+            if not all(isinstance(weight, int | float) and weight > 0 for weight in weights):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise InvalidParameterValue("queues", weights, "must have weights greater than 0")
         handles = [
-            queue if isinstance(queue, Queue) else self._queue(check_qname(queue, "queues"), TEXT)
-            for queue in names
+            name if isinstance(name, Queue) else self._queue(check_qname(name, "queues"), TEXT)
+            for name in names
         ]
-        return Worker([queue.source(vt, create) for queue in handles], weights, handler, **options)
+        intakes = [
+            queue._intake(vt, create=create)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            for queue in handles
+        ]
+        return Worker(intakes, weights, handler, **options)
 
     async def aclose(self) -> None:
         """Close the client; it cannot be used again.
 
-        Ends every stream, hands back what was claimed and not handed out, lets calls that are under
-        way finish (for 5 seconds at the most), and leaves no task, connection or embedded server
-        behind. A message that is still being handled can no longer be settled: its lease ends by
-        itself. Cancelling stops the waiting, not the closing. A client that was given stays open.
-        Raises WrongEventLoop in another event loop than its own.
+        Ends all streams, hands back messages that were claimed and not handed out, and lets calls
+        in flight finish for up to 5 seconds. Leaves no task, connection or embedded server behind.
+        A client that you gave stays open.
+
+        A message that is still being handled can no longer be settled; its lease expires.
+        Cancelling stops the waiting, not the closing. Raises WrongEventLoop in another event loop.
         """
         if self._closing is None:
-            if self._upkeep.used:
-                self._upkeep.loop()
-            self._work.closing = True
+            home = self._node.home
+            if home.used:
+                home.loop()  # raises in another event loop
+            home.closing = True
             self._closing = asyncio.get_running_loop().create_task(self._close())
         if not self._closing.done():
             await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        for shared in list(self._queues.values()):
-            shared.close()
-        if self._listener is not None:
-            await self._listener.aclose()
-        until = anyio.current_time() + CLOSE_TIMEOUT
-        with anyio.CancelScope(deadline=until):
-            await self._scripts.quiet()
-        await self._work.finish(until - anyio.current_time())
-        await self._connections.aclose()
-        await self._upkeep.finish(CLOSE_TIMEOUT)
-        if self._own_client is not None:
-            await self._own_client.aclose()
-        if self._server is not None:
-            await self._server.stop()
+        for core in list(self._cores.values()):
+            core.close()
+        await self._node.aclose()
 
     async def __aenter__(self) -> "AsyncRSMQ":
         return self
@@ -371,12 +294,12 @@ class AsyncRSMQ:
         await self.aclose()
 
     def __del__(self) -> None:
-        if getattr(self, "_closing", self) is None and self._upkeep.used:
+        if getattr(self, "_closing", self) is None and self._node.home.used:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:
         state = "" if self._closing is None else " closed"
-        return f"<AsyncRSMQ {self._ns!r} at {self._connections.address}{state}>"
+        return f"<AsyncRSMQ {self._ns!r} at {self._node.target.address}{state}>"
 
     def _named(self, qname: str | None) -> Queue[str]:
         name = self._qname if qname is None else qname
@@ -385,9 +308,7 @@ class AsyncRSMQ:
         return self._queue(check_qname(name), TEXT)
 
 
-def _look_again(queues: WeakValueDictionary[str, Shared]) -> None:
-    """Without the connection nobody knows whether the server is there: let those who wait find
-    out.
-    """
-    for shared in list(queues.values()):
-        shared.look_again()
+def _look_again(cores: WeakValueDictionary[str, QueueCore]) -> None:
+    """Claim for those who wait: without a connection nobody knows whether the server is there."""
+    for core in list(cores.values()):
+        core.look_again()

@@ -343,3 +343,22 @@ def why_not(codec: object, error: Exception) -> str:
     if type(codec) not in (BytesCodec, TextCodec, JsonCodec, MsgspecCodec, PydanticCodec):
         return f"{type(codec).__name__} raised {type(error).__name__}"
     return error.reason if isinstance(error, UnicodeEncodeError) else str(error)
+
+
+def encode_body(codec: Codec[T], body: T | bytes, parameter: str) -> bytes:
+    """The bytes of a body, which are sent as they are if they are bytes already.
+
+    Raises InvalidParameterValue about `parameter`, not from the codec's error: a codec of the
+    user's may quote the body in it.
+    """
+    if isinstance(body, bytes):
+        return body
+    try:
+        encoded = codec.encode(body)
+    except Exception as error:  # noqa: BLE001 - a user's codec
+        reason = why_not(codec, error)
+    else:
+        if type(encoded) is bytes:
+            return encoded
+        reason = f"{type(codec).__name__}.encode must return bytes"
+    raise InvalidParameterValue(parameter, body, reason)

@@ -1,4 +1,4 @@
-"""What the user of a worker gives it: handlers, what these may raise, backoffs."""
+"""What a worker's handler may raise, and how long to wait before the next attempt."""
 
 import random
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from ._protocol import Seconds, check_seconds
 
 
 class Retry(Exception):
-    """Raised by a handler: the message is to come again.
+    """Raised by a handler: redeliver the message.
 
     Args:
-        delay: in so many seconds; if None, after the worker's backoff.
-        reason: why the message has died if this was the last attempt; that is its cause, if it is
-            raised from one.
+        delay: seconds until then; the worker's backoff if None.
+        reason: recorded as the reason of the death if this was the last attempt. Defaults to the
+            exception that this one was raised from (`__cause__`).
     """
 
     delay: Seconds | None = None
@@ -25,10 +25,10 @@ class Retry(Exception):
 
 
 class Reject(Exception):
-    """Raised by a handler: the message is hopeless, and goes to the dead-letter queue at once.
+    """Raised by a handler: move the message to the dead-letter queue now.
 
-    A queue with `max_receives` and no dead-letter queue drops it at once. With neither it comes
-    again after the worker's backoff, with a warning in the log.
+    A queue with `max_receives` and no dead-letter queue drops it. With neither, the message is
+    redelivered after the worker's backoff, with a warning in the log.
     """
 
     reason: str = "rejected"
@@ -39,11 +39,11 @@ class Reject(Exception):
 
 
 def exponential(first: float = 1.0, longest: float = 300.0) -> Callable[[int], float]:
-    """A backoff: `first` seconds after the first attempt, twice as long after each further one,
-    `longest` at the most.
+    """A backoff for workers: `first` seconds after the first attempt, then twice as long after each
+    further one, up to `longest`.
 
-    Each is cut at random by up to a half, so that what failed together does not come again
-    together.
+    A random part of up to a half is cut off each delay, so that messages that failed together are
+    not redelivered together.
     """
 
     def delay(receive_count: int) -> float:

@@ -3,11 +3,12 @@
 import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Generic, Literal, NamedTuple, NoReturn, TypeVar
+from types import NoneType, TracebackType
+from typing import Generic, Literal, NamedTuple, NoReturn, TypedDict, TypeVar
 
-from ._protocol import Seconds, id_time, milliseconds
-from ._record import Record, Settler, Unconfirmed
+from ._protocol import Seconds, check_id, id_time, milliseconds
+from ._record import PendingDeletes, Record, Settles
+from .errors import InvalidParameterValue
 
 T = TypeVar("T")
 
@@ -42,6 +43,16 @@ class Receipt(NamedTuple):
         ).encode()
 
 
+def id_and_fence(id: object, parameter: str = "id") -> tuple[bytes, bytes]:
+    """What settles the message of an id, which fences nothing, or of a receipt."""
+    if not isinstance(id, Receipt):
+        return check_id(id, parameter).encode(), b""
+    is_count = type(id.receive_count) is int
+    if not (isinstance(id.id, str) and is_count and type(id.first_received) in (int, NoneType)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidParameterValue(parameter, id, "must be an unchanged receipt of a message")
+    return id.id.encode(errors="surrogateescape"), id.fence  # any id: it has been received
+
+
 class Message(Generic[T]):
     """One delivery of one message. Immutable; it knows its queue and can settle itself.
 
@@ -60,10 +71,10 @@ class Message(Generic[T]):
         "__weakref__",
         "_body",
         "_lease_end",
+        "_pending_deletes",
         "_queue",
         "_record",
         "_settler",
-        "_unconfirmed",
     )
 
     def __init__(
@@ -71,8 +82,8 @@ class Message(Generic[T]):
         record: Record,
         body: T,
         queue: str,
-        settler: Settler | None,
-        unconfirmed: Unconfirmed | None = None,
+        settler: Settles | None,
+        pending_deletes: PendingDeletes | None = None,
     ) -> None:
         self._record = record
         self._lease_end: bytes | None = None
@@ -80,7 +91,7 @@ class Message(Generic[T]):
         self._body = body
         self._queue = queue
         self._settler = settler
-        self._unconfirmed = unconfirmed
+        self._pending_deletes = pending_deletes
 
     @property
     def id(self) -> str:
@@ -187,10 +198,14 @@ class Message(Generic[T]):
         traceback: TracebackType | None,
     ) -> None:
         if exc_type is None:
-            if self._unconfirmed is None or self._unconfirmed.left or self._settler is None:
+            if (
+                self._pending_deletes is None
+                or self._pending_deletes.abandoned
+                or self._settler is None
+            ):
                 await self.delete()
             else:  # the stream that it came from waits
-                self._unconfirmed.append(self._settler.delete(self._record, self._lease_end))
+                self._pending_deletes.append(self._settler.delete(self._record, self._lease_end))
             return
         try:
             await self.release()
@@ -211,6 +226,16 @@ class Message(Generic[T]):
             f"<Message {self.id} from {self.queue!r}, received {self.receive_count}x, "
             f"{len(self.raw)} bytes>"
         )
+
+
+class QueueSettings(TypedDict, total=False):
+    """The settings of `Queue.create` and `Queue.set_attributes`; see there."""
+
+    vt: Seconds | None
+    delay: Seconds | None
+    maxsize: int | None
+    max_receives: int | None
+    dead_letter_queue: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,59 +1,56 @@
-"""A queue's handle: every verb, in the order of a message's life."""
+"""A handle for one queue; its methods are in the order of a message's life."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from functools import partial
-from types import CoroutineType
 from typing import Any, Generic, TypeVar, Unpack
 
-from ._callbacks import ENDS_THE_PROGRAM, check_plain
+from ._callbacks import check_plain
 from ._commands import admin
 from ._commands.receive import peek
-from ._consuming.core import Shared
-from ._consuming.line import Claims
+from ._consuming.core import QueueCore
+from ._consuming.reader import MessageReader
 from ._protocol import (
     DEFAULT_DELAY,
     DEFAULT_MAXSIZE,
     DEFAULT_VT,
     Seconds,
     check_count,
-    check_id,
     check_look,
     check_seconds,
     milliseconds,
 )
-from ._record import Record, Settler, Unconfirmed
-from .codecs import Codec, why_not
+from ._working.intake import Intake
+from .codecs import Codec, encode_body
 from .errors import InvalidParameterValue
-from .models import DeadLetter, Message, QueueAttributes, Receipt
+from .models import DeadLetter, Message, QueueAttributes, QueueSettings, Receipt, id_and_fence
 from .stream import Messages
-from .worker import Source, Worker, WorkerOptions
+from .worker import Worker, WorkerOptions
 
 T = TypeVar("T")
 
 
 class Queue(Generic[T]):
-    """One queue by its name. Made by `AsyncRSMQ.queue`; making it does no I/O, and the queue need
-    not exist.
+    """One queue, by its name. Created by `AsyncRSMQ.queue`.
 
-    Any number of handles may exist for one name, and any number of tasks may use one. Every verb is
-    one atomic script and one round trip, unless it says otherwise; calls made at the same time
+    Any number of handles may exist for one name, and any number of tasks may use one. Each method
+    is one atomic script and one round trip, unless it says otherwise; calls made at the same time
     share script calls.
 
-    Every verb raises QueueDoesNotExist if the queue is not there, but for those that settle
-    messages, which return False: then the messages are not there either. Every verb raises
-    InvalidParameterValue before anything is sent, ClientClosed after `aclose()`, NotPermitted if
-    the server's ACL refuses a part of it, and redis-py's errors for a server that is unreachable
-    for longer than the client's deadline or refuses the call.
+    All methods raise InvalidParameterValue before anything is sent, ClientClosed after `aclose()`,
+    NotPermitted if the server's ACL refuses a part of the call, and redis-py's errors for a server
+    that cannot be reached before the client's deadline, or that refuses the call. They raise
+    QueueDoesNotExist for a missing queue, except for methods that settle messages: those return
+    False, because the messages do not exist either.
     """
 
-    def __init__(self, shared: Shared, codec: Codec[T]) -> None:
-        self.name: str = shared.keys.qname
-        self._shared = shared
-        for function in (getattr(codec, "encode", None), getattr(codec, "decode", None)):
-            check_plain("codec", function)
+    def __init__(self, core: QueueCore, codec: Codec[T]) -> None:
+        self.name: str = core.keys.qname
+        self._core = core
+        for method in (getattr(codec, "encode", None), getattr(codec, "decode", None)):
+            check_plain("codec", method)
         self._codec = codec
+        self._reader = MessageReader(core, codec)
 
     async def create(
         self,
@@ -65,33 +62,39 @@ class Queue(Generic[T]):
         dead_letter_queue: str | None = None,
         exist_ok: bool = False,
     ) -> bool:
-        """Create the queue, and its dead-letter queue if that is not there.
+        """Create the queue, and its dead-letter queue if that does not exist.
 
         Args:
             vt: whole seconds for which a received message stays hidden, 0 to 9999999.
             delay: whole seconds for which a sent message stays hidden at first, 0 to 9999999.
             maxsize: the longest message in bytes, 1024 to 65536, or -1 for unlimited.
             max_receives: how often a message may be received, 1 to 1000000, before it moves to the
-                dead-letter queue. Without a dead-letter queue such messages are dropped: deleted,
-                with a warning in the log; and so are messages that a worker's handler rejects, or
-                for which it has failed so often.
-            dead_letter_queue: the name of another queue, for messages received too often, rejected,
-                or not decodable; refused if dead messages could come back to this queue from there
-                by themselves.
-            exist_ok: return False, and leave it as it is, if it exists; else that raises
-                QueueAlreadyExists. Either way a queue that exists is entered in the set of all
-                queues again, if its name was lost there.
+                dead-letter queue. Without a dead-letter queue such messages are dropped, that is,
+                deleted with a warning in the log; and so are messages that a worker's handler
+                rejects, or for which it has failed that often.
+            dead_letter_queue: the name of another queue, for messages that were received too often,
+                rejected, or cannot be decoded. Refused if dead messages could return from there to
+                this queue by themselves.
+            exist_ok: if the queue exists, return False and leave its settings as they are, instead
+                of raising QueueAlreadyExists. Either way its name is added to the set of all queues
+                again if it was lost there.
 
         If cancelled, the queue may have been created or not.
         """
-        settings = vt, delay, maxsize, max_receives, dead_letter_queue
+        settings = QueueSettings(
+            vt=vt,
+            delay=delay,
+            maxsize=maxsize,
+            max_receives=max_receives,
+            dead_letter_queue=dead_letter_queue,
+        )
         return await admin.create_queue(
-            self._shared.scripts, self._shared.keys, *settings, exist_ok
+            self._core.node, self._core.keys, settings, exist_ok=exist_ok
         )
 
     async def attributes(self) -> QueueAttributes:
         """The queue's settings and counters."""
-        return await admin.get_queue_attributes(self._shared.scripts, self._shared.keys)
+        return await admin.get_queue_attributes(self._core.node, self._core.keys)
 
     async def set_attributes(
         self,
@@ -102,113 +105,120 @@ class Queue(Generic[T]):
         max_receives: int | None = None,
         dead_letter_queue: str | None = None,
     ) -> QueueAttributes:
-        """Change settings, at least one, and return all. If cancelled, they may have been changed
-        or not.
+        """Change one setting or more, and return all attributes.
 
-        As for `create`; a `max_receives` of 0 takes it away. So does an empty `dead_letter_queue`,
-        and `max_receives` with it, unless that is given anew.
+        As for `create`. A `max_receives` of 0 removes the limit. An empty `dead_letter_queue`
+        removes the dead-letter queue, and the limit with it unless `max_receives` is given too.
+        If cancelled, the settings may have been changed or not.
         """
-        settings = vt, delay, maxsize, max_receives, dead_letter_queue
-        return await admin.set_queue_attributes(self._shared.scripts, self._shared.keys, *settings)
+        settings = QueueSettings(
+            vt=vt,
+            delay=delay,
+            maxsize=maxsize,
+            max_receives=max_receives,
+            dead_letter_queue=dead_letter_queue,
+        )
+        return await admin.set_queue_attributes(self._core.node, self._core.keys, settings)
 
     async def send(self, body: T | bytes, *, delay: Seconds | None = None) -> str:
         """Send one message and return its id.
 
-        Bytes are sent as they are, everything else as the queue's codec encodes it. When this
+        Bytes are sent as they are, anything else is encoded by the queue's codec. When this
         returns, the server has stored the message. If the reply is lost, the send is repeated
-        without making a second message.
+        without storing a second message.
 
         Args:
-            delay: seconds until it becomes visible; the queue's `delay` if None.
+            delay: seconds until the message becomes visible; the queue's `delay` if None.
 
-        Raises MessageTooLong if it is over the queue's maxsize, and InvalidParameterValue for what
-        the codec refuses, which says of a codec of yours what it raised, but not in which words:
-        they may quote the body. Cancelling stops the waiting, not the send.
+        Raises MessageTooLong if the body is over the queue's maxsize, and InvalidParameterValue if
+        the codec cannot encode it. For a codec of yours that error names what it raised, but not
+        its text, which may quote the body. Cancelling stops the waiting, not the send.
         """
         return await self.send_as("body", body, delay)
 
     async def send_as(self, parameter: str, body: T | bytes, delay: Seconds | None) -> str:
-        """`send` for those who call the body otherwise, as an error about it is to say."""
+        """`send`, with another name for the body in errors."""
         delay_ms = None if delay is None else milliseconds("delay", delay)
-        return await self._shared.sender.send((self._encode(body, parameter), delay_ms))
+        return await self._core.sender.send((encode_body(self._codec, body, parameter), delay_ms))
 
     async def send_many(
         self, bodies: Iterable[T | bytes], *, delay: Seconds | None = None
     ) -> list[str]:
         """Send messages in order, all or none, in one script call; return their ids.
 
-        Other producers' messages do not come in between. Sending thousands at once keeps the server
-        from other work for milliseconds. Otherwise as `send`; MessageTooLong is about the first
+        No other producer's message comes between them. Thousands of messages keep the server from
+        other work for milliseconds. Otherwise as `send`; MessageTooLong is about the first message
         that is too long.
         """
         if isinstance(bodies, str | bytes) or not isinstance(bodies, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidParameterValue(
-                "bodies", bodies, "must be an iterable of bodies, not one body"
+                "bodies", bodies, "must be an iterable of bodies, not a single body"
             )
         delay_ms = None if delay is None else milliseconds("delay", delay)
-        messages = [(self._encode(body, "bodies"), delay_ms) for body in bodies]
-        return await self._shared.sender.send_all(messages) if messages else []
+        messages = [(encode_body(self._codec, body, "bodies"), delay_ms) for body in bodies]
+        return await self._core.sender.send_all(messages) if messages else []
 
     async def receive(self, *, vt: Seconds | None = None, wait: Seconds = 0) -> Message[T] | None:
-        """Receive the next visible message and hide it from others for its lease; None if there is
-        none.
+        """Receive the next visible message and hide it for its lease; None if there is none.
 
         Args:
             vt: seconds of the lease; the queue's `vt` if None.
             wait: seconds to wait for a message if none is visible (a long poll). The wait ends
-                within milliseconds of an announcement, on time for messages that become due, and
-                sees producers that never announce at the next safety poll.
+                within milliseconds of an announcement, and on time for a message that becomes due.
+                Messages of producers that send no announcements are found at the next safety poll.
 
         Cancelling loses nothing: a message claimed for this call goes to another waiting consumer,
-        or back to its old place in the queue. A message that the codec cannot decode, or that has
-        been received more often than the queue's `max_receives`, is not handed out: it moves to the
-        dead-letter queue, and the log says so. In a queue without one, what has been received too
-        often is dropped, and what the codec cannot decode stays, hidden for its lease (a second at
-        the least), until it has been received too often; both with a warning in the log.
+        or back to its old place in the queue.
 
-        None is only returned if the server has said so. An answer that is on its way when the wait
-        ends is waited for, up to 5 seconds, or up to the client's deadline while it is arriving; if
-        it does not come, redis-py's error is raised.
+        Two kinds of messages are not handed out. One that has been received more often than the
+        queue's `max_receives` moves to the dead-letter queue, or is dropped if there is none. One
+        that the codec cannot decode moves to the dead-letter queue; if there is none, it stays,
+        hidden for its lease and for a second at least, until it has been received too often. Both
+        are logged.
+
+        None means that the server said so. If its answer is on the way when `wait` ends, it is
+        waited for: up to 5 seconds, or while it is arriving up to the client's deadline. If it does
+        not come, redis-py's error is raised.
 
         A message that arrives after the deadline goes to another waiting consumer, or back into the
-        queue: choose a deadline in which your largest message arrives. If the reply is lost, the
-        receive is repeated, and what was lost with it stays hidden for its lease: at most 64
-        messages, and one more for each repetition.
+        queue: choose a deadline in which your largest message can arrive. If the reply is lost, the
+        receive is repeated, and the messages in the lost reply stay hidden for their lease: at most
+        64, and one more for each repetition.
         """
-        claims = self._shared.receiving(vt)
+        line = self._core.receiving(vt)
         if not check_seconds("wait", wait):
-            record = await claims.take_one()
+            record = await line.take_one()
             if record is None:
                 return None
-            if (message := self._read(record)) is not None:
+            if (message := self._reader.read(record)) is not None:
                 return message
-        messages = await self._take(claims, 1, wait, popped=False)
+        messages = await self._reader.take(line, 1, wait)
         return messages[0] if messages else None
 
     async def receive_many(
         self, limit: int, *, vt: Seconds | None = None, wait: Seconds = 0
     ) -> list[Message[T]]:
-        """Receive up to `limit` visible messages, as `receive` does; an empty list if there is
-        none.
+        """Receive up to `limit` visible messages, as `receive` does; an empty list if there
+        are none.
 
-        `wait` is for the first message only: with it come those that are visible by then. One
-        script call hands out up to 64 messages or 1 MiB of bodies.
+        `wait` is for the first message; the others are those that are visible by then. One script
+        call hands out up to 64 messages or 1 MiB of bodies.
         """
-        return await self._take(
-            self._shared.receiving(vt), check_count("limit", limit), wait, popped=False
-        )
+        check_count("limit", limit)
+        return await self._reader.take(self._core.receiving(vt), limit, wait)
 
     async def pop(self, *, wait: Seconds = 0) -> Message[T] | None:
         """Receive the next visible message and delete it in the same step; None if there is none.
 
-        At most once: a message whose reply is lost on the way is gone (then redis-py's
-        ConnectionError or TimeoutError is raised), and so is one whose handler fails. Cancelling as
-        for `receive`: a popped message that reaches nobody is put back, and so is one that arrives
-        after the deadline. What the codec cannot decode is put back too, hidden for the queue's vt,
-        or if there is a dead-letter queue moved there. `max_receives` does not matter here: a pop
-        ends the message anyway.
+        At most once: a message is gone if the reply is lost (redis-py's ConnectionError or
+        TimeoutError is raised then), or if your code fails after this returns.
+
+        Cancelling is as for `receive`: a popped message that reaches nobody is put back, and so is
+        one that arrives after the deadline. A message that the codec cannot decode moves to the
+        dead-letter queue; if there is none, it is put back, hidden for the queue's vt. `pop`
+        ignores `max_receives`.
         """
-        messages = await self._take(self._shared.popping(), 1, wait, popped=True)
+        messages = await self._reader.take(self._core.popping(), 1, wait, popped=True)
         return messages[0] if messages else None
 
     def messages(
@@ -222,28 +232,30 @@ class Queue(Generic[T]):
         """The messages of the queue as they come, for `async for`.
 
         Any number of streams of one client share script calls; each message goes to one of them, in
-        turn. Messages that `receive` would not hand out go where it says.
+        turn. Messages that `receive` would not hand out are treated as there.
 
         Args:
             vt: seconds of each lease; the queue's `vt` if None.
-            prefetch: how many messages may be claimed ahead of the one asked for. Their leases run
-                while they wait: choose it so that they are handled well within `vt`. And with it,
-                the end of an `async with message` block does not wait until the server has deleted
-                the message: as many deletes may be under way. A delete that fails is raised by the
-                next step of the iteration; `aclose()` of the stream waits for all. A block that
-                ends after the stream was left waits for its own.
+            prefetch: how many messages may be claimed ahead. Their leases run while they wait, so
+                all of them should be handled well within `vt`. With `prefetch`, the end of an
+                `async with message` block does not wait for the delete: up to that many deletes run
+                in the background. If one fails, the next step of the iteration raises its error;
+                `aclose()` of the stream waits for all. A block that ends after the stream was left
+                waits for its own delete.
             pop: delete each message as it is claimed (at most once), instead of hiding it.
-            create: create the queue, with RSMQ's defaults, if it is missing, also when it is
-                deleted later; else the iteration raises QueueDoesNotExist.
+            create: create the queue with RSMQ's defaults if it does not exist, also when it is
+                deleted later. If False, the iteration raises QueueDoesNotExist.
         """
         check_count("prefetch", prefetch, at_least=0)
         if pop and vt is not None:
-            raise InvalidParameterValue(
-                "vt", vt, "must not be given with pop=True: a popped message has no lease"
-            )
-        claims = self._shared.popping() if pop else self._shared.receiving(vt)
-        read = partial(self._read, popped=True) if pop else self._read
-        return Messages(claims, read, prefetch, self._shared.create_missing if create else None)
+            reason = "must not be given with pop=True: a popped message has no lease"
+            raise InvalidParameterValue("vt", vt, reason)
+        return Messages(
+            self._core.popping() if pop else self._core.receiving(vt),
+            partial(self._reader.read, popped=True) if pop else self._reader.read,
+            prefetch=prefetch,
+            create_missing=self._core.create_missing if create else None,
+        )
 
     def worker(
         self,
@@ -253,34 +265,34 @@ class Queue(Generic[T]):
         create: bool = False,
         **options: Unpack[WorkerOptions],
     ) -> Worker[T]:
-        """A worker on this queue: `await worker.run()`, or `async with worker:` to run it beside
-        other things.
+        """A worker on this queue; see `Worker` for what it does and for its options.
 
-        See `Worker` for what it does and for its options.
+        `await worker.run()` runs it until it is stopped; `async with worker:` runs it in the
+        background of the block.
         """
-        return Worker([self.source(vt, create)], None, handler, **options)
+        return Worker([self._intake(vt, create=create)], None, handler, **options)
 
-    def source(self, vt: Seconds | None = None, create: bool = False) -> Source[T]:
-        """The queue as a `Worker` takes it."""
-        return Source(self._shared, vt, self._read, create)
+    def _intake(self, vt: Seconds | None, *, create: bool) -> Intake[T]:
+        return Intake(self._core, vt, self._reader.read, create=create)
 
     async def peek(self, limit: int = 10) -> list[Message[T]]:
         """Look at the first messages, hidden ones included, in the order in which they become
         visible.
 
-        Claims nothing and counts as no receipt. `limit` is 1 to 1000. Left out is what the codec
-        cannot decode.
+        Receives nothing and counts no receipt. Messages that the codec cannot decode are left out.
+        `limit` is 1 to 1000.
         """
-        page = await peek(self._shared.scripts, self._shared.keys, check_look(limit))
-        return [message for record in page.records if (message := self._read(record, peeked=True))]
+        page = await peek(self._core.node, self._core.keys, check_look(limit))
+        read = self._reader.read
+        return [message for record in page.records if (message := read(record, peeked=True))]
 
     async def reasons(self, limit: int = 100) -> list[DeadLetter]:
-        """Why the first messages of this dead-letter queue are here, hidden ones included; as
-        `peek` looks at them.
+        """Why the first messages of this dead-letter queue died, hidden ones included, in the order
+        of `peek`.
 
         Reasons are kept until 14 days after the last death. `limit` is 1 to 1000.
         """
-        return await self._shared.dead.reasons(check_look(limit))
+        return await self._core.dead.reasons(check_look(limit))
 
     def redrive(
         self,
@@ -290,152 +302,87 @@ class Queue(Generic[T]):
         rate: float | None = None,
         where: Callable[[DeadLetter], bool] | None = None,
     ) -> AsyncGenerator[int, None]:
-        """Move messages of this dead-letter queue back, as new ones: `async for moved in
-        dead.redrive()`.
+        """Move messages of this dead-letter queue back, as new ones:
+        `async for moved in dead.redrive()`.
 
-        Yields how many have been moved so far: at least once, and after each step of 64 at the
-        most. Each step is atomic: break off, cancel or kill it at any time, and begin again. It
-        moves what was visible when it began, and leaves alone what others hold. A message that dies
-        again at once is not moved again.
+        Yields the number of messages moved so far: at least once, and after each step of up to 64.
+        Each step is atomic: you can interrupt, cancel or kill it at any point and run it again. It
+        moves the messages that were visible when it began, and leaves those that others hold. A
+        message that dies again during the run is not moved twice.
 
         Args:
-            to: where to; None for where each came from, which leaves those of which that is not
-                known, with a warning.
-            limit: how many at the most.
-            rate: how many a second at the most.
-            where: chooses among them: a plain function; one that returns a coroutine is refused
-                before any is moved.
+            to: the queue to move them to. If None, each message returns to its original queue;
+                messages whose original queue is not known stay, with a warning.
+            limit: the most messages to move.
+            rate: the most messages to move a second.
+            where: chooses the messages to move; a plain function.
 
-        Raises QueueDoesNotExist for this queue, or for one that messages would go to: those before
-        have been moved.
+        Raises QueueDoesNotExist if this queue or a target queue does not exist; messages before
+        that have been moved.
         """
         if isinstance(to, Queue):
-            if to._shared.keys.ns != self._shared.keys.ns:  # noqa: SLF001 - it is of this class
+            if to._core.keys.ns != self._core.keys.ns:  # noqa: SLF001 - of this class
                 raise InvalidParameterValue("to", to, "must be in the same namespace")
             to = to.name
-        return self._shared.dead.redrive(to, limit, rate, where)
+        return self._core.dead.redrive(to, limit, rate, where)
 
     async def change_visibility(self, id: str | Receipt, vt: Seconds) -> bool:
         """Hide a message for `vt` seconds from now on, whoever received it; 0 makes it visible now.
 
-        Returns False if there is no such message. Given a Receipt it is fenced, as
-        `Message.extend`. Cancelling stops the waiting, not the change. If the reply to a call
-        without one is lost, redis-py's ConnectionError or TimeoutError is raised: repeated, the
-        call might show what another consumer holds by then.
+        Returns False if there is no such message. With a Receipt it is fenced, as `Message.extend`.
+        Cancelling stops the waiting, not the change.
+
+        Without a Receipt, a call whose reply is lost raises redis-py's ConnectionError or
+        TimeoutError. It is not repeated: that might show a message that another consumer holds by
+        then.
         """
         vt_ms = milliseconds("vt", vt)
-        name, fence = _id_and_fence(id)
-        return await self._shared.settler.change_visibility_by_id(name, vt_ms, fence)
+        message_id, fence = id_and_fence(id)
+        return await self._core.settler.change_visibility_by_id(message_id, vt_ms, fence)
 
     async def delete_message(self, id: str | Receipt) -> bool:
         """Delete a message, whoever received it. Returns False if there is no such message.
 
-        Given a Receipt it is fenced: False, too, and nothing deleted, once another consumer has
-        received the message. After a lost reply it is repeated, and True says only that the message
-        is gone. Cancelling stops the waiting, not the delete.
+        With a Receipt it is fenced: it returns False and deletes nothing if another consumer has
+        received the message since. A call whose reply is lost is repeated; True then only means
+        that the message is gone. Cancelling stops the waiting, not the delete.
         """
-        return await self._shared.settler.delete_by_id(*_id_and_fence(id))
+        return await self._core.settler.delete_by_id(*id_and_fence(id))
 
     async def delete_many(self, ids: Iterable[str | Receipt]) -> list[bool]:
-        """Delete messages, as `delete_message` does, in as few script calls as fit; a bool for
-        each, in order.
-        """
+        """Delete messages as `delete_message` does, in few script calls; one result for each, in
+        order."""
         if isinstance(ids, str | Receipt) or not isinstance(ids, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidParameterValue("ids", ids, "must be an iterable of ids, not one id")
-        checked = [_id_and_fence(id, "ids") for id in ids]
-        return await asyncio.gather(*(self._shared.settler.delete_by_id(*one) for one in checked))
+            raise InvalidParameterValue("ids", ids, "must be an iterable of ids, not a single id")
+        checked = [id_and_fence(id, "ids") for id in ids]
+        delete = self._core.settler.delete_by_id
+        return await asyncio.gather(*(delete(id, fence) for id, fence in checked))
 
     async def purge(self) -> int:
-        """Delete the messages that are in the queue now, hidden ones included; return how many.
+        """Delete the messages that are in the queue now, hidden ones included; return their number.
 
-        The first step takes them all out at once; what is sent after it stays. Then their bodies
-        are deleted, in steps that each occupy the server for about a millisecond, and each have the
-        client's deadline: a million messages may take a minute. Cancelled or broken off in between,
-        the queue is empty all the same, and the next `purge()` deletes the rest, which
-        `{ns}:{queue}:purged` names until then. If the reply to the first step is lost, redis-py's
-        ConnectionError or TimeoutError is raised: repeated, it would delete what was sent since.
+        The first step takes them all out at once; messages sent after it stay. Their bodies are
+        then deleted in steps, each of which occupies the server for about a millisecond and has the
+        client's deadline to itself. A million messages may take a minute.
+
+        If it is cancelled or fails in between, the queue is empty anyway; the key
+        `{ns}:{queue}:purged` names the rest, and the next `purge()` deletes it. If the reply to the
+        first step is lost, redis-py's ConnectionError or TimeoutError is raised. It is not
+        repeated: that would delete messages sent since.
         """
-        return await admin.purge(self._shared.scripts, self._shared.keys)
+        return await admin.purge(self._core.node, self._core.keys)
 
     async def delete(self, *, missing_ok: bool = False) -> bool:
-        """Delete the queue with all that is in it.
+        """Delete the queue with all its messages.
 
-        A repetition after a lost reply leaves a queue alone that was created under the same name
-        since: until the reply has come, or for twice the client's `deadline`, a small hash,
-        `{ns}:{queue}:deleted`, remembers the call, and a second script call empties it.
+        Returns True, or False if it did not exist and `missing_ok` is set; without that it raises
+        QueueDoesNotExist. If cancelled, the queue may have been deleted or not.
 
-        Returns True, or False if it did not exist and `missing_ok` is set; else that raises
-        QueueDoesNotExist. If cancelled, it may have been deleted or not.
+        If the reply is lost, the call is repeated, and leaves alone a queue that was created under
+        the same name since: a small hash, `{ns}:{queue}:deleted`, remembers the call until its
+        reply has come, or for twice the client's `deadline`.
         """
-        return await admin.delete_queue(self._shared.scripts, self._shared.keys, missing_ok)
-
-    def _encode(self, body: T | bytes, parameter: str) -> bytes:
-        if isinstance(body, bytes):
-            return body
-        try:
-            encoded = self._codec.encode(body)
-        except Exception as error:  # noqa: BLE001 - not its cause either: a user's codec may quote the body
-            reason = why_not(self._codec, error)
-        else:
-            if type(encoded) is bytes:
-                return encoded
-            reason = f"{type(self._codec).__name__} did not make bytes of it"
-        raise InvalidParameterValue(parameter, body, reason)
-
-    async def _take(
-        self, claims: Claims, limit: int, wait: Seconds, *, popped: bool
-    ) -> list[Message[T]]:
-        scripts, seconds = self._shared.scripts, check_seconds("wait", wait)
-        started, until, left = time.monotonic(), scripts.until() + seconds, seconds
-        while True:
-            records = await claims.take(limit, left)
-            messages = [
-                message for record in records if (message := self._read(record, popped=popped))
-            ]
-            if messages or not records:
-                return messages
-            await scripts.result(asyncio.ensure_future(self._shared.out_of_the_way()), until)
-            left = max(0, started + seconds - time.monotonic())
-
-    def _read(
-        self,
-        record: Record,
-        settler: Settler | None = None,
-        unconfirmed: Unconfirmed | None = None,
-        *,
-        popped: bool = False,
-        peeked: bool = False,
-    ) -> Message[T] | None:
-        try:
-            body = self._codec.decode(record.raw)
-            if type(body) is CoroutineType:
-                body.close()
-                raise TypeError("decode returned a coroutine")
-        except ENDS_THE_PROGRAM:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever a user's codec raises, the others must arrive
-            why = f"cannot be decoded by {type(self._codec).__name__} ({type(error).__name__})"
-            self._shared.set_aside(record, why, popped=popped, peeked=peeked)
-            return None
-        return Message(
-            record,
-            body,
-            self.name,
-            None if popped else settler or self._shared.settler,
-            unconfirmed,
-        )
+        return await admin.delete_queue(self._core.node, self._core.keys, missing_ok=missing_ok)
 
     def __repr__(self) -> str:
         return f"<Queue {self.name!r}>"
-
-
-def _id_and_fence(id: object, parameter: str = "id") -> tuple[bytes, bytes]:
-    if not isinstance(id, Receipt):
-        return check_id(id, parameter).encode(), b""
-    if not (
-        isinstance(id.id, str)
-        and type(id.receive_count) is int
-        and type(id.first_received) in (int, type(None))
-    ):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidParameterValue(parameter, id, "must be the receipt of a message, unchanged")
-    return id.id.encode(errors="surrogateescape"), id.fence  # any id: it has been received

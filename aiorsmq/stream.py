@@ -8,10 +8,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from ._consuming.line import Claims
-from ._consuming.waiter import Ahead, Slot
-from ._record import Record, Unconfirmed
-from ._server.tasks import ended
+from ._consuming.line import ConsumerLine
+from ._consuming.waiter import Mailbox, Waiter
+from ._record import PendingDeletes, Record
+from ._server.futures import wait_until_done
 from .errors import ClientClosed, QueueDoesNotExist
 from .models import Message
 
@@ -23,29 +23,30 @@ _logger = logging.getLogger(__name__)
 class Messages(Generic[T]):
     """The messages of one queue as they come: an async iterator that never ends by itself.
 
-    It is an async context manager too; leaving it, `aclose()`, cancelling a task that waits for the
-    next message, and dropping the iterator all hand back what it has claimed ahead (see `prefetch`
-    of `Queue.messages`) and has not handed out. The client's `aclose()` ends the iteration. Several
-    tasks may iterate over one.
+    It is an async context manager too. Leaving it, `aclose()`, cancelling a task that waits for the
+    next message, and dropping the iterator all hand back messages that it has claimed ahead (see
+    `prefetch` of `Queue.messages`) and not handed out. The client's `aclose()` ends the iteration.
+    Several tasks may iterate over one iterator.
     """
 
     def __init__(
         self,
-        claims: Claims,
-        read: Callable[[Record, None, Unconfirmed | None], Message[T] | None],
-        prefetch: int,
+        line: ConsumerLine,
+        read: Callable[[Record, None, PendingDeletes | None], Message[T] | None],
+        *,
+        prefetch: int = 0,
         create_missing: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._claims = claims
+        self._line = line
         self._read = read
         self._prefetch = prefetch
         self._create_missing = create_missing
-        self._unconfirmed = Unconfirmed() if prefetch else None
-        self._ahead: deque[Slot] = deque()
-        """All slots that were asked for and not taken."""
-        self._done = Ahead()
+        self._pending_deletes = PendingDeletes() if prefetch else None
+        self._waiters: deque[Waiter] = deque()
+        """In the line, or delivered and not yet read."""
+        self._mailbox = Mailbox()
         self._ended = False
-        claims.open_stream(self)
+        line.open_stream(self)
 
     def __aiter__(self) -> "Messages[T]":
         return self
@@ -54,111 +55,114 @@ class Messages(Generic[T]):
         """Wait for the next message.
 
         Cancelling loses nothing: a message claimed for this call goes to another waiting consumer,
-        or back to its old place in the queue. Outages of the server are waited out; raised are
-        QueueDoesNotExist (see `create` of `Queue.messages`), and redis-py's errors where waiting
-        does not help (no permission, an address that never answered, a password that never worked
-        or has been refused for a minute); and with `prefetch`, whatever kept a message from being
-        deleted at the end of its block.
+        or back to its old place in the queue.
+
+        Outages of the server are ridden out. Raises QueueDoesNotExist (see `create` of
+        `Queue.messages`); redis-py's errors where waiting does not help (no permission, an address
+        that never answered, a password that never worked or has been refused for a minute); and
+        with `prefetch`, the error of a delete at the end of an earlier block.
         """
-        deletes = self._unconfirmed
+        deletes = self._pending_deletes
         while deletes and deletes[0].done():
             deletes.popleft().result()
         if deletes and len(deletes) > self._prefetch:
-            await self._confirm(self._prefetch)
+            await self._wait_for_deletes(self._prefetch)
+        mailbox = self._mailbox
         has_waited = False
         while not self._ended:
-            done = self._done
-            wanted = 1 + self._prefetch + len(done.waiters) - len(self._ahead)
-            if wanted > self._prefetch - self._prefetch // 2:
-                self._ahead.extend(self._claims.ask(wanted, patient=True, ahead=done))
-            if not done.done:
+            self._join_line()
+            if not mailbox.delivered:
                 await self._wait()
                 has_waited = True
                 continue
-            slot = done.done.popleft()
-            if self._ahead[0] is slot:
-                self._ahead.popleft()
+            waiter = mailbox.delivered.popleft()
+            if self._waiters[0] is waiter:  # hot path: spares most messages the search
+                self._waiters.popleft()
             else:
-                self._ahead.remove(slot)
-            if (record := slot.record) is None:
-                await self._fail(slot)
-            elif has_waited or not self._claims.is_over(record):
-                # else its lease has ended while it waited here: others may have received it
+                self._waiters.remove(waiter)
+            if (record := waiter.record) is None:
+                await self._raise_failure(waiter)
+            elif has_waited or not self._line.is_over(record):
+                # A lease that ended while the message waited here: others may have received it.
                 message = self._read(record, None, deletes)
                 if message is not None:
                     return message
         raise StopAsyncIteration
 
+    def _join_line(self) -> None:
+        """Want a message for each task that iterates and `prefetch` more; in lots, so that one
+        claim brings several."""
+        wanted = 1 + self._prefetch + len(self._mailbox.readers) - len(self._waiters)
+        if wanted > self._prefetch - self._prefetch // 2:
+            self._waiters += self._line.join(wanted, patient=True, mailbox=self._mailbox)
+
     async def _wait(self) -> None:
-        """Until a slot is done, or the stream has ended."""
-        waiter: asyncio.Future[None] = asyncio.Future(loop=self._ahead[0].loop)
-        self._done.waiters.append(waiter)
+        """Wait for a delivery, or for the end of the iteration."""
+        reader: asyncio.Future[None] = asyncio.Future(loop=self._waiters[0].loop)
+        self._mailbox.readers.append(reader)
         try:
-            await waiter
+            await reader
         except asyncio.CancelledError:
-            with suppress(ValueError):  # it has been woken
-                self._done.waiters.remove(waiter)
-            self._hand_back(keep=len(self._done.waiters))
-            if self._done.done:
-                self._done.wake()
+            with suppress(ValueError):  # already woken
+                self._mailbox.readers.remove(reader)
+            self._hand_back(keep=len(self._mailbox.readers))
+            if self._mailbox.delivered:
+                self._mailbox.wake()
             raise
 
-    async def _fail(self, slot: Slot) -> None:
-        """Raise why a slot is not going to be met, or end; or create the queue that is missing."""
-        if isinstance(slot.error, ClientClosed):
+    async def _raise_failure(self, waiter: Waiter) -> None:
+        """Raise the waiter's error, or end the iteration, or create the missing queue."""
+        if isinstance(waiter.error, ClientClosed):
             self._ended = True
-        elif slot.error is not None:
-            self._hand_back(keep=len(self._done.waiters))  # the others have met the same
-            if self._create_missing is None or not isinstance(slot.error, QueueDoesNotExist):
-                raise slot.error
+        elif waiter.error is not None:
+            self._hand_back(keep=len(self._mailbox.readers))  # the others met the same error
+            if self._create_missing is None or not isinstance(waiter.error, QueueDoesNotExist):
+                raise waiter.error
             await self._create_missing()
 
-    async def _confirm(self, at_most: int = 0) -> None:
-        """Wait until no more deletes than that are under way. Raises what the first of them raises
-        that fails.
-        """
-        deletes = self._unconfirmed
-        while deletes and (deletes[0].done() or len(deletes) > at_most):
+    async def _wait_for_deletes(self, limit: int = 0) -> None:
+        """Wait until at most `limit` deletes are in flight. Raises the error of one that failed."""
+        deletes = self._pending_deletes
+        while deletes and (deletes[0].done() or len(deletes) > limit):
             if deletes[0].done():
                 deletes.popleft().result()
                 continue
             try:
-                await ended(deletes[0])
+                await wait_until_done(deletes[0])
             except asyncio.CancelledError:
                 self._hand_back()
                 raise
 
     def end(self) -> None:
-        """End the iteration, wherever it is awaited, and hand back what was not handed out."""
+        """End the iteration, also for tasks that await it; hand back what was not handed out."""
         self._ended = True
-        if self._unconfirmed is not None:
-            self._unconfirmed.left = True
+        if self._pending_deletes is not None:
+            self._pending_deletes.abandoned = True
         self._hand_back()
-        while self._done.waiters:
-            self._done.wake()
+        while self._mailbox.readers:
+            self._mailbox.wake()
 
     def _hand_back(self, keep: int = 0) -> None:
-        """Leave the line, but for as many slots as other tasks still wait for; those that are done
-        come first.
-        """
-        slots = sorted(self._ahead, key=lambda slot: not slot.done)
-        kept, withdrawn = slots[:keep], slots[keep:]
-        self._ahead = deque(kept)
-        self._done.done = deque(slot for slot in self._done.done if slot in kept)
-        self._claims.withdraw(withdrawn)
+        """Leave the line, but for the `keep` waiters that other tasks need: the delivered first."""
+        waiters = sorted(self._waiters, key=lambda waiter: not waiter.done)
+        kept = waiters[:keep]
+        self._waiters = deque(kept)
+        delivered = self._mailbox.delivered
+        self._mailbox.delivered = deque(waiter for waiter in delivered if waiter in kept)
+        self._line.leave(waiters[keep:])
 
     async def aclose(self) -> None:
-        """End the iteration, also for a task that awaits it just now.
+        """End the iteration, also for a task that awaits it.
 
         Waits until the messages are deleted whose blocks have ended (see `prefetch` of
-        `Queue.messages`), and raises what kept one of them from being deleted. Cancelling stops the
-        waiting, not the deletes.
+        `Queue.messages`), and raises the error of one that failed. Cancelling stops the waiting,
+        not the deletes.
         """
         self.end()
         try:
-            await self._confirm()
+            await self._wait_for_deletes()
         finally:
-            _let_go(self._unconfirmed)
+            _abandon(self._pending_deletes)
 
     async def __aenter__(self) -> "Messages[T]":
         return self
@@ -173,25 +177,25 @@ class Messages(Generic[T]):
             await self.aclose()
         else:
             self.end()
-            _let_go(self._unconfirmed)
+            _abandon(self._pending_deletes)
 
     def __del__(self) -> None:
-        if self._ahead and not (loop := self._ahead[0].loop).is_closed():
-            loop.call_soon_threadsafe(self._claims.withdraw, self._ahead)
-        if self._unconfirmed is not None:
-            self._unconfirmed.left = True
-        if self._unconfirmed and not (loop := self._unconfirmed[0].get_loop()).is_closed():
-            loop.call_soon_threadsafe(_let_go, self._unconfirmed)
+        if self._waiters and not (loop := self._waiters[0].loop).is_closed():
+            loop.call_soon_threadsafe(self._line.leave, self._waiters)
+        deletes = self._pending_deletes
+        if deletes is not None:
+            deletes.abandoned = True
+        if deletes and not (loop := deletes[0].get_loop()).is_closed():
+            loop.call_soon_threadsafe(_abandon, deletes)
 
 
-def _let_go(deletes: Unconfirmed | None) -> None:
-    """Nobody waits for these deletes any more: what keeps one from being done goes to the log."""
+def _abandon(deletes: PendingDeletes | None) -> None:
+    """Nobody waits for these deletes any more: log the errors of those that fail."""
     while deletes:
         deletes.popleft().add_done_callback(_log_failure)
 
 
 def _log_failure(deleting: "asyncio.Future[bool]") -> None:
     if not deleting.cancelled() and (error := deleting.exception()) is not None:
-        _logger.warning(
-            "could not delete a message whose block has ended, it will come again: %s", error
-        )
+        text = "could not delete a message after its block; it will be redelivered: %s"
+        _logger.warning(text, error)

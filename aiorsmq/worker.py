@@ -1,6 +1,5 @@
-"""A worker: claims messages of one queue or several, while handlers are free, and stops without
-losing any.
-"""
+"""A worker: claims messages of one queue or several while handlers are free, and loses none when
+it stops."""
 
 import asyncio
 import logging
@@ -16,9 +15,10 @@ from typing import Any, Final, Generic, TypedDict, TypeVar
 import anyio
 
 from ._protocol import Seconds, at_least, check_count, check_seconds
-from ._working.intake import SHORTEST_LEASE, Source
-from ._working.jobs import Handling
-from ._working.signals import heed_signals
+from ._record import Record
+from ._working.intake import MIN_LEASE, Intake
+from ._working.jobs import Jobs
+from ._working.signals import handle_signals
 from .errors import ClientClosed, InvalidParameterValue, QueueDoesNotExist
 from .handlers import Reject, Retry, exponential
 from .models import Message, WorkerEvent, WorkerStats
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 MAX_CONCURRENCY: Final = 10_000
 MAX_TAKEN: Final = 256
-"""Messages that are claimed at a time at the most."""
+"""Messages that are claimed at a time."""
 CLEANUP: Final = 5.0
 """Seconds that a cancelled handler may take to end when the worker stops."""
 
@@ -47,52 +47,56 @@ class WorkerOptions(TypedDict, total=False):
 
 
 class Worker(Generic[T]):
-    """Runs `handler(message)` for each message, `concurrency` at a time. Made by `Queue.worker` or
-    `AsyncRSMQ.worker`.
+    """Runs `handler(message)` for each message, `concurrency` at a time. Created by `Queue.worker`
+    or `AsyncRSMQ.worker`.
 
-    It claims when a handler is free, not before. While a handler runs, its message's lease is
-    renewed, with all others in one script call each third of `vt`. When it returns, the message is
-    deleted; when it raises, the message comes again after `backoff`, or if it has been received
-    `max_receives` times goes to the dead-letter queue, with the exception as the reason; a queue
-    with `max_receives` alone drops it. Settling is fenced: if another consumer has received the
-    message meanwhile, the handler is cancelled and what it returns is discarded. Outages of the
-    server, however long, are waited out; a handler that runs on through one, and on after it, keeps
-    its message if nobody else has received it.
+    It claims messages only when handlers are free. While a handler runs, the lease of its message
+    is renewed, together with all others, in one script call each third of `vt`; so `vt` only
+    controls how soon a crashed worker's job is retried. When the handler returns, the message is
+    deleted. When it raises, the message is redelivered after `backoff`; but if it has been received
+    `max_receives` times, it moves to the dead-letter queue, with the exception as the reason, or is
+    dropped if there is no dead-letter queue.
 
-    A queue that is deleted later is waited for too, with a warning in the log: the worker looks for
-    it at each `poll_interval`, goes on when it is there again, and works on its other queues all
-    the while.
+    Settling is fenced: if another consumer has received the message in between, the handler is
+    cancelled and its result is discarded.
+
+    The worker rides out server outages of any length. A handler that keeps running through one
+    keeps its message, unless another consumer has received it. A queue that is deleted later is
+    waited for, with a warning in the log: the worker looks for it at each `poll_interval`, and goes
+    on working on its other queues.
 
     Args:
-        handler: `async def`, or a plain function, which runs in a thread. It may raise `Retry` or
-            `Reject`, and may settle the message itself: `delete` at once, `release` when it has
-            ended. What it returns does not matter, but for what cannot mean that it is done: False,
-            an exception, a coroutine that nobody has awaited. With these its attempt has failed,
-            and the log says why. Threads cannot be cancelled: where a handler is, its thread runs
-            on, keeps its place among `concurrency` threads, and what it returns is discarded; the
-            program ends when its threads have.
+        handler: an `async def`, or a plain function, which runs in a thread. It may raise `Retry`
+            or `Reject`. It may settle the message itself: `delete` takes effect at once, `release`
+            when it has ended. Its result is ignored, except for results that cannot mean "done":
+            False, an exception, or a coroutine that nobody has awaited fail the attempt, and the
+            log says why.
+            Threads cannot be cancelled: when a threaded handler is cancelled, its thread keeps
+            running and keeps its place among `concurrency` threads, and its result is discarded.
+            The program ends when its threads have ended.
         concurrency: handlers at a time, 1 to 10000.
-        vt: seconds of the leases, for which a message stays hidden if this program dies; 0.1 at
-            least. If None, what the queue's `vt` is when the worker starts.
-        create: create a queue that is missing, with RSMQ's defaults: when the worker starts, and
-            when it is deleted later.
-        timeout: seconds after which a handler is cancelled; its attempt has failed.
-        max_lease: seconds after its receipt from which a message is not held, whether or not its
-            handler has ended when it was cancelled; its attempt has failed.
-        backoff: seconds before a message comes again, from how often it has been received;
+        vt: seconds of each lease, 0.1 or more: how long a message stays hidden if this program
+            dies. If None, the queue's `vt` at the start.
+        create: create a missing queue with RSMQ's defaults, at the start and when it is deleted
+            later.
+        timeout: seconds after which a handler is cancelled and its attempt has failed.
+        max_lease: seconds, from the receipt, after which a message is no longer held, even if its
+            cancelled handler has not ended; its attempt has failed.
+        backoff: the seconds until a failed message is redelivered, given its receive count;
             `exponential()` if None.
-        on_error: called with the message and what its handler raised; may return a Retry or a
-            Reject to be followed.
-        on_event: called with each WorkerEvent, in the event loop: keep it short. These three are
-            plain functions. One that fails, or returns what makes no sense, is logged, and does not
-            matter further: then `exponential()` is the backoff.
-        grace: seconds that handlers have to end when the worker stops; then they are cancelled and
-            their messages released.
+        on_error: called with the message and its handler's exception; may return a Retry or a
+            Reject to follow.
+        on_event: called with each WorkerEvent, in the event loop: keep it short.
+        grace: seconds that handlers have to end when the worker stops. After that they are
+            cancelled and their messages released.
+
+    `backoff`, `on_error` and `on_event` are plain functions. If one of them fails, or returns what
+    makes no sense, that is logged, and `exponential()` is the backoff.
     """
 
     def __init__(
         self,
-        sources: Sequence[Source[T]],
+        intakes: Sequence[Intake[T]],
         weights: Sequence[float] | None,
         handler: Callable[[Message[T]], object],
         *,
@@ -104,41 +108,41 @@ class Worker(Generic[T]):
         on_event: Callable[[WorkerEvent], None] | None = None,
         grace: Seconds = 30.0,
     ) -> None:
-        names = [source.name for source in sources]
+        names = [intake.name for intake in intakes]
         if len(set(names)) < len(names):
-            raise InvalidParameterValue("queues", names, "must each be there once")
+            raise InvalidParameterValue("queues", names, "must be different queues")
         if check_count("concurrency", concurrency) > MAX_CONCURRENCY:
-            raise InvalidParameterValue(
-                "concurrency", concurrency, f"must be an int from 1 to {MAX_CONCURRENCY}"
-            )
-        self._sources, self._weights = sources, weights
-        self._max_lease = (
-            math.inf if max_lease is None else at_least(SHORTEST_LEASE, "max_lease", max_lease)
-        )
+            reason = f"must be an int from 1 to {MAX_CONCURRENCY}"
+            raise InvalidParameterValue("concurrency", concurrency, reason)
+        self._intakes = intakes
+        self._weights = weights
+        self._max_lease = math.inf
+        if max_lease is not None:
+            self._max_lease = at_least(MIN_LEASE, "max_lease", max_lease)
         limit = math.inf if timeout is None else at_least(0.001, "timeout", timeout)
-        self._handling: Handling[T] = Handling(
+        self._jobs: Jobs[T] = Jobs(
             handler,
-            concurrency,
-            min(limit, self._max_lease),
-            self._max_lease,
-            backoff or exponential(),
-            on_error,
-            on_event,
+            concurrency=concurrency,
+            timeout=min(limit, self._max_lease),
+            max_lease=self._max_lease,
+            backoff=backoff or exponential(),
+            on_error=on_error,
+            on_event=on_event,
         )
         self._grace = check_seconds("grace", grace)
         self._stopping = asyncio.Event()
-        self._in_a_hurry = False
+        self._skip_grace = False
         self._is_running = False
         self._is_working = False
-        """Running, and no longer finding out about its queues."""
+        """Running, and past `_prepare`."""
         self._task: Task[None] | None = None
 
     @property
     def stats(self) -> WorkerStats:
         """What has become of the messages so far."""
-        counts = self._handling.counts
+        counts = self._jobs.counts
         return WorkerStats(
-            in_flight=len(self._handling.jobs),
+            in_flight=len(self._jobs.running),
             received=counts["received"],
             succeeded=counts["succeeded"],
             failed=counts["failed"],
@@ -150,41 +154,41 @@ class Worker(Generic[T]):
 
     @property
     def healthy(self) -> bool:
-        """Whether it can claim: it is running, the server answers, and its queues are there.
+        """Whether it can claim: it is running, the server answers, and its queues exist.
 
         A connection that ends is noticed at once, one that falls silent within about 20 seconds;
-        or where nothing is listened to, within `poll_interval` and 15 seconds.
+        with `realtime=False`, within `poll_interval` and 15 seconds.
         """
-        ready = self._is_working and not self._stopping.is_set()
-        return ready and all(
-            source.claims.outage is None and not source.is_missing for source in self._sources
+        is_ready = self._is_working and not self._stopping.is_set()
+        return is_ready and all(
+            intake.line.outage is None and not intake.is_missing for intake in self._intakes
         )
 
     async def run(self, *, signals: bool = True) -> None:
         """Work until `stop()` is called or this is cancelled.
 
-        Either way it stops claiming, hands back what was not started, lets handlers end for `grace`
-        seconds, with their leases renewed, and then cancels them and releases their messages. Being
-        cancelled once more skips the wait.
+        In either case it stops claiming, hands back what was not started, waits up to `grace`
+        seconds for handlers while renewing their leases, and then cancels them and releases their
+        messages. Cancelling it a second time skips the wait.
 
-        With `signals`, SIGTERM and SIGINT stop it too, and the second one skips the wait: unless
+        With `signals`, SIGTERM and SIGINT stop it too, and the second signal skips the wait; unless
         another part of the program, such as a web server, handles SIGTERM.
 
-        Raises QueueDoesNotExist if a queue is not there when it starts, and redis-py's errors where
-        waiting does not help; a password that worked before and is refused is waited for, for a
-        minute.
+        Raises QueueDoesNotExist if a queue does not exist at the start, and redis-py's errors where
+        waiting does not help. A login that worked before and is refused is retried for a minute.
         """
         await self._prepare()
-        await self._run(signals)
+        await self._run(signals=signals)
 
     def stop(self) -> None:
-        """Have it end as when `run()` is cancelled, but without an exception. Returns at once."""
+        """Stop gracefully, as if `run()` had been cancelled, without raising. Returns at once."""
         if self._is_running:
             self._stopping.set()
 
     async def __aenter__(self) -> "Worker[T]":
-        """Work beside the block. Raises QueueDoesNotExist, and redis-py's errors for a server that
-        is not there.
+        """Work in the background of the block.
+
+        Raises QueueDoesNotExist, and redis-py's errors if the server cannot be reached.
         """
         await self._prepare()
         self._task = asyncio.create_task(self._run(signals=False))
@@ -197,168 +201,166 @@ class Worker(Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop, as `run()` does. Raises what kept it from working meanwhile, if the block raises
-        nothing.
-        """
-        task, self._task = self._task, None
+        """Stop, as `run()` does. Raises the error that ended the worker early, unless the block
+        raises."""
+        task = self._task
+        self._task = None
         if task is None:
             raise RuntimeError("this worker was not entered")
         if not task.done():
             self.stop()
-        await self._await_end(task)
+        await self._wait_for_end(task)
         if exc_type is None:
             task.result()
 
     async def _prepare(self) -> None:
         if self._is_running:
-            raise RuntimeError("this worker is running already")
-        self._is_running, self._in_a_hurry = True, False
+            raise RuntimeError("this worker is already running")
+        self._is_running = True
+        self._skip_grace = False
         self._stopping.clear()
         try:
-            for source in self._sources:
-                await source.prepare(self._max_lease)
+            for intake in self._intakes:
+                await intake.prepare(self._max_lease)
         except BaseException:
             self._is_running = False
             raise
 
-    async def _run(self, signals: bool) -> None:
+    async def _run(self, *, signals: bool) -> None:
         try:
             with ExitStack() as stack:
                 if signals:
-                    stack.enter_context(heed_signals(self._on_signal))
-                for source in self._sources:
-                    stack.enter_context(source.open(self._handling.mourner(source)))
+                    stack.enter_context(handle_signals(self._on_signal))
+                for intake in self._intakes:
+                    stack.enter_context(intake.open(self._jobs.on_death))
                 self._is_working = True
                 await self._work()
         finally:
-            self._is_running = self._is_working = False
+            self._is_running = False
+            self._is_working = False
 
     async def _work(self) -> None:
+        """Claim and renew until told to stop, or until one of these tasks fails."""
         working = [asyncio.create_task(self._claim())]
-        working += [asyncio.create_task(source.leases.keep()) for source in self._sources]
+        working += [asyncio.create_task(intake.leases.keep()) for intake in self._intakes]
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({stopping, *working}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
-            await self._await_end(asyncio.create_task(self._end(*working)))
+            await self._wait_for_end(asyncio.create_task(self._end(*working)))
         for task in working:
-            if not task.cancelled() and isinstance(task.exception(), ClientClosed):
+            if task.cancelled():
+                continue
+            if isinstance(task.exception(), ClientClosed):
                 _logger.warning("the worker has stopped: its client was closed")
-            elif not task.cancelled():
+            else:
                 task.result()
 
     def _on_signal(self) -> None:
         if self._stopping.is_set():
-            self._hurry()
+            self._end_grace()
         self.stop()
 
-    def _hurry(self) -> None:
-        self._in_a_hurry = True
-        self._handling.stir()
+    def _end_grace(self) -> None:
+        self._skip_grace = True
+        self._jobs.wake()
 
-    async def _await_end(self, ending: Task[None]) -> None:
-        """Wait until it has ended, whoever is cancelled meanwhile; but being cancelled here skips
-        the grace.
-        """
+    async def _wait_for_end(self, ending: Task[None]) -> None:
+        """Wait for a task in spite of cancellation; being cancelled skips the grace."""
         with anyio.CancelScope(shield=True):
             try:
                 await asyncio.wait({ending})
             except asyncio.CancelledError:
-                self._hurry()
+                self._end_grace()
                 await asyncio.wait({ending})
                 raise
 
-    async def _end(self, claiming: Task[None], *keeping: Task[None]) -> None:
+    async def _end(self, claiming: Task[None], *renewing: Task[None]) -> None:
+        """Stop in this order: claiming, handlers (gracefully, then cancelled), renewing."""
         self._stopping.set()
         claiming.cancel()
         await asyncio.wait({claiming})
         if not claiming.cancelled() and isinstance(claiming.exception(), ClientClosed):
-            self._hurry()  # nothing can be settled any more
-        handling = self._handling
+            self._end_grace()  # nothing can be settled any more
+        jobs = self._jobs
         with anyio.move_on_after(self._grace):
-            while handling.jobs and not self._in_a_hurry:
-                await handling.change()
-        for job in handling.jobs:
+            while jobs.running and not self._skip_grace:
+                await jobs.wait_for_change()
+        for job in jobs.running:
             job.stop()
         with anyio.move_on_after(CLEANUP):
-            while not handling.is_idle:
-                await handling.change()
-        for job in handling.jobs:
+            while not jobs.is_idle:
+                await jobs.wait_for_change()
+        for job in jobs.running:
             job.lease.give_up()
             if not job.has_ended:
-                _logger.error(
-                    "the handler of message %s does not end though it is cancelled", job.message.id
-                )
-        for task in keeping:
+                text = "the handler of message %s was cancelled and does not end"
+                _logger.error(text, job.message.id)
+        for task in renewing:
             task.cancel()
-        await asyncio.wait(keeping)
+        await asyncio.wait(renewing)
 
     async def _claim(self) -> None:
-        """Claim for the free handlers: from each queue that may have something, else wait for
-        news.
-        """
-        handling = self._handling
+        """Claim for free handlers from each queue that may have messages; otherwise wait for
+        news."""
+        jobs = self._jobs
         while not self._stopping.is_set():
-            while not handling.free():
-                await handling.change()
+            while not jobs.free():
+                await jobs.wait_for_change()
             found = False
-            for source in self._in_turn():
-                if handling.free() and source.may_have_some():
-                    records = await source.take(min(handling.free(), MAX_TAKEN))
-                    if records and not source.claims.is_over(
-                        records[0]
-                    ):  # else others may have received them
-                        for record in records:
-                            handling.start(source, record)
-                        found = True
+            for intake in self._in_turn():
+                if jobs.free() and intake.may_have_messages():
+                    records = await intake.take(min(jobs.free(), MAX_TAKEN))
+                    found |= self._start_all(intake, records)
             if not found:
                 await self._wait_for_news()
 
-    def _in_turn(self) -> Iterable[Source[T]]:
+    def _start_all(self, intake: Intake[T], records: Sequence[Record]) -> bool:
+        """Start jobs for claimed messages; not if their lease is over: others may have them."""
+        if not records or intake.line.is_over(records[0]):
+            return False
+        for record in records:
+            self._jobs.start(intake, record)
+        return True
+
+    def _in_turn(self) -> Iterable[Intake[T]]:
+        """All queues, in the order in which to ask them; drawn at random if they have weights."""
         if self._weights is None:
-            return self._sources
+            return self._intakes
         draws = [random.random() ** (1 / weight) for weight in self._weights]
-        return [
-            source
-            for _, source in sorted(
-                zip(draws, self._sources, strict=True), key=itemgetter(0), reverse=True
-            )
-        ]
+        pairs = zip(draws, self._intakes, strict=True)
+        return [intake for _, intake in sorted(pairs, key=itemgetter(0), reverse=True)]
 
     async def _wait_for_news(self) -> None:
-        """Stand in the line of each queue until one of them has a message, or it is time to look
-        for one not there.
-        """
-        timeout = self._seconds_to_the_next_look()
-        sources = [source for source in self._sources if not source.is_missing]
-        if not sources:
+        """Wait in the line of each queue until one has a message, or until it is time to look for
+        a missing queue."""
+        timeout = self._seconds_to_next_look()
+        intakes = [intake for intake in self._intakes if not intake.is_missing]
+        if not intakes:
             await asyncio.sleep(timeout or 0)
             return
-        slots = [source.claims.ask_one(patient=True) for source in sources]
+        waiters = [intake.line.join_one(patient=True) for intake in intakes]
         try:
-            waiters = [slot.waiter() for slot in slots]
-            await asyncio.wait(waiters, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            for source, slot, waiter in zip(sources, slots, waiters, strict=True):
-                if not waiter.done():
+            futures = [waiter.future() for waiter in waiters]
+            await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            for intake, waiter, future in zip(intakes, waiters, futures, strict=True):
+                if not future.done():
                     continue
                 try:
-                    waiter.result()  # raises why there will be no message
+                    future.result()
                 except QueueDoesNotExist:
-                    source.miss()
+                    intake.note_missing()
                     continue
-                if (
-                    self._handling.free()
-                    and (record := slot.take())
-                    and not source.claims.is_over(record)
-                ):
-                    self._handling.start(source, record)
+                if self._jobs.free() and (record := waiter.take()):
+                    self._start_all(intake, [record])
         finally:
-            for source, slot in zip(sources, slots, strict=True):
-                source.claims.withdraw((slot,))
+            for intake, waiter in zip(intakes, waiters, strict=True):
+                intake.line.leave((waiter,))
 
-    def _seconds_to_the_next_look(self) -> float | None:
-        looks = [source.look_at for source in self._sources if source.is_missing]
+    def _seconds_to_next_look(self) -> float | None:
+        """Until a missing queue is looked for; None if none is missing."""
+        looks = [intake.look_at for intake in self._intakes if intake.is_missing]
         return max(0.0, min(looks) - asyncio.get_running_loop().time()) if looks else None
 
 

@@ -94,7 +94,7 @@ def renew(monkeypatch):
     monkeypatch.setattr(leases, "TICK", 0.01)
 
     def renew(worker):
-        for source in worker._sources:
+        for source in worker._intakes:
             source.leases._renew_at = 0.0
 
     return renew

@@ -81,7 +81,7 @@ class TestNoAnswer:
             server.process.send_signal(signal.SIGSTOP)
             try:
                 polling = [asyncio.ensure_future(long_poll(queue, 0.1))]
-                await wait_until(lambda: rsmq._scripts._under_way)
+                await wait_until(lambda: rsmq._node._in_flight)
                 polling += [asyncio.ensure_future(long_poll(queue, 0.1)) for _ in range(2)]
                 results = await asyncio.gather(*polling, return_exceptions=True)
                 assert all(isinstance(result, RedisError) for result in results), results
@@ -337,9 +337,9 @@ class TestHealth:
             await queue.create()
             async with queue.worker(lambda _: None) as worker:
                 await wait_until(
-                    lambda: rsmq._listener._confirmed and worker._sources[0].claims._timer
+                    lambda: rsmq._node._node._listener._confirmed and worker._intakes[0].line._timer
                 )
-                await wait_until(lambda: not rsmq._scripts._under_way)
+                await wait_until(lambda: not rsmq._node._in_flight)
                 server.kill()
                 await wait_until(lambda: not worker.healthy)
                 server.start()

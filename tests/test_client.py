@@ -225,7 +225,7 @@ async def test_never_closed(server):
     """A client that was used and never closed gives a ResourceWarning."""
     rsmq = AsyncRSMQ.from_url(server.url)
     await rsmq.list_queues()
-    connections, upkeep = rsmq._connections, rsmq._upkeep
+    connections, upkeep = rsmq._node._connector, rsmq._node._upkeep
     with pytest.warns(ResourceWarning, match="unclosed <AsyncRSMQ"):
         del rsmq
     await connections.aclose()
@@ -237,7 +237,7 @@ async def test_handles_leave_nothing(rsmq):
     for n in range(100):
         rsmq.queue(f"q{n}")
     gc.collect()
-    assert len(rsmq._queues) == 0
+    assert len(rsmq._cores) == 0
 
 
 async def test_closing_goes_on_when_its_caller_stops_waiting(server):
@@ -339,11 +339,11 @@ async def test_connect_timeout_beyond_the_deadline(own_server):
     """
     server = own_server("--appendonly", "yes", "--key-load-delay", "100")
     async with loading(server), AsyncRSMQ.from_url(server.url, connect_timeout=60) as rsmq:
-        rsmq._scripts.deadline = 0.01
+        rsmq._node.deadline = 0.01
         assert await rsmq.list_queues() == set()
     server.kill()
     async with AsyncRSMQ.from_url(server.url, connect_timeout=60) as rsmq:
-        rsmq._scripts.deadline = 0.01
+        rsmq._node.deadline = 0.01
         async with Refusing(server.socket) as refusing:
             calls = [asyncio.ensure_future(call(rsmq)) for call in FIRST_CALLS.values()]
             await wait_until(lambda: refusing.attempts >= 5)

@@ -89,7 +89,7 @@ async def test_tls(server, tmp_path):
         url = f"rediss://localhost:{port}"
         async with AsyncRSMQ.from_url(url, ssl_ca_certs=f"{tmp_path}/ca.pem") as rsmq:
             await round_trip(rsmq)
-            assert isinstance(rsmq._connections.current()._wire, TransportWire)
+            assert isinstance(rsmq._node._connector.current()._wire, TransportWire)
 
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -312,14 +312,14 @@ class TestRefusedLogin:
             await other.list_queues()
             since = set()
             for _ in range(2):
-                await wait_until(lambda: time.monotonic() > other._connections._opened_at + 0.2)
+                await wait_until(lambda: time.monotonic() > other._node._connector._opened_at + 0.2)
                 before = rotation.refusals()
                 rotation.begin()
                 sending = asyncio.ensure_future(other.queue("jobs").send("x"))
                 await wait_until(lambda before=before: rotation.refusals() > before + 1)
                 rotation.end()
                 await sending
-                since.add(other._connections._refused_since)
+                since.add(other._node._connector._refused_since)
             assert len(since) == 2
 
     async def test_few_attempts(self, server, queue, rotation, monkeypatch):
@@ -375,7 +375,7 @@ class TestRefusedLogin:
             await queue.create()
             for call in (lambda: queue.send_many(["x"] * 20), queue.attributes):
                 before = server.redis.info("stats")["total_connections_received"]
-                other._connections.current().call(lambda _: None, "RESET")
+                other._node._connector.current().call(lambda _: None, "RESET")
                 await call()
                 assert server.redis.info("stats")["total_connections_received"] == before + 1
 

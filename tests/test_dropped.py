@@ -182,11 +182,11 @@ async def test_fenced(server, jobs):
     await jobs.send("contested")
     stale = await jobs.receive(vt=0)
     held = await jobs.receive()
-    assert await jobs._shared.bury([stale._record], "stale") == [None]
+    assert await jobs._core.bury([stale._record], "stale") == [None]
     server.redis.hset("rsmq:jobs:Q", f"{held.id}:rc", "1")  # as after a move there and back
     server.redis.hset("rsmq:jobs:Q", f"{held.id}:fr", "1")
-    assert await jobs._shared.bury([stale._record], "stale") == [None]
-    assert await jobs._shared.dead.bury([held._record], "why", OVER_MAX_RECEIVES, drop="spent") == [
+    assert await jobs._core.bury([stale._record], "stale") == [None]
+    assert await jobs._core.dead.bury([held._record], "why", OVER_MAX_RECEIVES, drop="spent") == [
         None
     ]
     assert not await is_empty(jobs)
@@ -199,11 +199,11 @@ async def test_lost_reply(server, jobs, proxy):
         queue = other.queue("jobs")
         await queue.send_many(["a", "b"])
         records = [message._record for message in await queue.receive_many(2)]
-        assert await queue._shared.bury(records[:1], "first, so that the script is known") == [
+        assert await queue._core.bury(records[:1], "first, so that the script is known") == [
             "dropped"
         ]
         proxy.cut_after_execution = 1
-        assert await queue._shared.bury(records[1:], "second") == ["dropped"]
+        assert await queue._core.bury(records[1:], "second") == ["dropped"]
     assert proxy.cuts == 1
     assert await is_empty(jobs)
 
@@ -218,11 +218,11 @@ async def test_policy_changes_meanwhile(server, rsmq, jobs, to):
     async with AsyncRSMQ.from_url(server.url) as admin:
         await admin.set_queue_attributes(qname="jobs", dead_letter_queue=to)
     if to:
-        assert await jobs._shared.bury([message._record], "why") == ["dead"]
+        assert await jobs._core.bury([message._record], "why") == ["dead"]
         assert server.redis.zcard("rsmq:dead") == 1
     else:
         with pytest.raises(NoDeadLetterQueue):
-            await jobs._shared.bury([message._record], "why")
+            await jobs._core.bury([message._record], "why")
         assert await message.delete()
 
 
@@ -236,11 +236,11 @@ async def test_dead_letter_queue_is_taken_away(server, rsmq):
     one, other = await queue.receive_many(2)
     async with AsyncRSMQ.from_url(server.url) as admin:
         await admin.set_queue_attributes(qname="jobs", dead_letter_queue="", max_receives=2)
-    assert rsmq.queue("jobs")._shared.dead_letter_queue == "dead"
-    typed._shared.set_aside(other._record, "cannot be decoded", popped=False, peeked=False)
-    await typed._shared.tasks.finish(5)
+    assert rsmq.queue("jobs")._core.dead.queue == "dead"
+    typed._core.put_aside(other._record, "cannot be decoded", popped=False, peeked=False)
+    await typed._core.node.tasks.finish(5)
     assert server.redis.zcard("rsmq:jobs") == 2
-    assert await queue._shared.bury([one._record], "why") == ["dropped"]
+    assert await queue._core.bury([one._record], "why") == ["dropped"]
     assert (server.redis.zcard("rsmq:jobs"), server.redis.zcard("rsmq:dead")) == (1, 0)
 
 
@@ -276,7 +276,7 @@ async def test_full_server(own_server):
         await queue.send("x")
         message = await queue.receive()
         server.redis.config_set("maxmemory", "1")
-        assert await queue._shared.bury([message._record], "why") == ["dropped"]
+        assert await queue._core.bury([message._record], "why") == ["dropped"]
         server.redis.config_set("maxmemory", "0")
         assert await is_empty(queue)
 

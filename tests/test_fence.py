@@ -11,7 +11,7 @@ import sys
 import anyio
 import pytest
 from aiorsmq import AsyncRSMQ, InvalidParameterValue, Receipt, Reject
-from aiorsmq._server.scripts import _load
+from aiorsmq._server.lua import load
 
 from support import next_millisecond, wait_until
 
@@ -93,7 +93,7 @@ async def test_a_lease_from_before_a_move_is_not_renewed(rsmq, jobs, other):
     before a move.
     """
     stale, holder = await received_before_a_move(jobs, other, rsmq)
-    shared = jobs._shared
+    shared = jobs._core
     assert await shared.settler.renew([(stale._record, 900_000)]) == [False]
     assert await shared.bury([stale._record], "stale") == [None]
     await shared.settler.hand_back([stale._record._replace(visible=holder._record.visible)])
@@ -123,7 +123,7 @@ async def test_a_worker_that_receives_its_message_again(rsmq, jobs, other):
     await jobs.send_many(["job", "busy"])
     async with worker:
         await wait_until(lambda: worker.stats.in_flight == 2 and attempts)
-        assert await other._shared.bury([attempts[0]._record], "by another program") == ["dead"]
+        assert await other._core.bury([attempts[0]._record], "by another program") == ["dead"]
         await next_millisecond()
         assert [moved async for moved in rsmq.queue("dead").redrive()] == [1]
         assert await (await other.receive()).release()
@@ -145,7 +145,7 @@ async def test_received_again_in_the_millisecond_of_a_move(server, jobs):
         redis.call('HSET', KEYS[2], ARGV[7] .. ':fr',
                    string.format('%d%03d', time[1], math.floor(time[2] / 1000)))
     """
-    source = _load("move").source.replace(
+    source = load("move").source.replace(
         "local argv, now, dies", received_now + "local argv, now, dies"
     )
     keys = [

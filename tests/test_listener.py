@@ -180,7 +180,7 @@ class TestUnknown:
         proxy.unknown[b"SUBSCRIBE"] = reply
         async with AsyncRSMQ.from_url(proxy.url, poll_interval=3600) as other:
             asking = asyncio.ensure_future(other.queue("jobs").receive(wait=30))
-            await wait_until(lambda: other._listener._silent)
+            await wait_until(lambda: other._node._node._listener._silent)
             proxy.unknown.clear()
             await listening(server, "jobs")
             await queue.send("x")
@@ -226,7 +226,7 @@ class TestUnknown:
             asking = asyncio.ensure_future(other.queue("jobs").receive(wait=30))
             await listening(server, "jobs")
             first = server.redis.client_list(_type="pubsub")[0]["id"]
-            await wait_until(lambda: len(other._listener._refused) == 2)
+            await wait_until(lambda: len(other._node._node._listener._refused) == 2)
             server.reset_stats()
             await wait_until(lambda: server.script_calls() > 5)
             assert server.redis.client_list(_type="pubsub")[0]["id"] == first

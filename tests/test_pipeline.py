@@ -16,7 +16,8 @@ import pytest
 import redis
 from aiorsmq import AsyncRSMQ
 from aiorsmq._server import lane, wire
-from aiorsmq._server.lane import Pipeline
+from aiorsmq._server.home import Home
+from aiorsmq._server.lane import Lane
 from aiorsmq._server.tasks import Tasks, resolve
 from aiorsmq._server.wire import StreamWire, TransportWire, seize
 from redis.asyncio import Redis
@@ -33,8 +34,8 @@ async def pipeline(server, request):
     connection = client.connection_pool.make_connection()
     await connection.connect()
     connection.socket_timeout = None
-    tasks = Tasks()
-    pipeline = Pipeline(take_over(connection, tasks, request.param))
+    tasks = Tasks(Home())
+    pipeline = Lane(take_over(connection, tasks, request.param))
     yield pipeline
     await pipeline.aclose()
     await tasks.finish(5)
@@ -166,7 +167,7 @@ async def test_slow_line(server, queue, proxy, monkeypatch):
     async with AsyncRSMQ.from_url(proxy.url) as other:
         await other.list_queues()
         proxy.delay = 0.02
-        other._scripts.deadline = 20
+        other._node.deadline = 20
         await other.queue("jobs").send(b"x" * 5_000_000)
     await queue.delete()
 
@@ -199,7 +200,7 @@ async def slow_server(tmp_path):
     connection = client.connection_pool.make_connection()
     await connection.connect()
     connection.socket_timeout = None
-    pipeline = Pipeline(seize(connection, Tasks()))
+    pipeline = Lane(seize(connection, Tasks(Home())))
     yield pipeline
     await pipeline.aclose()
     await serving
@@ -236,7 +237,7 @@ async def test_falls_back(server, caplog):
     connection = client.connection_pool.make_connection()
     await connection.connect()
     connection.socket_timeout = None
-    tasks = Tasks()
+    tasks = Tasks(Home())
 
     class Other:
         """A connection whose private attributes have other names."""
@@ -250,7 +251,7 @@ async def test_falls_back(server, caplog):
         wire = seize(Other(), tasks)
     assert isinstance(wire, StreamWire)
     assert "slower" in caplog.text
-    pipeline = Pipeline(wire)
+    pipeline = Lane(wire)
     assert await call(pipeline, "ECHO", "x") == b"x"
     await pipeline.aclose()
     await tasks.finish(5)
@@ -282,8 +283,8 @@ async def pipeline_to(path, reply_to_ping, way="transport"):
         connection = client.connection_pool.make_connection()
         await connection.connect()
         connection.socket_timeout = None
-        tasks = Tasks()
-        pipeline = Pipeline(take_over(connection, tasks, way))
+        tasks = Tasks(Home())
+        pipeline = Lane(take_over(connection, tasks, way))
         yield pipeline
         await pipeline.aclose()
         await tasks.finish(5)

@@ -54,7 +54,7 @@ def cut_request(proxy):
 
 def before(queue, script, action):
     """Have the action taken just before each call of a script by the client of a queue."""
-    scripts = queue._shared.scripts
+    scripts = queue._core.node
     run = scripts.run
 
     async def run_after_action(call, *args):
@@ -101,7 +101,7 @@ async def test_put_back(far, queue, cut_reply):
         popped = await there.pop()
         record = popped._record
         if popped.body == "first":
-            await there._shared.settler.restore([record])  # so that the server knows the script
+            await there._core.settler.restore([record])  # so that the server knows the script
             await (await queue.receive()).delete()
     taken = []
 
@@ -110,7 +110,7 @@ async def test_put_back(far, queue, cut_reply):
 
     cut_reply(pop)
     with pytest.raises(ConnectionError):
-        await there._shared.settler.restore([record])
+        await there._core.settler.restore([record])
     assert taken == ["second"]
     assert (await queue.attributes()).msgs == 0
 
@@ -126,7 +126,7 @@ async def test_send_of_what_has_died(far, rsmq, cut_reply):
 
     async def die():
         message = await jobs.receive()
-        assert await jobs._shared.bury([message._record], "hopeless") == ["dead"]
+        assert await jobs._core.bury([message._record], "hopeless") == ["dead"]
 
     for body in ("first", "second"):  # the dead-letter queue is not known, and known
         cut_reply(die)
@@ -155,13 +155,13 @@ async def test_first_attempt_after_its_repetition(server, queue):
     """A first attempt of a send that arrives after its repetition, late, leaves a message alone
     that a consumer holds, and is not counted again.
     """
-    sender, calls = queue._shared.sender, []
-    submit = sender._scripts.submit
-    sender._scripts.submit = lambda call, *rest: (calls.append(call), submit(call, *rest))
+    sender, calls = queue._core.sender, []
+    submit = sender._node.submit
+    sender._node.submit = lambda call, *rest: (calls.append(call), submit(call, *rest))
     await queue.send("job")
-    sender._scripts.submit = submit
+    sender._node.submit = submit
     held = await queue.receive(vt=300)
-    assert await sender._scripts.run(calls[0]) == [b"stored", 65536]
+    assert await sender._node.run(calls[0]) == [b"stored", 65536]
     assert await queue.receive() is None
     assert await held.delete() is True
     assert (await queue.attributes()).totalsent == 1
@@ -191,7 +191,7 @@ async def test_hand_back(far, queue, cut_request, cut_reply):
         message = await there.receive(vt=300)
         if cut is not None:
             cut(None)
-        await there._shared.settler.hand_back([message._record])
+        await there._core.settler.hand_back([message._record])
         (peeked,) = await queue.peek()
         assert (peeked.receive_count, peeked._record.place) == (0, message._record.place)
         assert (await queue.attributes()).totalrecv == 0
@@ -268,7 +268,7 @@ async def test_delete_by_a_worker_whose_lease_was_renewed(far, queue, proxy, ren
             proxy.cut_after_execution = 1
 
     def lease():
-        (held,) = worker._sources[0].leases.held.values()
+        (held,) = worker._intakes[0].leases.held.values()
         return float(held.visible_until)
 
     worker = there.worker(handler, concurrency=1)
@@ -335,7 +335,7 @@ async def test_redrive_of_what_dies_again(far, rsmq, cut_reply):
 
     async def die():
         message = await jobs.receive()
-        assert await jobs._shared.bury([message._record], "hopeless") == ["dead"]
+        assert await jobs._core.bury([message._record], "hopeless") == ["dead"]
         await next_millisecond()
 
     await jobs.send("warm-up")

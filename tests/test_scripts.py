@@ -11,7 +11,7 @@ import pytest
 import redis
 from aiorsmq import AsyncRSMQ, QueueAlreadyExists
 from aiorsmq._server import lane, scripts
-from aiorsmq._server.scripts import _load
+from aiorsmq._server.lua import load
 
 from chaos.network import Proxy
 from support import PATIENCE, stalls, wait_until
@@ -134,7 +134,7 @@ async def test_hung_server(own_server, monkeypatch):
     async with AsyncRSMQ.from_url(server.url, poll_interval=60) as rsmq:
         queue = rsmq.queue("jobs")
         await queue.create()
-        rsmq._scripts.deadline = 0.5
+        rsmq._node.deadline = 0.5
         server.process.send_signal(signal.SIGSTOP)
         try:
             started = time.monotonic()
@@ -144,10 +144,8 @@ async def test_hung_server(own_server, monkeypatch):
                 assert time.monotonic() - started < 1 + lost()
         finally:
             server.process.send_signal(signal.SIGCONT)
-        rsmq._scripts.deadline = 30
-        await wait_until(
-            lambda: not rsmq._scripts._under_way
-        )  # what waits behind "x" is told with it
+        rsmq._node.deadline = 30
+        await wait_until(lambda: not rsmq._node._in_flight)  # what waits behind "x" is told with it
         await queue.send("y")
 
 
@@ -169,7 +167,7 @@ async def test_no_call_outlasts_the_deadline(own_server):
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         queue = rsmq.queue("jobs")
         await queue.create()
-        rsmq._scripts.deadline = 0.5
+        rsmq._node.deadline = 0.5
         server.kill()
         calls = [queue.send(str(n)) for n in range(500)] + [
             queue.delete_message("0" * 32) for _ in range(500)
@@ -196,7 +194,7 @@ async def test_gone_for_good(own_server):
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         queue = rsmq.queue("jobs")
         await queue.create()
-        rsmq._scripts.deadline = 0.3
+        rsmq._node.deadline = 0.3
         polling = asyncio.ensure_future(queue.receive(wait=2))
         await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
         server.kill()
@@ -215,13 +213,13 @@ async def test_a_connection_that_nobody_waits_for(own_server):
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         queue = rsmq.queue("jobs")
         await queue.create()
-        rsmq._scripts.deadline = 0.3
+        rsmq._node.deadline = 0.3
         server.redis.client_kill_filter(_type="normal")
         server.process.send_signal(signal.SIGSTOP)
         with pytest.raises((redis.ConnectionError, redis.TimeoutError)):
             await queue.receive()
         server.kill()
-        await wait_until(lambda: rsmq._connections._opening is None)
+        await wait_until(lambda: rsmq._node._connector._opening is None)
         gc.collect()
 
 
@@ -323,7 +321,7 @@ async def test_replies_of_another_form(server, rsmq, queue, monkeypatch, form):
         ids = await asyncio.gather(*(queue.send(str(n)) for n in range(200)))
         assert all(await queue.delete_many(ids))
         assert await queue.receive() is None
-    assert rsmq._scripts._under_way == 0
+    assert rsmq._node._in_flight == 0
     with anyio.fail_after(PATIENCE):
         await rsmq.aclose()
 
@@ -348,6 +346,6 @@ def _is_busy(server):
 @pytest.mark.parametrize("name", ["send", "receive", "delete"])
 def test_header(name):
     """Each script begins with what its keys, arguments and replies are."""
-    source = _load(name).source
+    source = load(name).source
     assert "-- KEYS" in source
     assert "-- Returns" in source

@@ -306,7 +306,7 @@ class TestSharing:
             async for message in stream:
                 async with message:
                     handled += 1
-                assert len(stream._unconfirmed) <= 33
+                assert len(stream._pending_deletes) <= 33
                 if handled == 320:
                     break
         assert (await queue.attributes()).msgs == 0
@@ -320,7 +320,7 @@ class TestSharing:
         stream = queue.messages(prefetch=1)
         async with await anext(stream):
             break_deletes(server)
-        await wait_until(stream._unconfirmed[0].done)
+        await wait_until(stream._pending_deletes[0].done)
         with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
             await anext(stream)
         mend_deletes(server)
@@ -344,7 +344,7 @@ class TestSharing:
                 for message in taken:
                     async with message:
                         pass
-                await wait_until(stream._unconfirmed[2].done)
+                await wait_until(stream._pending_deletes[2].done)
                 await anext(stream)
         await wait_until(
             lambda: caplog.text.count("could not delete a message whose block has ended") == 2
@@ -376,7 +376,7 @@ class TestSharing:
         await asyncio.wait([step])
         server.redis.execute_command("CLIENT", "UNPAUSE")
         await wait_until(lambda: queue_is_visible(server, 3))
-        assert [await delete for delete in stream._unconfirmed] == [True] * 3
+        assert [await delete for delete in stream._pending_deletes] == [True] * 3
 
     async def test_prefetched_in_another_order(self, server, queue):
         """A stream gets a message though the claim of a slot further back brings it: claims may
@@ -385,13 +385,13 @@ class TestSharing:
         stream = queue.messages(prefetch=2)
         step = asyncio.ensure_future(anext(stream))
         await listening(server)
-        stream._claims._line.rotate(-1)
+        stream._line._line.rotate(-1)
         await queue.send("while it waits")
         with anyio.fail_after(PATIENCE):
             assert (await step).body == "while it waits"
-        stream._claims._line.rotate(-1)
+        stream._line._line.rotate(-1)
         await queue.send("before it waits")
-        await wait_until(lambda: any(slot.record for slot in stream._ahead))
+        await wait_until(lambda: any(slot.record for slot in stream._waiters))
         with anyio.fail_after(PATIENCE):
             assert (await anext(stream)).body == "before it waits"
 
@@ -404,12 +404,12 @@ class TestSharing:
         await listening(server)
         await queue.send("0")
         await step
-        stream._claims._line.rotate(1)
+        stream._line._line.rotate(1)
         await queue.send("1")
-        await wait_until(lambda: any(slot.record for slot in stream._ahead))
+        await wait_until(lambda: any(slot.record for slot in stream._waiters))
         bodies = [(await anext(stream)).body]
         await queue.send_many(["2", "3", "4"])
-        await wait_until(lambda: sum(slot.record is not None for slot in stream._ahead) == 3)
+        await wait_until(lambda: sum(slot.record is not None for slot in stream._waiters) == 3)
         bodies += [(await anext(stream)).body for _ in range(3)]
         assert bodies == ["1", "2", "3", "4"]
 
@@ -497,7 +497,7 @@ class TestNothingIsLost:
         server.reset_stats()
         waiting = asyncio.ensure_future(queue.receive(wait=10))
         # it has looked, and again when it was subscribed, and has heard that there is nothing
-        await wait_until(lambda: server.script_calls() == 2 and not rsmq._scripts._under_way)
+        await wait_until(lambda: server.script_calls() == 2 and not rsmq._node._in_flight)
         await ahead.aclose()
         message = await waiting
         assert (message.body, message.receive_count) == ("y", 1)

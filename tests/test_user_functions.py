@@ -502,7 +502,7 @@ async def test_where(server, mortal, rsmq, where):
     dead = rsmq.queue("dead")
     await mortal.send_many(["a", "b"])
     records = [message._record for message in await mortal.receive_many(2)]
-    await mortal._shared.bury(records, "why")
+    await mortal._core.bury(records, "why")
     while (
         await dead.attributes()
     ).hiddenmsgs:  # a message that moves in the millisecond of its receipt is shown later

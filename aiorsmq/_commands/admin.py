@@ -8,6 +8,9 @@ from secrets import token_hex
 from typing import Final, NamedTuple, TypeVar
 
 from .._protocol import (
+    DEFAULT_DELAY,
+    DEFAULT_MAXSIZE,
+    DEFAULT_VT,
     Keys,
     check_max_receives,
     check_maxsize,
@@ -15,202 +18,207 @@ from .._protocol import (
     queues_key,
     whole_seconds,
 )
-from .._server.scripts import Call, Reply, Scripts
+from .._server.call import Call, Reply, RetryPolicy
+from .._server.node import Node
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
-from ..models import QueueAttributes, utc_from_ms
+from ..models import QueueAttributes, QueueSettings, utc_from_ms
 
 T = TypeVar("T")
 
 PURGE_STEP: Final = 200
 """Messages that one script call of a purge deletes: about a millisecond of the server's time."""
-PURGE_STEPS: Final = 8
-"""Calls of a purge that are under way at once at the most: a slow line would make it take as much
-longer.
-"""
+PURGE_CALLS: Final = 8
+"""Calls of a purge in flight at once: on a slow line, one at a time would take that much longer."""
+
+_DEFAULTS: Final = QueueSettings(vt=DEFAULT_VT, delay=DEFAULT_DELAY, maxsize=DEFAULT_MAXSIZE)
 
 
 async def create_queue(
-    scripts: Scripts,
-    keys: Keys,
-    vt: object,
-    delay: object,
-    maxsize: object,
-    max_receives: object,
-    dead_letter_queue: object,
-    exist_ok: bool,
+    node: Node, keys: Keys, settings: QueueSettings, *, exist_ok: bool = False
 ) -> bool:
-    settings = (
-        keys.qname,
-        whole_seconds("vt", vt),
-        whole_seconds("delay", delay),
-        check_maxsize(maxsize),
-    )
-    most = "" if max_receives is None else check_max_receives(max_receives)
-    name = None if dead_letter_queue is None else _check_dead_letter_queue(keys, dead_letter_queue)
-    lately = math.ceil(scripts.deadline) + 1
+    """See `Queue.create`."""
+    checked = _check_settings(keys, _DEFAULTS | settings, may_clear=False)
+    dead_letter_queue = checked.pop("dead_letter_queue", "")
+    names = ("vt", "delay", "maxsize", "max_receives")
+    values = [checked.get(name, "") for name in names]
+    lately = math.ceil(node.deadline) + 1
 
     def call(chain: Sequence[str]) -> Call:
-        args = (*settings, most, *chain)
-        ours = (*keys.both, keys.queues, *_chain_keys(keys, chain))
+        args = (keys.qname, *values, *chain)
+        all_keys = (*keys.both, keys.queues, *_chain_keys(keys, chain))
         return Call(
-            "create_queue", keys.qname, ours, ("first", *args), again=lambda: (lately, *args)
+            "create_queue",
+            keys.qname,
+            all_keys,
+            ("first", *args),
+            RetryPolicy.SAFE_WITH_MARK,
+            lambda: (lately, *args),
         )
 
-    created = await _with_chain(scripts, keys.qname, name, call, _only)
+    created = await _run_with_chain(node, keys.qname, str(dead_letter_queue), call, _single_int)
     if not created and not exist_ok:
         raise QueueAlreadyExists(keys.qname)
     return bool(created)
 
 
-async def delete_queue(scripts: Scripts, keys: Keys, missing_ok: bool) -> bool:
-    side_keys = keys.reasons, keys.purged, keys.deleted
-    args = (
-        keys.qname,
-        token_hex(8),
-        2 * math.ceil(scripts.deadline),
-    )  # longer than it may be repeated
+async def delete_queue(node: Node, keys: Keys, *, missing_ok: bool = False) -> bool:
+    """See `Queue.delete`."""
+    all_keys = (*keys.both, keys.queues, keys.reasons, keys.purged, keys.deleted)
+    memory = 2 * math.ceil(node.deadline)  # seconds: longer than the call may be repeated
+    args = (keys.qname, token_hex(8), memory)
+    policy = RetryPolicy.SAFE_WITH_MARK
     call = Call(
-        *("delete_queue", keys.qname, (*keys.both, keys.queues, *side_keys), ("first", *args)),
-        again=lambda: ("retry", *args),
+        "delete_queue", keys.qname, all_keys, ("first", *args), policy, lambda: ("retry", *args)
     )
-    until = scripts.until()
-    deleted = await scripts.run(call, _only, until)
+    until = node.until()
+    deleted = await node.run(call, _single_int, until)
     if deleted:
-        forgetting = scripts.run(call._replace(args=("forget", *args), repeat=False), until=until)
-        await asyncio.gather(
-            forgetting, return_exceptions=True
-        )  # if it fails: the server forgets by itself
+        forget = call._replace(args=("forget", *args), policy=RetryPolicy.NEVER)
+        # A failure does no harm: the server forgets by itself.
+        await asyncio.gather(node.run(forget, until=until), return_exceptions=True)
     elif not missing_ok:
         raise QueueDoesNotExist(keys.qname)
     return bool(deleted)
 
 
-async def list_queues(scripts: Scripts, ns: str) -> set[str]:
-    return await scripts.run(Call("list_queues", "*", (queues_key(ns),), ()), _names)
+async def list_queues(node: Node, ns: str) -> set[str]:
+    """See `AsyncRSMQ.list_queues`."""
+    return await node.run(Call("list_queues", "*", (queues_key(ns),), ()), _names)
 
 
-async def get_queue_attributes(scripts: Scripts, keys: Keys) -> QueueAttributes:
-    return await scripts.run(Call("attributes", keys.qname, keys.both, (keys.qname,)), _attributes)
+async def get_queue_attributes(node: Node, keys: Keys) -> QueueAttributes:
+    """See `Queue.attributes`."""
+    return await node.run(Call("attributes", keys.qname, keys.both, (keys.qname,)), _attributes)
 
 
-async def set_queue_attributes(
-    scripts: Scripts,
-    keys: Keys,
-    vt: object,
-    delay: object,
-    maxsize: object,
-    max_receives: object,
-    dead_letter_queue: object,
-) -> QueueAttributes:
-    changes: list[str | int] = []
-    if vt is not None:
-        changes += "vt", whole_seconds("vt", vt)
-    if delay is not None:
-        changes += "delay", whole_seconds("delay", delay)
-    if maxsize is not None:
-        changes += "maxsize", check_maxsize(maxsize)
-    name = None
-    if dead_letter_queue is not None:
-        name = (
-            _check_dead_letter_queue(keys, dead_letter_queue) if dead_letter_queue != "" else None
-        )
-        changes += "dead_letter_queue", name or ""
-    if max_receives is not None:
-        changes += "max_receives", check_max_receives(max_receives, at_least=0) or ""
-    elif dead_letter_queue == "":  # what had somewhere to go must not be dropped now
-        changes += "max_receives", ""
+async def set_queue_attributes(node: Node, keys: Keys, settings: QueueSettings) -> QueueAttributes:
+    """See `Queue.set_attributes`."""
+    changes = _check_settings(keys, settings, may_clear=True)
     if not changes:
         names = "vt, delay, maxsize, max_receives, dead_letter_queue"
-        raise InvalidParameterValue(names, None, "at least one of them must be given")
+        raise InvalidParameterValue(names, None, "at least one must be given")
+    dead_letter_queue = changes.get("dead_letter_queue")
+    if dead_letter_queue == "":
+        # Without a dead-letter queue, max_receives alone would drop messages.
+        changes.setdefault("max_receives", "")
+    words = [word for change in changes.items() for word in change]
 
     def call(chain: Sequence[str]) -> Call:
-        ours = (*keys.both, keys.queues, *_chain_keys(keys, chain)) if chain else keys.both
-        return Call("attributes", keys.qname, ours, (keys.qname, *changes, *chain))
+        all_keys = (*keys.both, keys.queues, *_chain_keys(keys, chain)) if chain else keys.both
+        return Call("attributes", keys.qname, all_keys, (keys.qname, *words, *chain))
 
-    return await _with_chain(scripts, keys.qname, name, call, _attributes)
-
-
-def _check_dead_letter_queue(keys: Keys, name: object) -> str:
-    name = check_qname(name, "dead_letter_queue")
-    if name == keys.qname:
-        raise InvalidParameterValue("dead_letter_queue", name, "must be another queue")
-    return name
+    return await _run_with_chain(node, keys.qname, str(dead_letter_queue or ""), call, _attributes)
 
 
-def _chain_keys(keys: Keys, chain: Sequence[str]) -> list[str]:
-    return [keys.of(chain[0]).messages, *(keys.of(name).queue for name in chain)] if chain else []
+async def purge(node: Node, keys: Keys) -> int:
+    """Take all messages out at once, then delete them step by step, with what an earlier purge
+    left."""
 
+    def call(step: str, policy: RetryPolicy) -> Call:
+        return Call("purge", keys.qname, (*keys.both, keys.purged), (step, PURGE_STEP), policy)
 
-async def _with_chain(
-    scripts: Scripts,
-    qname: str,
-    dead_letter_queue: str | None,
-    call: Callable[[Sequence[str]], Call],
-    read: Callable[[Reply], T],
-) -> T:
-    """Make a call that gives a queue its dead-letter queue, unless their dead would go round in a
-    circle.
-
-    The script writes only if it was given the whole chain of dead-letter queues behind that one,
-    and if the chain ends; else it says how it goes on. So whatever others change meanwhile, no
-    circle is closed.
-    """
-    chain, until = [] if dead_letter_queue is None else [dead_letter_queue], scripts.until()
-    while True:
-        result = await scripts.run(call(chain), partial(_or_following, read), until)
-        if not isinstance(result, _Following):
-            return result
-        right, following = result
-        del chain[right:]
-        if following in (qname, *chain):
-            way = " -> ".join((qname, *chain, following))
-            raise InvalidParameterValue(
-                "dead_letter_queue", dead_letter_queue, f"closes a circle: {way}"
-            )
-        chain += [following] if following else []
-
-
-async def purge(scripts: Scripts, keys: Keys) -> int:
-    """Take all messages out at once, then delete them step by step; after what an earlier purge has
-    left.
-    """
-
-    def call(what: str, *, retry_unknown: bool) -> Call:
-        all_keys = *keys.both, keys.purged
-        return Call("purge", keys.qname, all_keys, (what, PURGE_STEP), retry_unknown=retry_unknown)
-
-    taken, left = -1, 0
-    while taken < 0:  # not repeated: it would take out what was sent since
-        taken, left = await scripts.run(call("begin", retry_unknown=False), _two)
+    taken = -1
+    left = 0
+    while taken < 0:
+        # Never repeated: a repetition would take out what was sent since.
+        taken, left = await node.run(call("begin", RetryPolicy.NEVER_IF_UNKNOWN), _two_ints)
     while left:
-        steps = min(-(-left // PURGE_STEP), PURGE_STEPS)
-        step = call("go on", retry_unknown=True)
-        done = await asyncio.gather(*(scripts.run(step, _two) for _ in range(steps)))
-        left = min(left for _, left in done)
+        number = min(-(-left // PURGE_STEP), PURGE_CALLS)
+        step = call("go on", RetryPolicy.SAFE)
+        replies = await asyncio.gather(*(node.run(step, _two_ints) for _ in range(number)))
+        left = min(left for _, left in replies)
     return taken
 
 
-class _Following(NamedTuple):
-    """How a chain of dead-letter queues goes on, of which not all was given."""
+def _check_settings(
+    keys: Keys, settings: QueueSettings, *, may_clear: bool
+) -> dict[str, str | int]:
+    """The settings that were given, as the queue's hash stores them.
 
-    right: int
-    name: str
+    Args:
+        may_clear: whether they change a queue: then None means "not given", and a `max_receives` of
+            0 and an empty `dead_letter_queue` take a setting away, stored as "".
+    """
+    checked: dict[str, str | int] = {}
+    if (vt := settings.get("vt")) is not None or not may_clear:
+        checked["vt"] = whole_seconds("vt", vt)
+    if (delay := settings.get("delay")) is not None or not may_clear:
+        checked["delay"] = whole_seconds("delay", delay)
+    if (maxsize := settings.get("maxsize")) is not None or not may_clear:
+        checked["maxsize"] = check_maxsize(maxsize)
+    if (qname := settings.get("dead_letter_queue")) is not None:
+        is_cleared = may_clear and qname == ""
+        checked["dead_letter_queue"] = "" if is_cleared else _check_dead_letter_queue(keys, qname)
+    if (max_receives := settings.get("max_receives")) is not None:
+        fewest = 0 if may_clear else 1
+        checked["max_receives"] = check_max_receives(max_receives, fewest) or ""
+    return checked
 
 
-def _or_following(read: Callable[[Reply], T], reply: Reply) -> T | _Following:
+def _check_dead_letter_queue(keys: Keys, qname: object) -> str:
+    checked = check_qname(qname, "dead_letter_queue")
+    if checked == keys.qname:
+        raise InvalidParameterValue("dead_letter_queue", qname, "must be another queue")
+    return checked
+
+
+def _chain_keys(keys: Keys, chain: Sequence[str]) -> list[str]:
+    if not chain:
+        return []
+    return [keys.of(chain[0]).messages, *(keys.of(qname).queue for qname in chain)]
+
+
+async def _run_with_chain(
+    node: Node,
+    qname: str,
+    dead_letter_queue: str,
+    call: Callable[[Sequence[str]], Call],
+    read: Callable[[Reply], T],
+) -> T:
+    """Run a call that may give a queue its dead-letter queue; refuse it if that makes a cycle.
+
+    The script writes only if it was given the whole chain of dead-letter queues, and if the chain
+    ends. Otherwise it says which queue is next. So no cycle is made, whatever other clients change
+    at the same time.
+    """
+    chain = [dead_letter_queue] if dead_letter_queue else []
+    until = node.until()
+    while True:
+        result = await node.run(call(chain), partial(_read_or_mismatch, read), until)
+        if not isinstance(result, _ChainMismatch):
+            return result
+        del chain[result.correct :]
+        if result.next_queue in (qname, *chain):
+            cycle = " -> ".join((qname, *chain, result.next_queue))
+            reason = f"would create a cycle: {cycle}"
+            raise InvalidParameterValue("dead_letter_queue", dead_letter_queue, reason)
+        if result.next_queue:
+            chain.append(result.next_queue)
+
+
+class _ChainMismatch(NamedTuple):
+    """The chain that a script was given is not the one on the server."""
+
+    correct: int
+    """How many of its first queues are."""
+    next_queue: str
+    """The one that follows these; empty if the chain ends there."""
+
+
+def _read_or_mismatch(read: Callable[[Reply], T], reply: Reply) -> T | _ChainMismatch:
     if len(reply) == 3 and reply[0] == -1:
-        return _Following(int(reply[1]), reply[2].decode())
+        return _ChainMismatch(int(reply[1]), reply[2].decode())
     return read(reply)
 
 
-def _only(reply: Reply) -> int:
+def _single_int(reply: Reply) -> int:
     (number,) = map(int, reply)
     return number
 
 
-def _two(reply: Reply) -> tuple[int, int]:
-    one, other = map(int, reply)
-    return one, other
+def _two_ints(reply: Reply) -> tuple[int, int]:
+    first, second = map(int, reply)
+    return first, second
 
 
 def _names(reply: Reply) -> set[str]:

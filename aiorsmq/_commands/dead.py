@@ -1,31 +1,31 @@
-"""A message dies: it moves to the dead-letter queue, is looked at there, and is sent back; or it is
-dropped.
-"""
+"""Messages die: they move to the dead-letter queue, are looked at there, and are sent back. Without
+a dead-letter queue they may be dropped."""
 
 import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import compress
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from .._callbacks import call_plain, check_plain
 from .._protocol import Keys, check_count, check_qname, check_rate
 from .._record import Record
-from .._server.scripts import Call, Reply, Scripts
-from .._server.tasks import Tasks
+from .._server.call import Call, Reply, RetryPolicy
+from .._server.node import Node
 from .._server.wire import Argument
 from ..errors import InvalidParameterValue, NoDeadLetterQueue, QueueDoesNotExist
 from ..models import DeadLetter, Death, utc_from_ms
 from .receive import Claim, Page, peek
 
+# Bounds of one script call: about a millisecond of the server's time.
 MAX_MOVE: Final = 64
-"""Messages that one script call moves at the most, and bytes after which a page of them ends: about
-a millisecond.
-"""
+"""Messages."""
 MAX_MOVE_BYTES: Final = 256 * 1024
+"""Bytes of bodies, after which a page ends."""
 MAX_REASON: Final = 500
 """Characters that are kept of a reason."""
 REASONS_TTL: Final = 14 * 24 * 3600
@@ -34,261 +34,324 @@ REASONS_TTL: Final = 14 * 24 * 3600
 Drop = Literal["", "spent", "rejected"]
 """Messages that may be dropped: none, those received `max_receives` times, or all."""
 
-# What stands for a fence, see `move.lua`.
+# These stand for a fence, see `move.lua`.
 OVER_MAX_RECEIVES: Final = b""
 IF_VISIBLE: Final = b"*"
-AT: Final = b"@"
-"""Before a score."""
+AT_SCORE: Final = b"@"
+"""Followed by the score."""
 
 _logger = logging.getLogger(__name__)
 
 
-class DeadLetters:
-    """The dead of one queue on their way to its dead-letter queue; or if it is one, those that lie
-    there.
-    """
+class Observer(Protocol):
+    """A worker, as the dead letters of its queue see it."""
 
-    def __init__(self, scripts: Scripts, keys: Keys, tasks: Tasks, *, announces: bool) -> None:
-        self._scripts = scripts
+    def still_holds(self, record: Record) -> bool:
+        """Whether a message that was received too often is being handled here, and not dead yet."""
+        ...
+
+    def on_death(self, record: Record, death: Death, reason: str) -> None:
+        """A message has died in the background: a claim found it, or the codec cannot decode it."""
+        ...
+
+
+class DeadLetters:
+    """The dead letters of one queue: those that leave it, or if it is a dead-letter queue, those
+    that are in it."""
+
+    def __init__(self, node: Node, keys: Keys) -> None:
+        self._node = node
         self._keys = keys
-        self._tasks = tasks
-        self._announces = announces
+        self._observers: list[Observer] = []
         self.queue: str = ""
         """The name of the dead-letter queue, as last heard; "" if there is none."""
         self.max_receives: float = math.inf
-        """How often a message may be received, as last heard."""
-        self.mourners: list[Callable[[Record, Death, str], None]] = []
-        """The first is called with each message that a claim moved or dropped, or that nobody
-        reads; and with what has become of it, and the reason.
-        """
-        self.adopters: list[Callable[[Record], bool]] = []
-        """Each is asked whether a message that was received too often is still in hand, and not
-        dead yet.
-        """
+        """How often a message may be received, as last heard; infinity if there is no limit."""
 
-    def note(self, claim: Claim) -> asyncio.Task[bool] | None:
-        """Take in what a claim says. Returns the burial of those that were received too often, if
-        there are any.
+    @contextmanager
+    def observed_by(self, observer: Observer) -> Generator[None]:
+        """Ask the observer about each message that was received too often, and tell it of deaths.
+
+        Of several observers only the first is told of a death, so that each is counted once.
         """
-        self.queue, self.max_receives = claim.dead_letter_queue, claim.max_receives
-        dead = [
-            record for record in claim.dead if not any(adopt(record) for adopt in self.adopters)
-        ]
+        self._observers.append(observer)
+        try:
+            yield
+        finally:
+            self._observers.remove(observer)
+
+    def move_dead(self, claim: Claim) -> asyncio.Task[bool] | None:
+        """Move the dead messages of a claim away, and remember the settings that it told.
+
+        Returns the task of `start_burial`; None if none is dead.
+        """
+        self.queue = claim.dead_letter_queue
+        self.max_receives = claim.max_receives
+        dead = [record for record in claim.dead if not self._is_held(record)]
         if not dead:
             return None
         return self.start_burial(dead, "received too often", OVER_MAX_RECEIVES, drop="spent")
 
+    def _is_held(self, record: Record) -> bool:
+        return any(observer.still_holds(record) for observer in self._observers)
+
     def start_burial(
         self, records: Sequence[Record], reason: str, fence: bytes | None = None, *, drop: Drop = ""
     ) -> asyncio.Task[bool]:
-        """`bury` for those who do not wait for it. Its result: whether it went well; else the log
-        says so.
-        """
-        return self._tasks.start(self._bury_quietly(records, reason, fence, drop))
+        """`bury` in a task. Its result: whether it succeeded; a failure is logged."""
+        return self._node.tasks.start(self._bury_in_background(records, reason, fence, drop))
 
-    async def _bury_quietly(
+    async def _bury_in_background(
         self, records: Sequence[Record], reason: str, fence: bytes | None, drop: Drop
     ) -> bool:
         try:
             deaths = await self.bury(records, reason, fence, drop=drop)
-        except Exception as error:  # noqa: BLE001 - nobody waits for it
-            number, queue = len(records), self._keys.qname
-            _logger.warning(
-                "could not move %d dead messages out of queue %r (%r): %s",
-                number,
-                queue,
-                reason,
-                error,
-            )
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task
+            text = "could not move %d dead messages out of queue %r (%r): %s"
+            _logger.warning(text, len(records), self._keys.qname, reason, error)
             return False
-        if self.mourners:
+        for observer in self._observers[:1]:
             for record, death in zip(records, deaths, strict=True):
                 if death:
-                    self.mourners[0](record, death, reason)
+                    observer.on_death(record, death, reason)
         return True
 
     async def bury(
         self, records: Sequence[Record], reason: str, fence: bytes | None = None, *, drop: Drop = ""
     ) -> list[Death | None]:
-        """Move messages to the dead-letter queue; see `Shared.bury`.
+        """Move messages to the dead-letter queue; see `QueueCore.bury`.
 
-        `fence`: of all, instead of each one's. `drop`: which to drop if the policy says so; else
-        they are only moved.
+        Args:
+            fence: for all of them, instead of each one's own.
+            drop: which to drop if the queue's settings say so; others are only moved.
         """
         reason = reason[:MAX_REASON] or "no reason given"
         deaths: list[Death | None] = []
-        for at in range(0, len(records), MAX_MOVE):
-            some = records[at : at + MAX_MOVE]
-            fenced = [(one.id, one.fence if fence is None else fence) for one in some]
-            try:
-                to, gone = await self._bury(fenced, reason, drop)
-            except QueueDoesNotExist:  # and its messages with it, as for `Message.delete`
-                to, gone = "", [False] * len(some)
-            death: Death = "dead" if to else "dropped"
-            deaths.extend(death if is_gone else None for is_gone in gone)
-            if to and any(gone):
-                _logger.info("moved %d from queue %r to %r", sum(gone), self._keys.qname, to)
-            for record in () if to else compress(some, gone):
-                id, count = record.id.decode(errors="replace"), int(record.receive_count)
-                _logger.warning(
-                    "dropped message %s of queue %r, received %d times", id, self._keys.qname, count
-                )
+        for start in range(0, len(records), MAX_MOVE):
+            deaths += await self._bury_step(records[start : start + MAX_MOVE], reason, fence, drop)
         return deaths
 
-    async def _bury(
+    async def _bury_step(
+        self, records: Sequence[Record], reason: str, fence: bytes | None, drop: Drop
+    ) -> list[Death | None]:
+        fenced = [(record.id, record.fence if fence is None else fence) for record in records]
+        try:
+            target, gone = await self._move_or_drop(fenced, reason, drop)
+        except QueueDoesNotExist:  # its messages do not exist either, as for `Message.delete`
+            return [None] * len(records)
+        if target:
+            if any(gone):
+                _logger.info("moved %d from queue %r to %r", sum(gone), self._keys.qname, target)
+            return ["dead" if is_gone else None for is_gone in gone]
+        for record in compress(records, gone):
+            id = record.id.decode(errors="replace")
+            text = "dropped message %s of queue %r, received %d times"
+            _logger.warning(text, id, self._keys.qname, int(record.receive_count))
+        return ["dropped" if is_gone else None for is_gone in gone]
+
+    async def _move_or_drop(
         self, fenced: list[tuple[bytes, bytes]], reason: str, drop: Drop
     ) -> tuple[str, list[bool]]:
-        """Returns where they went, "" if they were dropped, and which have gone."""
-        to = self.queue
+        """Returns where the messages went, "" if they were dropped, and which are gone.
+
+        A script that was told the wrong dead-letter queue does nothing and says which it is.
+        """
+        target = self.queue
         while True:
-            if to or not drop:  # it is never its own: then the script says which it is
-                done, rest = await self._move(to or self._keys.qname, fenced, reason)
+            if target or not drop:
+                # A queue is never its own dead-letter queue: its own name asks for the right one.
+                done, values = await self._move(target or self._keys.qname, fenced, reason)
             else:
-                done, rest = await self._drop(fenced, drop)
+                done, values = await self._drop(fenced, drop)
             if done:
-                return to, list(map(bool, rest))
-            asked, self.queue = to, rest[0].decode()
-            to = self.queue
-            if not to and not (asked and drop):
+                return target, list(map(bool, values))
+            asked = target
+            target = self.queue = values[0].decode()
+            if not target and not (asked and drop):
                 raise NoDeadLetterQueue(self._keys.qname)
 
     async def _drop(
         self, fenced: Sequence[tuple[bytes, bytes]], drop: Drop
     ) -> tuple[int, list[Any]]:
-        """One script call, see `drop.lua`."""
+        """One call of `drop.lua`."""
         args: list[Argument] = [self._keys.qname, drop, *(word for pair in fenced for word in pair)]
         call = Call(
             "drop",
             self._keys.qname,
             self._keys.both,
             ("first", *args),
-            again=lambda: ("retry", *args),
+            RetryPolicy.SAFE_WITH_MARK,
+            lambda: ("retry", *args),
         )
-        return await self._scripts.run(call, partial(_read_move, len(fenced)))
+        return await self._node.run(call, partial(_read_move, len(fenced)))
 
     async def _move(
-        self, to: str, fenced: Sequence[tuple[bytes, bytes]], reason: str
+        self, target: str, fenced: Sequence[tuple[bytes, bytes]], reason: str
     ) -> tuple[int, list[Any]]:
-        """One script call, see `move.lua`. Without a reason it is the way back, and a missing queue
-        is an error.
-        """
-        keys, other = self._keys, self._keys.of(to)
-        channel = other.channel if self._announces else ""
-        why = reason.encode(errors="backslashreplace")
+        """One call of `move.lua`. Without a reason it is the way back: then a missing queue is an
+        error."""
+        keys = self._keys
+        other = keys.of(target)
         args: list[Argument] = [
             keys.qname,
-            to,
-            channel,
-            why,
+            target,
+            other.channel if self._node.realtime else "",
+            reason.encode(errors="backslashreplace"),
             REASONS_TTL,
             *(word for pair in fenced for word in pair),
         ]
-        all_keys = (*keys.both, *other.both, keys.queues, (other if reason else keys).reasons)
-        call = Call("move", keys.qname, all_keys, ("first", *args), again=lambda: ("retry", *args))
-        done, rest = await self._scripts.run(call, partial(_read_move, len(fenced)))
+        dead_letters = other if reason else keys
+        call = Call(
+            "move",
+            keys.qname,
+            (*keys.both, *other.both, keys.queues, dead_letters.reasons),
+            ("first", *args),
+            RetryPolicy.SAFE_WITH_MARK,
+            lambda: ("retry", *args),
+        )
+        done, values = await self._node.run(call, partial(_read_move, len(fenced)))
         if done < 0:
-            raise QueueDoesNotExist(to)
-        return done, rest
+            raise QueueDoesNotExist(target)
+        return done, values
 
     async def reasons(self, limit: int) -> list[DeadLetter]:
-        page = await peek(self._scripts, self._keys, limit, reasons=True)
+        """See `Queue.reasons`."""
+        page = await peek(self._node, self._keys, limit, reasons=True)
         return [letter for _, letter in self._letters(page)]
 
     def redrive(
         self, to: object, limit: object, rate: object, where: Callable[[DeadLetter], bool] | None
     ) -> AsyncGenerator[int, None]:
-        """Send messages back, see `Queue.redrive`."""
-        name = None if to is None else check_qname(to, "to")
-        if name == self._keys.qname:
-            raise InvalidParameterValue("to", name, "must be another queue")
-        at_most = math.inf if limit is None else check_count("limit", limit)
+        """See `Queue.redrive`."""
+        target = None if to is None else check_qname(to, "to")
+        if target == self._keys.qname:
+            raise InvalidParameterValue("to", target, "must be another queue")
+        limit_count = math.inf if limit is None else check_count("limit", limit)
         if where is not None:
             check_plain("where", where)
-        return self._redrive(name, at_most, math.inf if rate is None else check_rate(rate), where)
+        limit_rate = math.inf if rate is None else check_rate(rate)
+        return self._redrive(target, limit_count, limit_rate, where)
 
     async def _redrive(
-        self, to: str | None, limit: float, rate: float, where: Callable[[DeadLetter], bool] | None
+        self,
+        target: str | None,
+        limit: float,
+        rate: float,
+        where: Callable[[DeadLetter], bool] | None,
     ) -> AsyncGenerator[int, None]:
-        """Page by page; each begins behind the last message that stays."""
-        total, told, homeless, started = 0, False, 0, time.monotonic()
+        """Page by page; each page begins after the last message that stays."""
+        moved = 0
+        yielded = False
+        without_origin = 0
+        started = time.monotonic()
         step = int(min(MAX_MOVE, max(1, rate / 10)))
-        highest: bytes | str = "now"
-        after: tuple[bytes | str, bytes | str] = ("-inf", "")
-        more = True
-        while more and total < limit:
-            page = await peek(
-                *(self._scripts, self._keys, MAX_MOVE),
-                max_bytes=MAX_MOVE_BYTES,
-                highest=highest,
-                after=after,
-                reasons=True,
-            )
+        cursor = _Cursor()
+        while cursor.has_more and moved < limit:
+            page = await cursor.read(self._node, self._keys)
             chosen = [
-                (to or letter.queue, record)
+                (target or letter.queue, record)
                 for record, letter in self._letters(page)
                 if where is None or call_plain("where", where, letter)
             ]
-            homeless += sum(not name for name, _ in chosen)
+            without_origin += sum(not qname for qname, _ in chosen)
             gone: set[bytes] = set()
-            for name, records in _in_steps(chosen, step):
-                some = records[: int(min(step, limit - total))]
-                if some:
-                    await asyncio.sleep(max(0.0, started + total / rate - time.monotonic()))
-                    _, moved = await self._move(
-                        name, [(record.id, AT + record.place) for record in some], ""
-                    )
-                    gone.update(record.id for record in compress(some, moved))
-                    total, told = total + sum(moved), True
-                    yield total
-            stay = [record for record in page.records if record.id not in gone]
-            if stay:
-                after = stay[-1].place, stay[-1].id
-            elif not page.records and page.last:  # nothing but entries without a body
-                after = page.last
-            highest, more = page.highest, page.last is not None
-        if homeless:
-            _logger.warning(
-                "left %d messages in queue %r: it is not known where they came from",
-                homeless,
-                self._keys.qname,
-            )
-        if not told:
+            for qname, group in _in_steps(chosen, step):
+                records = group[: int(min(step, limit - moved))]
+                if records:
+                    await asyncio.sleep(max(0.0, started + moved / rate - time.monotonic()))
+                    fenced = [(record.id, AT_SCORE + record.place) for record in records]
+                    _, flags = await self._move(qname, fenced, "")
+                    gone.update(record.id for record in compress(records, flags))
+                    moved += sum(flags)
+                    yielded = True
+                    yield moved
+            cursor.advance(page, gone)
+        if without_origin:
+            text = "left %d messages in queue %r: their original queue is not known"
+            _logger.warning(text, without_origin, self._keys.qname)
+        if not yielded:
             yield 0
 
     def _letters(self, page: Page) -> Iterator[tuple[Record, DeadLetter]]:
         for record, written in zip(page.records, page.reasons, strict=True):
-            died_at, receive_count, queue, reason = utc_from_ms(float(record.place)), 0, "", ""
-            try:
-                ms, count, name, why = written.decode(errors="replace").split(" ", 3)
-                died_at, receive_count, queue, reason = (
-                    utc_from_ms(int(ms)),
-                    int(count),
-                    self._origin(name),
-                    why,
-                )
-            except ValueError:  # it has been forgotten, or was another program's
-                pass
             id = record.id.decode(errors="surrogateescape")
-            yield record, DeadLetter(id, record.raw, reason, died_at, queue, receive_count)
+            try:
+                ms, count, qname, reason = written.decode(errors="replace").split(" ", 3)
+                yield (
+                    record,
+                    DeadLetter(
+                        id,
+                        record.raw,
+                        reason,
+                        utc_from_ms(int(ms)),
+                        self._origin(qname),
+                        int(count),
+                    ),
+                )
+            except ValueError:  # forgotten, or written by another program
+                visible_at = utc_from_ms(float(record.place))
+                yield record, DeadLetter(id, record.raw, "", visible_at, "", 0)
 
-    def _origin(self, name: str) -> str:
-        if name == self._keys.qname:
+    def _origin(self, qname: str) -> str:
+        if qname == self._keys.qname:
             raise ValueError("a queue is never its own dead-letter queue")
-        return check_qname(name)
+        return check_qname(qname)
 
 
-def _read_move(number: int, reply: Reply) -> tuple[int, list[Any]]:
-    done, *rest = reply
-    if len(rest) != {1: number, 0: 1, -1: 0}[done]:
-        raise ValueError("not as many as there should be")
-    return done, rest
+class _Cursor:
+    """Where a redrive is in its dead-letter queue."""
+
+    def __init__(self) -> None:
+        self.has_more = True
+        self._highest: bytes | str = "now"
+        self._after: tuple[bytes | str, bytes | str] = ("-inf", "")
+
+    async def read(self, node: Node, keys: Keys) -> Page:
+        return await peek(
+            node,
+            keys,
+            MAX_MOVE,
+            max_bytes=MAX_MOVE_BYTES,
+            highest=self._highest,
+            after=self._after,
+            reasons=True,
+        )
+
+    def advance(self, page: Page, gone: set[bytes]) -> None:
+        """Go on after the last message of a page that is still there.
+
+        What the first page showed as the highest score stays the end: a message that dies again is
+        not moved twice.
+        """
+        staying = [record for record in page.records if record.id not in gone]
+        if staying:
+            self._after = (staying[-1].place, staying[-1].id)
+        elif not page.records and page.last:  # a page of nothing but entries without a body
+            self._after = page.last
+        self._highest = page.highest
+        self.has_more = page.last is not None
+
+
+class _Moved(NamedTuple):
+    """The reply of `move.lua` and `drop.lua`."""
+
+    done: int
+    """1 if done; 0 if told the wrong dead-letter queue; -1 if the target does not exist."""
+    values: list[Any]
+    """For each message whether it is gone; or the name of the right dead-letter queue."""
+
+
+def _read_move(number: int, reply: Reply) -> _Moved:
+    done, *values = reply
+    if len(values) != {1: number, 0: 1, -1: 0}[done]:
+        raise ValueError("unexpected number of values")
+    return _Moved(done, values)
 
 
 def _in_steps(chosen: list[tuple[str, Record]], size: int) -> Iterator[tuple[str, list[Record]]]:
-    """Those that go to the same queue together, so many at the most; without those that go to
-    none.
-    """
-    for name in dict.fromkeys(name for name, _ in chosen if name):
-        records = [record for to, record in chosen if to == name]
-        for at in range(0, len(records), size):
-            yield name, records[at : at + size]
+    """Groups of at most `size` messages that go to the same queue; without those whose queue is not
+    known."""
+    for qname in dict.fromkeys(qname for qname, _ in chosen if qname):
+        records = [record for target, record in chosen if target == qname]
+        for start in range(0, len(records), size):
+            yield qname, records[start : start + size]

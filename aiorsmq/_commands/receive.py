@@ -1,4 +1,4 @@
-"""Messages are handed out, or looked at."""
+"""Messages are received, popped, or peeked at."""
 
 import logging
 import math
@@ -8,19 +8,19 @@ from typing import Final, NamedTuple
 
 from .._protocol import Keys, read_policy
 from .._record import Record
-from .._server.scripts import Call, Reply, Scripts
+from .._server.call import Call, Reply, RetryPolicy
+from .._server.node import Node
 
+# Bounds of one script call: about a millisecond of the server's time.
 MAX_CLAIM: Final = 64
-"""Messages that one script call hands out at the most, and bytes after which it stops: about a
-millisecond.
-"""
+"""Messages."""
 MAX_CLAIM_BYTES: Final = 1024 * 1024
+"""Bytes of bodies, after which the script stops."""
 
 _logger = logging.getLogger(__name__)
 
-_new_record: Callable[[tuple[bytes, ...]], Record] = partial(
-    tuple[bytes, ...].__new__, Record
-)  # half of the cost
+# hot path: halves the cost of `Record(...)`.
+_new_record: Callable[[tuple[bytes, ...]], Record] = partial(tuple[bytes, ...].__new__, Record)
 
 
 class Claim(NamedTuple):
@@ -30,14 +30,14 @@ class Claim(NamedTuple):
     next_ms: float | None
     """When the first message that is left becomes, or became, visible; None if none is left."""
     more: bool
-    """Whether it stopped early: visible messages are left that it did not hand out."""
+    """Whether the script stopped early: it left visible messages behind."""
     dead: list[Record]
-    """Those among them that were received too often: not to be handed out, but moved to the
-    dead-letter queue, or if there is none, dropped.
-    """
+    """Messages received too often: not to be handed out, but moved to the dead-letter queue, or
+    dropped if there is none."""
     dead_letter_queue: str
     """Its name; "" if there is none."""
     max_receives: float
+    """Infinity if there is no limit."""
 
 
 class Page(NamedTuple):
@@ -45,7 +45,7 @@ class Page(NamedTuple):
 
     records: list[Record]
     reasons: list[bytes]
-    """Why each came to this queue, as `move.lua` writes it; empty for what is not known."""
+    """Why each message came to this queue, as `move.lua` writes it; empty if not known."""
     highest: bytes
     """The highest score that was looked at."""
     last: tuple[bytes, bytes] | None
@@ -53,43 +53,41 @@ class Page(NamedTuple):
 
 
 def receive(
-    scripts: Scripts,
+    node: Node,
     keys: Keys,
     vt_ms: int | None,
     limit: int,
-    answered: Callable[[Claim | Exception], None],
+    on_claim: Callable[[Claim | Exception], None],
 ) -> None:
-    """Claim up to `limit` visible messages. A lost reply is retried: what it held comes back when
-    its lease ends.
+    """Claim up to `limit` visible messages; `vt_ms` None is the queue's vt.
 
-    The retry claims one: on a line that loses every large reply, each attempt hides what it claims.
+    If the reply is lost, its messages come back when their leases expire, and the call is repeated
+    for one message: on a line that loses every large reply, each attempt hides what it claims.
     """
     lease = "" if vt_ms is None else vt_ms
-    args = (min(limit, MAX_CLAIM), lease, MAX_CLAIM_BYTES)
     call = Call(
         "receive",
         keys.qname,
         keys.both,
-        args,
+        (min(limit, MAX_CLAIM), lease, MAX_CLAIM_BYTES),
+        RetryPolicy.SAFE_WITH_MARK,
         lambda: (1, lease, MAX_CLAIM_BYTES),
         holds_messages=True,
     )
-    scripts.submit(call, partial(_answer, keys, answered))
+    node.submit(call, partial(_on_reply, keys, on_claim))
 
 
-def pop(
-    scripts: Scripts, keys: Keys, limit: int, answered: Callable[[Claim | Exception], None]
-) -> None:
-    """Claim and delete up to `limit` visible messages. A lost reply is raised: what it held is
-    gone.
-    """
+def pop(node: Node, keys: Keys, limit: int, on_claim: Callable[[Claim | Exception], None]) -> None:
+    """Claim and delete up to `limit` visible messages. If the reply is lost, its messages are gone,
+    and the error is raised."""
     args = (min(limit, MAX_CLAIM), "pop", MAX_CLAIM_BYTES)
-    call = Call("receive", keys.qname, keys.both, args, retry_unknown=False, holds_messages=True)
-    scripts.submit(call, partial(_answer, keys, answered, popped=True))
+    policy = RetryPolicy.NEVER_IF_UNKNOWN
+    call = Call("receive", keys.qname, keys.both, args, policy, holds_messages=True)
+    node.submit(call, partial(_on_reply, keys, on_claim, popped=True))
 
 
 async def peek(
-    scripts: Scripts,
+    node: Node,
     keys: Keys,
     limit: int,
     *,
@@ -98,68 +96,80 @@ async def peek(
     after: tuple[bytes | str, bytes | str] = ("-inf", ""),
     reasons: bool = False,
 ) -> Page:
-    """Look at some messages in their order. `highest`: of their scores, or "now"; `after`: score
-    and id of the last.
+    """Look at messages in their order, and receive none.
+
+    Args:
+        max_bytes: of bodies, after which the page ends.
+        highest: the highest score to look at, or "now".
+        after: score and id of the last entry of the page before.
+        reasons: whether to read why each message came to this queue.
     """
-    ours = (*keys.both, keys.reasons) if reasons else keys.both
-    return await scripts.run(
-        Call("peek", keys.qname, ours, (limit, max_bytes, highest, *after)), _page
-    )
+    all_keys = (*keys.both, keys.reasons) if reasons else keys.both
+    call = Call("peek", keys.qname, all_keys, (limit, max_bytes, highest, *after))
+    return await node.run(call, _read_page)
 
 
-def _page(reply: Reply) -> Page:
-    up_to, last_id, last_score, *seen = reply
-    float(up_to)
-    sixes = list(zip(*[iter(seen)] * 6, strict=True))
-    records = [
-        Record(id, body, count, first, place, place) for id, body, count, first, place, _ in sixes
-    ]
-    return Page(
-        records, [six[5] for six in sixes], up_to, (last_score, last_id) if last_id else None
-    )
+def _read_page(reply: Reply) -> Page:
+    highest, last_id, last_score, *fields = reply
+    float(highest)  # raises now, if the reply is not a page
+    records: list[Record] = []
+    reasons: list[bytes] = []
+    for id, body, count, first_received, score, reason in zip(*[iter(fields)] * 6, strict=True):
+        records.append(Record(id, body, count, first_received, score, score))
+        reasons.append(reason)
+    return Page(records, reasons, highest, (last_score, last_id) if last_id else None)
 
 
-def _answer(
+def _on_reply(
     keys: Keys,
-    answered: Callable[[Claim | Exception], None],
+    on_claim: Callable[[Claim | Exception], None],
     outcome: Reply | Exception,
     *,
     popped: bool = False,
 ) -> None:
-    answered(outcome if isinstance(outcome, Exception) else _claim(keys, outcome, popped))
+    on_claim(outcome if isinstance(outcome, Exception) else _read_claim(keys, outcome, popped))
 
 
-def _claim(keys: Keys, reply: Reply, popped: bool) -> Claim:
-    next_ms, visible, now, phantoms, max_receives, dead_letter_queue, more, *looked_at = reply
-    float(
-        visible
-    )  # each record will be asked for it, but now is the time to find that it is no number
+def _read_claim(keys: Keys, reply: Reply, popped: bool) -> Claim:
+    next_ms, visible, now, phantoms, max_receives, dead_letter_queue, more, *pages = reply
+    float(visible)  # raises now, if the reply is not a claim: each record is asked for it later
     records: list[Record] = []
-    for due, values, firsts in zip(*[iter(looked_at)] * 3, strict=True):
-        ids, places, bodies, counts = due[::2], due[1::2], values[::2], values[1::2]
-        earlier = iter(firsts or ())  # some servers say an empty list as nil
-        received = [next(earlier) if count else now for count in counts]
-        fields = (
-            ids,
-            bodies,
-            [count or b"1" for count in counts],
-            received,
-            places,
-            [visible] * len(ids),
-        )
-        records += map(_new_record, zip(*fields, strict=True))
+    for due, values, first_receipts in zip(*[iter(pages)] * 3, strict=True):
+        records += _read_records(due, values, first_receipts, now, visible)
     if int(phantoms):
         _logger.warning("removed %d entries without a body from queue %r", phantoms, keys.qname)
         records = [record for record in records if record.raw is not None]  # pyright: ignore[reportUnnecessaryComparison]
-    most, name = math.inf, ""
+    limit = math.inf
+    target = ""
     if max_receives or dead_letter_queue:
-        most, name = read_policy(keys.qname, max_receives, dead_letter_queue)
+        limit, target = read_policy(keys.qname, max_receives, dead_letter_queue)
     dead: list[Record] = []
-    if (
-        most < math.inf and not popped
-    ):  # what is popped is gone, and its consumer the last one anyway
-        dead = [record for record in records if int(record.receive_count) > most]
-        records = (
-            [record for record in records if int(record.receive_count) <= most] if dead else records
-        )
-    return Claim(records, float(next_ms) if next_ms else None, bool(more), dead, name, most)
+    if limit < math.inf and not popped:  # a pop ends the message anyway
+        dead = [record for record in records if int(record.receive_count) > limit]
+        if dead:
+            records = [record for record in records if int(record.receive_count) <= limit]
+    return Claim(records, float(next_ms) if next_ms else None, bool(more), dead, target, limit)
+
+
+def _read_records(
+    due: list[bytes],
+    values: list[bytes],
+    first_receipts: list[bytes] | None,
+    now: bytes,
+    visible: bytes,
+) -> "map[Record]":
+    """The messages of one page of `receive.lua`: ids and scores, bodies and counts, and the first
+    receipts of those that have been received before."""
+    ids = due[::2]
+    counts = values[1::2]
+    earlier = iter(first_receipts or ())  # some servers send an empty list as nil
+    received = [next(earlier) if count else now for count in counts]
+    fields = (
+        ids,
+        values[::2],
+        [count or b"1" for count in counts],
+        received,
+        due[1::2],
+        [visible] * len(ids),
+    )
+    return map(_new_record, zip(*fields, strict=True))

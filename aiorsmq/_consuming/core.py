@@ -1,176 +1,147 @@
-"""What all handles of one queue share."""
+"""One queue within one client: what all its handles share, so that they share script calls."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 from weakref import WeakValueDictionary
-
-from redis.exceptions import RedisError
 
 from .._commands.admin import create_queue
 from .._commands.dead import IF_VISIBLE, DeadLetters, Drop
 from .._commands.receive import pop, receive
 from .._commands.send import Sender
-from .._commands.settle import Settler
-from .._protocol import DEFAULT_DELAY, DEFAULT_MAXSIZE, DEFAULT_VT, Keys, Seconds, milliseconds
+from .._commands.settle import QueueSettler
+from .._protocol import Keys, Seconds, milliseconds
 from .._record import Record
-from .._server.listener import Listener
-from .._server.scripts import Scripts
-from .._server.tasks import Tasks
+from .._server.failures import SERVER_ERRORS
+from .._server.node import Node
 from ..models import Death
-from .line import Claims
+from .line import ConsumerLine
 
-SHORTEST_HIDING: Final = 1.0
-"""Seconds for which a message that the codec cannot read is hidden at the least."""
+MIN_HIDING: Final = 1.0
+"""Seconds for which a message that the codec cannot decode is hidden at least."""
 
 _logger = logging.getLogger(__name__)
 
 
-class Shared:
-    """The commands and the lines of consumers of one queue within one client: so handles can share
-    script calls.
-    """
+class QueueCore:
+    """The commands of one queue, and its lines of consumers: one line for each vt, one for pops."""
 
-    def __init__(
-        self,
-        scripts: Scripts,
-        keys: Keys,
-        tasks: Tasks,
-        listener: Listener | None,
-        poll_interval: float,
-    ) -> None:
-        self.scripts = scripts
-        self.keys = keys
-        self.tasks = tasks
-        channel = keys.channel if listener else ""
-        self.sender: Sender = Sender(scripts, keys, tasks, channel)
-        self.settler: Settler = Settler(scripts, keys, tasks, channel)
-        self.dead: DeadLetters = DeadLetters(scripts, keys, tasks, announces=listener is not None)
-        self.mourners: list[Callable[[Record, Death, str], None]] = self.dead.mourners
-        self.adopters: list[Callable[[Record], bool]] = self.dead.adopters
-        self._aside: set[asyncio.Task[Any]] = set()
-        self._listener = listener
+    def __init__(self, node: Node, keys: Keys, *, poll_interval: float) -> None:
+        self.node: Node = node
+        self.keys: Keys = keys
         self.poll_interval: float = poll_interval
-        self._claims: WeakValueDictionary[int | str | None, Claims] = WeakValueDictionary()
-        self._usual_claims = self._new_claims(None)
+        self.sender: Sender = Sender(node, keys)
+        self.settler: QueueSettler = QueueSettler(node, keys)
+        self.dead: DeadLetters = DeadLetters(node, keys)
+        self._asides: set[asyncio.Task[Any]] = set()
+        self._lines: WeakValueDictionary[int | str | None, ConsumerLine] = WeakValueDictionary()
+        self._default_line = self._new_line(None)  # kept alive, and what it knows with it
 
-    def receiving(self, vt: Seconds | None) -> Claims:
+    def receiving(self, vt: Seconds | None) -> ConsumerLine:
+        """The line of those who receive with this vt; None is the queue's."""
         if vt is None:
-            return self._usual_claims
+            return self._default_line
         vt_ms = milliseconds("vt", vt)
-        return self._claims.get(vt_ms) or self._new_claims(vt_ms)
+        return self._lines.get(vt_ms) or self._new_line(vt_ms)
 
-    def popping(self) -> Claims:
-        return self._claims.get("pop") or self._new_claims("pop")
-
-    @property
-    def dead_letter_queue(self) -> str:
-        """The name of the dead-letter queue, as last heard; "" if there is none."""
-        return self.dead.queue
-
-    @property
-    def max_receives(self) -> float:
-        """How often a message may be received, as last heard; infinity if there is no limit."""
-        return self.dead.max_receives
+    def popping(self) -> ConsumerLine:
+        return self._lines.get("pop") or self._new_line("pop")
 
     async def create_missing(self) -> None:
-        """Create the queue with RSMQ's defaults, unless it is there.
+        """Create the queue with RSMQ's defaults, unless it exists.
 
-        An outage is not raised: what follows will meet it, and knows what to do.
+        An outage is not raised: the caller's next call meets it too.
         """
-        defaults = DEFAULT_VT, DEFAULT_DELAY, DEFAULT_MAXSIZE, None, None
         try:
-            await create_queue(self.scripts, self.keys, *defaults, exist_ok=True)
-        except RedisError as error:
-            if not self.scripts.is_outage(error):
+            await create_queue(self.node, self.keys, {}, exist_ok=True)
+        except SERVER_ERRORS as error:
+            if not self.node.is_outage(error):
                 raise
 
     async def bury(
         self, records: Sequence[Record], reason: str, drop: Drop = "rejected"
     ) -> list[Death | None]:
-        """Move messages to the dead-letter queue, or drop them if the queue says so; each if not
-        received since.
+        """Move messages to the dead-letter queue, or drop them if the queue's settings say so.
 
-        Returns what has become of each; None if it was received since, or is gone. In script calls
-        of 64 messages; cancelling stops the waiting, not the call. Raises NoDeadLetterQueue.
+        A message that was received again since is left alone. Returns what became of each; None if
+        it was received again or is gone. One script call for each 64 messages; cancelling stops the
+        waiting, not the call. Raises NoDeadLetterQueue.
         """
         return await self.dead.bury(records, reason, drop=drop)
 
-    def set_aside(self, record: Record, why: str, *, popped: bool, peeked: bool) -> None:
-        """What the codec cannot read goes to the dead-letter queue; without one it stays, hidden
-        for its lease.
+    def put_aside(self, record: Record, reason: str, *, popped: bool, peeked: bool) -> None:
+        """Get a message out of the way that the codec cannot decode.
 
-        For SHORTEST_HIDING at the least: else consumers would do nothing but receive it.
+        It moves to the dead-letter queue. Without one it stays in the queue, hidden for its lease,
+        and for MIN_HIDING at least: otherwise consumers would receive it without end.
         """
-        if peeked or not self.dead_letter_queue:
-            _logger.warning(
-                "left message %s in queue %r: %s",
-                record.id.decode(errors="replace"),
-                self.keys.qname,
-                why,
-            )
+        if peeked or not self.dead.queue:
+            id = record.id.decode(errors="replace")
+            _logger.warning("left message %s in queue %r: %s", id, self.keys.qname, reason)
         if peeked:
             return
-        left_ms = float(record.visible) - self.scripts.clock.now_ms()
+        left_ms = float(record.visible) - self.node.clock.now_ms()
         if popped:
-            task = self.tasks.start(self._put_back_hidden(record, why))
-        elif self.dead_letter_queue:  # with vt=0 it has been received since
-            task = self.dead.start_burial((record,), why, IF_VISIBLE if left_ms <= 0 else None)
-        elif left_ms < SHORTEST_HIDING * 1000:
-            task = self.tasks.start(self._hide(record))
+            task = self.node.tasks.start(self._put_back_hidden(record, reason))
+        elif self.dead.queue:
+            # With vt=0 it may have been received again by now: then its visibility is the fence.
+            fence = IF_VISIBLE if left_ms <= 0 else None
+            task = self.dead.start_burial((record,), reason, fence)
+        elif left_ms < MIN_HIDING * 1000:
+            task = self.node.tasks.start(self._hide(record))
         else:
             return
-        self._aside.add(task)
-        task.add_done_callback(self._aside.discard)
+        self._asides.add(task)
+        task.add_done_callback(self._asides.discard)
 
-    async def out_of_the_way(self) -> None:
-        """Wait until what was set aside is where it does not come again at once."""
-        if self._aside:
-            await asyncio.wait(self._aside)
+    async def until_put_aside(self) -> None:
+        """Wait until what was put aside is no longer visible."""
+        if self._asides:
+            await asyncio.wait(self._asides)
 
     async def _hide(self, record: Record) -> None:
         try:
-            await self.settler.change_visibility(record, round(SHORTEST_HIDING * 1000))
-        except Exception as error:  # noqa: BLE001 - nobody waits for it
-            _logger.warning(
-                "could not hide message %s: %s", record.id.decode(errors="replace"), error
-            )
+            await self.settler.change_visibility(record, round(MIN_HIDING * 1000))
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task
+            id = record.id.decode(errors="replace")
+            _logger.warning("could not hide message %s: %s", id, error)
 
-    async def _put_back_hidden(self, record: Record, why: str) -> None:
+    async def _put_back_hidden(self, record: Record, reason: str) -> None:
         try:
-            await self.settler.restore((record,), hide=round(SHORTEST_HIDING * 1000))
-        except Exception as error:  # noqa: BLE001 - nobody waits for it
-            _logger.warning(
-                "could not put message %s back, it is gone: %s",
-                record.id.decode(errors="replace"),
-                error,
-            )
+            await self.settler.restore((record,), min_hiding_ms=round(MIN_HIDING * 1000))
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task
+            id = record.id.decode(errors="replace")
+            _logger.warning("could not put back popped message %s; it is lost: %s", id, error)
         else:
-            if self.dead_letter_queue:
-                self.dead.start_burial((record,), why)
+            if self.dead.queue:
+                self.dead.start_burial((record,), reason)
 
     def look_again(self) -> None:
-        for claims in list(self._claims.values()):
-            claims.look_again()
+        for line in list(self._lines.values()):
+            line.look_again()
 
     def close(self) -> None:
-        for claims in list(self._claims.values()):
-            claims.close()
+        for line in list(self._lines.values()):
+            line.close()
 
-    def _new_claims(self, how: int | str | None) -> Claims:
-        if isinstance(how, str):
-            fetch, hand_back = partial(pop, self.scripts, self.keys), self.settler.restore
+    def _new_line(self, kind: int | str | None) -> ConsumerLine:
+        """A line for a vt in ms, for the queue's vt (None), or for pops."""
+        if isinstance(kind, str):
+            fetch = partial(pop, self.node, self.keys)
+            hand_back = self.settler.restore
         else:
-            fetch, hand_back = (
-                partial(receive, self.scripts, self.keys, how),
-                self.settler.hand_back,
-            )
-        leases = not isinstance(how, str)
-        claims = Claims(
-            *(fetch, hand_back, self.dead.note, leases, self.keys.channel),
-            *(self._listener, self.scripts, self.poll_interval, self.tasks),
+            fetch = partial(receive, self.node, self.keys, kind)
+            hand_back = self.settler.hand_back
+        line = ConsumerLine(
+            self.node,
+            self.keys,
+            fetch=fetch,
+            hand_back=hand_back,
+            move_dead=self.dead.move_dead,
+            leases=not isinstance(kind, str),
+            poll_interval=self.poll_interval,
         )
-        self._claims[how] = claims
-        return claims
+        self._lines[kind] = line
+        return line

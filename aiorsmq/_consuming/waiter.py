@@ -1,55 +1,61 @@
-"""What a consumer puts in the line of its queue."""
+"""What a consumer puts into the line of its queue."""
 
 import asyncio
 import math
 from collections import deque
 
 from .._record import Record
-from .._server.tasks import resolve
+from .._server.futures import resolve
 
 
-class Ahead:
-    """The slots of one stream that are done, in the order in which they were, and who waits for the
-    next.
+class Mailbox:
+    """Where the waiters of one stream are delivered: in the order in which they are done.
 
-    In that order, not in that of the line: a claim that was cut short leaves slots in front that a
-    later one fills.
+    That is the order of the claims. It is not always the order of the line: a claim that was cut
+    short leaves waiters in front that a later claim serves.
     """
 
-    __slots__ = ("done", "waiters")
+    __slots__ = ("delivered", "readers")
 
     def __init__(self) -> None:
-        self.done: deque[Slot] = deque()
-        self.waiters: deque[asyncio.Future[None]] = deque()
+        self.delivered: deque[Waiter] = deque()
+        self.readers: deque[asyncio.Future[None]] = deque()
+        """Tasks that wait for the next delivery."""
+
+    def deliver(self, waiter: "Waiter") -> None:
+        self.delivered.append(waiter)
+        if self.readers:
+            self.wake()
 
     def wake(self) -> None:
-        """Wake the first that waits."""
-        while self.waiters:
-            waiter = self.waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
+        """Wake the first task that is waiting."""
+        while self.readers:
+            reader = self.readers.popleft()
+            if not reader.done():
+                reader.set_result(None)
                 return
 
 
-class Slot:
-    """One consumer's want of one message; done when it is met, or is not going to be.
+class Waiter:
+    """One consumer waiting for one message.
 
-    It has a future only if somebody has to wait: a slot that was filled ahead is not waited for.
+    It is done when it is served (`record`), failed (`error`), or dismissed (neither): no message
+    will come. Its consumer awaits `future()`, or reads it from a mailbox.
 
     Args:
-        patient: whether it stays in the line until there is a message; else it is done when there
-            is none now.
-        ahead: of its stream, which it enters when it is done; else somebody waits for it.
+        patient: whether it stays in the line until there is a message. Otherwise it is dismissed
+            when there is none now.
+        mailbox: of its stream, if it belongs to one.
         until: the deadline, by the event loop's clock, of one that is not patient.
     """
 
     __slots__ = (
-        "_ahead",
-        "_waiter",
+        "_future",
+        "_mailbox",
         "done",
         "error",
-        "is_last_of_many",
         "loop",
+        "needs_own_claim",
         "patient",
         "record",
         "until",
@@ -59,7 +65,7 @@ class Slot:
         self,
         loop: asyncio.AbstractEventLoop,
         patient: bool,
-        ahead: Ahead | None = None,
+        mailbox: Mailbox | None = None,
         until: float = math.inf,
     ) -> None:
         self.loop: asyncio.AbstractEventLoop = loop
@@ -68,46 +74,45 @@ class Slot:
         self.done: bool = False
         self.record: Record | None = None
         self.error: Exception | None = None
-        self.is_last_of_many: bool = False
-        """Of several for one caller, who wants different messages in them."""
-        self._ahead = ahead
-        self._waiter: asyncio.Future[None] | None = None
+        self.needs_own_claim: bool = False
+        """Set on the last of several waiters of one caller: its next waiters are left to the next
+        claim where one claim might return the same message twice."""
+        self._mailbox = mailbox
+        self._future: asyncio.Future[None] | None = None
 
-    def waiter(self) -> "asyncio.Future[None]":
-        """What to wait for; it raises why the slot is not going to be met."""
-        self._waiter = asyncio.Future(loop=self.loop)
+    def future(self) -> "asyncio.Future[None]":
+        """Done when the waiter is; raises `error`. Created here: few waiters are awaited."""
+        self._future = asyncio.Future(loop=self.loop)
         if self.done:
-            resolve(self._waiter, self.error)
-        return self._waiter
+            resolve(self._future, self.error)
+        return self._future
 
-    def meet(self, record: Record) -> None:
-        self.done, self.record = (
-            True,
-            record,
-        )  # not by way of `finish`: it is asked for each message
-        if (ahead := self._ahead) is not None:
-            ahead.done.append(self)
-            if ahead.waiters:
-                ahead.wake()
-        elif self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def finish(self) -> None:
-        """Nothing comes: its consumer has left, or need not wait any longer."""
+    def serve(self, record: Record) -> None:
         self.done = True
-        if self._waiter is not None:
-            resolve(self._waiter, None)
+        self.record = record
+        if (mailbox := self._mailbox) is not None:
+            mailbox.delivered.append(self)  # hot path: spares each message a call of `deliver`
+            if mailbox.readers:
+                mailbox.wake()
+        elif self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    def dismiss(self) -> None:
+        """No message will come: its consumer has left, or need not wait any longer."""
+        self.done = True
+        if self._future is not None:
+            resolve(self._future, None)
 
     def fail(self, error: Exception) -> None:
-        self.done, self.error = True, error
-        if self._ahead is not None:
-            self._ahead.done.append(self)
-            self._ahead.wake()
-        elif self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(error)
-            # its consumer may be gone; then nobody else needs to hear of it
-            self._waiter.exception()
+        self.done = True
+        self.error = error
+        if self._mailbox is not None:
+            self._mailbox.deliver(self)
+        elif self._future is not None and not self._future.done():
+            self._future.set_exception(error)
+            self._future.exception()  # the consumer may have left: asyncio need not report it
 
     def take(self) -> Record | None:
-        record, self.record = self.record, None
+        record = self.record
+        self.record = None
         return record

@@ -1,56 +1,54 @@
-"""Group commit: calls that come while a script call is in flight go out together as the next
-one.
-"""
+"""Group commit: items submitted while a script call is in flight go out together in the next."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate, islice
-from typing import Final, Generic, Protocol, TypeVar
-from weakref import WeakMethod
+from typing import Final, Generic, TypeVar
 
-from .tasks import NO_REPLY, NOT_SENT, SLACK, Tasks, call_if_alive, resolve
+from .deadlines import NO_REPLY, NOT_SENT, DeadlineTimer
+from .futures import resolve
+from .node import Node
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Answered = Callable[[Sequence[Result | Exception] | Exception], None]
+OnResults = Callable[[Sequence[Result | Exception] | Exception], None]
+"""Gets a result or an exception for each item, in their order, or one exception for all."""
 _Waiting = tuple[Item, "asyncio.Future[Result]", int, float]
-"""Its size in bytes, and when it was submitted, come last."""
+"""An item, its future, its size in bytes, and when it was submitted."""
 
-# What one script call may hold, so that it occupies the server for less than about a millisecond.
+# Bounds of one script call, so that it occupies the server for less than about a millisecond.
 MAX_ITEMS: Final = 64
 MAX_BYTES: Final = 256 * 1024
-# What it holds at least, if another is in flight, or if more could have gone with it.
+# The fewest items of a call that goes out while another is in flight, or ahead of more items.
 MIN_ITEMS: Final = 8
 
 
 class InFlight:
-    """The script calls of one kind that are under way, and whether another may join them."""
+    """The script calls of one kind that are in flight, and whether another may join them.
 
-    def __init__(self, is_busy: Callable[[], bool]) -> None:
-        self._is_busy = is_busy
-        self._calls = 0
-        self._items = 0
+    With none in flight, one item is enough for a call. With one, as many as that one holds. With
+    two, many times MAX_ITEMS: more than two calls are only worth it on a slow line.
+    """
+
+    def __init__(self) -> None:
+        self.calls: int = 0
         self.enough: float = 1
-        """How many items must wait for another call to go out."""
+        """How many items must be waiting for another call to go out."""
+        self._items = 0
 
-    def next_call(self, waiting: int) -> int:
-        """How many of the waiting items go out in the next script call; 0 if they are to gather.
+    def next_call(self, waiting: int, is_busy: bool) -> int:
+        """How many of the waiting items go out in the next script call; 0 if they must gather.
 
-        They gather while a call is in flight, until they are as many as it holds; two may be in
-        flight, and more where many times as many wait: on a slow line the replies of two come too
-        seldom.
-
-        And if the server has nothing to do, not all go at once: it works on the first while the
-        client packs the next, and the callers of the first go on while it works on the next. So
-        client and server work at the same time.
+        An idle server gets only a half at first: it works on these while the client packs the
+        rest, and their callers go on while it works on the rest.
         """
         if waiting < self.enough:
             return 0
-        return min(
-            waiting if self._is_busy() else max(-(-waiting // 2), MIN_ITEMS), waiting, MAX_ITEMS
-        )
+        share = waiting if is_busy else max(-(-waiting // 2), MIN_ITEMS)
+        return min(share, waiting, MAX_ITEMS)
 
     def begin(self, items: int) -> None:
         self._count(1, items)
@@ -59,117 +57,110 @@ class InFlight:
         self._count(-1, -items)
 
     def _count(self, calls: int, items: int) -> None:
-        self._calls += calls
+        self.calls += calls
         self._items += items
-        if self._calls < 2:
-            self.enough = max(MIN_ITEMS, self._items) if self._calls else 1
+        if self.calls == 0:
+            self.enough = 1
+        elif self.calls == 1:
+            self.enough = max(MIN_ITEMS, self._items)
         else:
-            self.enough = MAX_ITEMS << self._calls
-
-    def __bool__(self) -> bool:
-        return self._calls > 0
+            self.enough = MAX_ITEMS << self.calls
 
 
-class Server(Protocol):
-    """What a batch asks of the `Scripts` that run its calls."""
+class _Sent(Generic[Result]):
+    """A script call in flight."""
 
-    def is_busy(self) -> bool: ...
-    def concerns_all(self, error: Exception, /) -> bool: ...
-    def deadline_of(self, asked: float, /) -> float: ...
-    def late(self, reason: str, /) -> Exception: ...
+    def __init__(self, futures: "Sequence[asyncio.Future[Result]]", deadline: float) -> None:
+        self.futures = futures
+        self.deadline = deadline
 
 
 class Batch(Generic[Item, Result]):
     """Gathers the calls of one kind for one queue.
 
-    A call's time runs from `submit`: at its deadline it fails, whether it still waits to go out or
+    A call's time runs from `submit`: it fails at its deadline, whether it still waits to go out or
     for the reply.
 
     Args:
-        commit: runs one script call for some items until a deadline, and answers with a result or
-            an exception for each, in their order, or with one exception for all of them.
-        server: `concerns_all` says whether an error is one that those who wait would meet as well.
+        commit: runs one script call for some items until a deadline.
     """
 
     def __init__(
         self,
-        commit: "Callable[[Sequence[Item], Answered[Result], float], None]",
-        tasks: Tasks,
-        server: Server,
+        commit: "Callable[[Sequence[Item], OnResults[Result], float], None]",
+        node: Node,
     ) -> None:
         self._commit = commit
-        self._tasks = tasks
-        self._server = server
-        self._in_flight = InFlight(server.is_busy)
+        self._node = node
+        self._home = node.home
+        self._in_flight = InFlight()
         self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._bytes = 0
-        """Of all that wait."""
-        self._call_is_due = False
-        self._calls: deque[tuple[float, Sequence[asyncio.Future[Result]]]] = deque()
-        """Those under way, with the deadline of the first in each."""
-        self._expiry: asyncio.TimerHandle | None = None
+        """The size of all waiting items."""
+        self._call_is_planned = False
+        self._sent: deque[_Sent[Result]] = deque()
+        self._timer = DeadlineTimer(node.home, self._expire)
 
     def submit(self, item: Item, size: int = 0) -> "asyncio.Future[Result]":
-        """Have the item, of so many bytes, committed; it will be, even if the future is
-        cancelled.
-        """
-        loop = self._tasks.admit()
+        """Queue an item of `size` bytes for the next call; cancelling the future does not withdraw
+        it."""
+        loop = self._home.admit()
         future: asyncio.Future[Result] = asyncio.Future(loop=loop)
         self._waiting.append((item, future, size, loop.time()))
         self._bytes += size
-        if not self._call_is_due:
+        if not self._call_is_planned:
             self._plan_call()
         return future
 
     def _plan_call(self) -> None:
-        if len(self._waiting) >= self._in_flight.enough and not self._call_is_due:
-            self._call_is_due = True
-            self._tasks.soon(self._call)
+        if len(self._waiting) >= self._in_flight.enough and not self._call_is_planned:
+            self._call_is_planned = True
+            self._node.turn.add(self._call)
 
-    def _call(self) -> None:
-        self._call_is_due = False
-        number = self._that_fit(self._in_flight.next_call(len(self._waiting)))
-        if not number:  # those for whom it was planned have met the end of the call before
+    def _call(self, is_crowded: bool) -> None:
+        self._call_is_planned = False
+        is_busy = is_crowded or self._node.is_busy()
+        number = self._fitting(self._in_flight.next_call(len(self._waiting), is_busy))
+        if not number:  # its items failed with an earlier call
             return
-        if number == len(self._waiting):
-            call, self._waiting = self._waiting, deque()
-        else:
-            call = [self._waiting.popleft() for _ in range(number)]
-        items, futures, sizes, _ = zip(*call, strict=True)
+        items, futures, sizes, times = zip(*self._leave(number), strict=True)
         self._bytes -= sum(sizes)
         self._in_flight.begin(number)
-        deadline = self._server.deadline_of(call[0][3])
-        under_way = deadline, futures
-        self._calls.append(under_way)
-        if self._expiry is None:
-            self._expire_at(deadline)
+        sent = _Sent(futures, self._node.deadline_of(times[0]))
+        self._sent.append(sent)
+        if not self._timer.is_armed:
+            self._timer.arm(sent.deadline)
         try:
-            self._commit(items, partial(self._answer, under_way), deadline)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers' to handle
-            self._answer(under_way, error)
+            self._commit(items, partial(self._resolve, sent), sent.deadline)
+        except Exception as error:  # noqa: BLE001 - the callers handle it
+            self._resolve(sent, error)
         self._plan_call()
 
-    def _that_fit(self, items: int) -> int:
-        """How many of so many waiting items fit into one script call: one at least, if there is
-        one.
-        """
-        if self._bytes <= MAX_BYTES or not items:
-            return items
-        sizes = accumulate(size for _, _, size, _ in islice(self._waiting, items))
+    def _leave(self, number: int) -> "Sequence[_Waiting[Item, Result]]":
+        """The first items, taken off the waiting ones."""
+        if number == len(self._waiting):
+            waiting = self._waiting
+            self._waiting = deque()
+            return waiting
+        return [self._waiting.popleft() for _ in range(number)]
+
+    def _fitting(self, number: int) -> int:
+        """How many of the first `number` items fit into one script call: at least one."""
+        if self._bytes <= MAX_BYTES or not number:
+            return number
+        sizes = accumulate(size for _, _, size, _ in islice(self._waiting, number))
         return max(1, sum(size <= MAX_BYTES for size in sizes))
 
-    def _answer(
-        self,
-        under_way: "tuple[float, Sequence[asyncio.Future[Result]]]",
-        outcome: Sequence[Result | Exception] | Exception,
+    def _resolve(
+        self, sent: _Sent[Result], outcome: Sequence[Result | Exception] | Exception
     ) -> None:
-        _, futures = under_way
+        futures = sent.futures
         if not isinstance(outcome, Exception) and len(outcome) != len(futures):
-            raise ValueError("not a result for each")
-        self._calls.remove(under_way)
+            raise ValueError("not one result for each item")
+        self._sent.remove(sent)
         self._in_flight.end(len(futures))
         if isinstance(outcome, Exception):
-            if self._server.concerns_all(outcome):
+            if self._node.concerns_all(outcome):
                 futures = [*futures, *(future for _, future, _, _ in self._waiting)]
                 self._waiting.clear()
                 self._bytes = 0
@@ -177,28 +168,22 @@ class Batch(Generic[Item, Result]):
         for future, result in zip(futures, outcome, strict=True):
             if isinstance(result, Exception):
                 resolve(future, result)
-            elif not future.done():  # not by way of `resolve`: it is asked for each message
+            elif not future.done():  # hot path: spares each message a call of `resolve`
                 future.set_result(result)
         self._plan_call()
 
-    def _expire_at(self, deadline: float) -> None:
-        """The timer does not keep the batch: it may be dropped with its queue's last handle."""
-        loop = self._tasks.loop()
-        self._expiry = loop.call_at(deadline + SLACK, call_if_alive, WeakMethod(self._expire))
-
-    def _expire(self) -> None:
-        """Fail the calls whose time is up, and look again when that of the next is."""
-        now = self._tasks.loop().time() - SLACK
-        while self._waiting and self._server.deadline_of(self._waiting[0][3]) <= now:
+    def _expire(self, now: float) -> float:
+        """Fail the calls whose deadline has passed; return the next deadline."""
+        deadline_of = self._node.deadline_of
+        while self._waiting and deadline_of(self._waiting[0][3]) <= now:
             _, future, size, _ = self._waiting.popleft()
             self._bytes -= size
-            resolve(future, self._server.late(NOT_SENT))
-        for deadline, futures in self._calls:
-            if deadline <= now:
-                for future in futures:
-                    resolve(future, self._server.late(NO_REPLY))
-        left = [deadline for deadline, _ in self._calls if deadline > now]
-        left += [self._server.deadline_of(self._waiting[0][3])] if self._waiting else []
-        self._expiry = None
-        if left:
-            self._expire_at(min(left))
+            resolve(future, self._node.late(NOT_SENT))
+        for sent in self._sent:
+            if sent.deadline <= now:
+                for future in sent.futures:
+                    resolve(future, self._node.late(NO_REPLY))
+        deadlines = [sent.deadline for sent in self._sent if sent.deadline > now]
+        if self._waiting:
+            deadlines.append(deadline_of(self._waiting[0][3]))
+        return min(deadlines, default=math.inf)

@@ -8,7 +8,7 @@ silences all.
 import logging
 from typing import Any
 
-from .lane import Pipeline
+from .lane import Lane
 
 _eviction = logging.getLogger("aiorsmq.startup.eviction")
 _persistence = logging.getLogger("aiorsmq.startup.persistence")
@@ -16,7 +16,7 @@ _persistence = logging.getLogger("aiorsmq.startup.persistence")
 _SETTINGS = ("maxmemory-policy", "appendonly", "save")
 
 
-def warn(pipeline: Pipeline) -> None:
+def warn(lane: Lane) -> None:
     """Ask for the settings that matter, ahead of the first call, so that its reply is the last to
     wait for.
 
@@ -30,7 +30,7 @@ def warn(pipeline: Pipeline) -> None:
             _judge(*settings)
 
     for name in _SETTINGS:
-        pipeline.call(told, "CONFIG", "GET", name)
+        lane.call(told, "CONFIG", "GET", name)
 
 
 def _judge(policy: str | None, append_only: str | None, save_points: str | None) -> None:

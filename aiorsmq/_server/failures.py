@@ -18,12 +18,17 @@ from redis.exceptions import (
     MovedError,
     NoPermissionError,
     ReadOnlyError,
+    RedisError,
     TimeoutError,
     TryAgainError,
 )
 
-from ..errors import ONE_SHARD, NotPermitted
+from ..errors import ONE_SHARD, NotPermitted, RedisSMQException
 
+SERVER_ERRORS: Final = (RedisError, OSError)
+"""What redis-py raises for a server that is away, or that refuses."""
+CALL_ERRORS: Final = (*SERVER_ERRORS, RedisSMQException)
+"""What a call of this library may raise."""
 LOGIN_REFUSED: Final = (AuthenticationError, AuthorizationError)
 
 # Inside a script an error loses its class: all on Redis 6.2, ACL errors everywhere. Hence the

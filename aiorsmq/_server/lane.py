@@ -1,6 +1,4 @@
-"""One connection with many calls under way: what is called with a command, and answers in the order
-of the calls.
-"""
+"""One connection with many calls in flight; replies come in the order of the calls."""
 
 import asyncio
 from collections import deque
@@ -11,66 +9,62 @@ from redis.exceptions import ConnectionError, TimeoutError
 
 from .wire import Argument, Wire, pack
 
-Answered = Callable[[Any], None]
-"""Gets the reply to a call, or as an exception the server's error or the loss of the connection."""
+OnReply = Callable[[Any], None]
+"""Gets the reply to a call, or an exception: the server's error, or the loss of the connection."""
 
 REPLY_TIMEOUT: Final = 5.0
-"""Seconds without a byte, in or out, while calls wait for their replies, after which a connection
-is given up.
-
-Times `Wire.patience`.
-"""
-MUCH: Final = 65536
-"""Bytes that say, if so many have gone out since the last look, that there was an upload, though
-none is left.
-"""
+"""Seconds without a byte, in or out, while calls wait for replies, after which a connection is
+given up. Times `Wire.patience`."""
+UPLOAD: Final = 65536
+"""Bytes. If that many have left since the last look, there was an upload, even if none is left."""
 
 
-def _nobody_minds() -> None: ...
+def _ignore_loss() -> None: ...
 
 
-class Pipeline:
-    """Calls go out as they are made. A lost connection answers those under way, and only those,
-    with redis-py's ConnectionError or TimeoutError: whether the server executed them is unknown
-    then.
+class Lane:
+    """Sends calls as they are made.
 
-    `when_lost` is called after that, unless it is this side that closes it.
+    When the connection is lost, the calls in flight, and only those, get redis-py's ConnectionError
+    or TimeoutError: the server may or may not have executed them. After that `on_lost` is called,
+    unless this side closed the lane.
     """
 
-    def __init__(self, wire: Wire, when_lost: Callable[[], None] = _nobody_minds) -> None:
+    def __init__(self, wire: Wire, on_lost: Callable[[], None] = _ignore_loss) -> None:
         self.lost: bool = False
-        self._when_lost = when_lost
+        self._on_lost = on_lost
         self._wire = wire
         self._loop = asyncio.get_running_loop()
-        self._unanswered: deque[Answered] = deque()
+        self._in_flight: deque[OnReply] = deque()
         self._waiting_since = 0.0
-        self._written = self._sent = self._unsent = 0
+        self._written = 0
+        self._sent = 0
+        self._unsent = 0
         self._watchdog: asyncio.TimerHandle | None = None
-        wire.attach(self._answer, self.lose)
+        wire.attach(self._on_reply, self.lose)
 
-    def call(self, answered: Answered, *command: Argument) -> None:
-        """Send a command; `answered` is called once, from the event loop.
+    def call(self, on_reply: OnReply, *command: Argument) -> None:
+        """Send a command; `on_reply` is called once, from the event loop.
 
-        What it raises goes to the event loop's exception handler, and disturbs no other call.
+        What it raises goes to the event loop's exception handler and disturbs no other call.
         """
         data = pack(command)
-        if self.lost:  # since its caller was told of it
-            self._loop.call_soon(answered, ConnectionError("Connection was lost before the call"))
+        if self.lost:  # since the caller was handed this lane
+            self._loop.call_soon(on_reply, ConnectionError("Connection was lost before the call"))
             return
-        if not self._unanswered:
+        if not self._in_flight:
             self._waiting_since = self._loop.time()
             if self._watchdog is None:
-                self._look_for_upload()
-                self._watchdog = self._loop.call_later(
-                    REPLY_TIMEOUT * self._wire.patience, self._check_silence
-                )
-        self._unanswered.append(answered)
+                self._note_upload()
+                patience = REPLY_TIMEOUT * self._wire.patience
+                self._watchdog = self._loop.call_later(patience, self._check_silence)
+        self._in_flight.append(on_reply)
         self._written += len(data)
         self._wire.write(data)
 
     @property
     def heard_at(self) -> float:
-        """When something came in last, by the event loop's clock."""
+        """When the last byte came in, by the event loop's clock."""
         return self._wire.heard_at
 
     def lose(self, error: Exception) -> None:
@@ -80,27 +74,27 @@ class Pipeline:
         if self._watchdog is not None:
             self._watchdog.cancel()
         self._wire.abort()
-        while self._unanswered:
+        while self._in_flight:
             try:
-                self._unanswered.popleft()(error)
-            except Exception as raised:  # noqa: BLE001 - whatever it is, the others must hear
+                self._in_flight.popleft()(error)
+            except Exception as raised:  # noqa: BLE001 - the other calls must hear of the loss
                 self._report(raised)
-        self._when_lost()
+        self._on_lost()
 
     async def aclose(self) -> None:
-        self._when_lost = _nobody_minds
+        self._on_lost = _ignore_loss
         self.lose(ConnectionError("Connection closed by the client"))
         await self._wire.aclose()
 
-    def _answer(self, reply: Any) -> None:
+    def _on_reply(self, reply: Any) -> None:
         try:
-            answered = self._unanswered.popleft()
+            on_reply = self._in_flight.popleft()
         except IndexError:
-            self.lose(ConnectionError("The server said something that nobody asked for"))
+            self.lose(ConnectionError("Unexpected reply from the server: no call is in flight"))
             return
         try:
-            answered(reply)
-        except Exception as raised:  # noqa: BLE001 - as above
+            on_reply(reply)
+        except Exception as raised:  # noqa: BLE001 - the wire must go on reading
             self._report(raised)
 
     def _report(self, raised: Exception) -> None:
@@ -110,9 +104,9 @@ class Pipeline:
 
     def _check_silence(self) -> None:
         self._watchdog = None
-        if not self._unanswered or self.lost:
+        if not self._in_flight or self.lost:
             return
-        if self._look_for_upload():  # a large message on a slow line is no silence
+        if self._note_upload():  # a large message on a slow line is not silence
             self._waiting_since = self._loop.time()
         timeout = REPLY_TIMEOUT * self._wire.patience
         left = max(self._waiting_since, self._wire.heard_at) + timeout - self._loop.time()
@@ -121,10 +115,11 @@ class Pipeline:
         else:
             self.lose(TimeoutError(f"No reply from the server for {timeout:g} seconds"))
 
-    def _look_for_upload(self) -> bool:
-        """Whether one has moved since the last look, though others may have added to it."""
-        unsent_then, sent_then = self._unsent, self._sent
+    def _note_upload(self) -> bool:
+        """Whether an upload has progressed since the last look, even if more was added to it."""
+        unsent_before = self._unsent
+        sent_before = self._sent
         self._unsent = self._wire.unsent()
         self._sent = self._written - self._unsent
-        moved = self._sent - sent_then
-        return moved >= MUCH or (moved > 0 and (self._unsent > 0 or unsent_then > 0))
+        progress = self._sent - sent_before
+        return progress >= UPLOAD or (progress > 0 and (self._unsent > 0 or unsent_before > 0))

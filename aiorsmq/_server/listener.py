@@ -151,7 +151,7 @@ class Listener:
                         await wire.aclose()
 
     def _now(self) -> float:
-        return self._tasks.loop().time()  # anyio's clock may refuse where there is no task
+        return self._tasks.home.loop().time()  # anyio's clock may refuse where there is no task
 
     def _connect_at(self) -> float:
         """When to open a connection: for a channel that is not refused, or is to be tried again."""

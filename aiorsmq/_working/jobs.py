@@ -1,4 +1,10 @@
-"""What becomes of one message: its handler runs, and how that ends settles it."""
+"""What becomes of a worker's messages: a handler runs for each, and how it ends settles it.
+
+A job's way: `Jobs.start` -> `_handle` -> `_run` (the handler) -> `_settle` -> `_follow`, which
+deletes the message (`_await_delete`), releases it (`_release`), or fails the attempt (`_fail`:
+buried, or released to be redelivered). Two things may end the handler early: `Job.lose`, when
+another consumer has the message, and `Job.stop`, when the worker stops.
+"""
 
 import asyncio
 import logging
@@ -10,20 +16,19 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from redis.exceptions import RedisError
-
 from .._callbacks import ENDS_THE_PROGRAM, call_plain, check_plain
 from .._protocol import milliseconds
 from .._record import Record
-from ..errors import NoDeadLetterQueue, QueueDoesNotExist, RedisSMQException
+from .._server.failures import CALL_ERRORS
+from ..errors import NoDeadLetterQueue, QueueDoesNotExist
 from ..handlers import Reject, Retry, exponential
 from ..models import Death, EventKind, Message, WorkerEvent
-from .calling import awaitable, check_result, only_one, said_by, verdict
-from .intake import Source
+from .calling import as_coroutine_function, check_result, check_verdict, reason_of, unwrap_single
+from .intake import Intake
 from .leases import Lease
 
 T = TypeVar("T")
-Answer = TypeVar("Answer")
+Value = TypeVar("Value")
 
 _LEVELS = {
     "failed": logging.ERROR,
@@ -31,38 +36,38 @@ _LEVELS = {
     "dead": logging.WARNING,
     "lease lost": logging.WARNING,
 }
-"""Of the log; DEBUG for the other kinds of events."""
+"""Log levels of events; DEBUG for other kinds."""
 
 _logger = logging.getLogger("aiorsmq.worker")
 
 
 class Job(Generic[T]):
-    """One message in hand."""
+    """One message that is being handled."""
 
     message: Message[T]
     lease: Lease
     task: Task[None]
 
-    def __init__(self, source: Source[T]) -> None:
-        self.source = source
+    def __init__(self, intake: Intake[T]) -> None:
+        self.intake = intake
         self.has_ended = False
-        """Whether its handler has."""
-        self.lost = False
-        """Whether its handler was cancelled because another consumer has received the message,"""
-        self.stopped = False
-        """or because the worker stops."""
+        """Whether its handler has ended."""
+        self.is_lost = False
+        """Whether its handler was cancelled because another consumer has the message."""
+        self.is_stopped = False
+        """Whether its handler was cancelled because the worker stops."""
 
     @property
     def record(self) -> Record:
-        """Its last receipt."""
+        """The latest receipt."""
         return self.lease.record
 
     def lose(self) -> None:
-        self.lost = True
+        self.is_lost = True
         self._cancel()
 
     def stop(self) -> None:
-        self.stopped = True
+        self.is_stopped = True
         self._cancel()
 
     def _cancel(self) -> None:
@@ -70,271 +75,275 @@ class Job(Generic[T]):
             self.task.cancel()
 
 
-class Handling(Generic[T]):
-    """Runs a handler for messages in hand, and settles them."""
+class Jobs(Generic[T]):
+    """Runs a worker's handler for messages, and settles them. For the options, see `Worker`."""
 
     def __init__(
         self,
         handler: Callable[[Message[T]], object],
+        *,
         concurrency: int,
-        limit: float,
+        timeout: float,
         max_lease: float,
         backoff: Callable[[int], float],
         on_error: Callable[[Message[Any], Exception], Retry | Reject | None] | None,
         on_event: Callable[[WorkerEvent], None] | None,
     ) -> None:
-        for parameter, function in (
-            ("backoff", backoff),
-            ("on_error", on_error),
-            ("on_event", on_event),
-        ):
-            if function is not None:
-                check_plain(parameter, function)
-        self._call = awaitable(handler, concurrency)
+        check_plain("backoff", backoff)
+        if on_error is not None:
+            check_plain("on_error", on_error)
+        if on_event is not None:
+            check_plain("on_event", on_event)
+        self._call = as_coroutine_function(handler, concurrency)
         self._concurrency = concurrency
-        self._limit = None if limit == math.inf else limit
+        self._timeout = None if timeout == math.inf else timeout
         self._max_lease = max_lease
         self._backoff = backoff
         self._on_error = on_error
         self._on_event = on_event
         self.counts: Counter[str] = Counter()
-        self.jobs: set[Job[T]] = set()
-        self._deleting: set[Future[bool]] = set()
+        self.running: set[Job[T]] = set()
+        self._deletes: set[Future[bool]] = set()
         self._changed = asyncio.Event()
 
     def free(self) -> int:
-        """How many messages may be started now: none while several times as many deletes are under
-        way.
-        """
-        return max(
-            0, min(self._concurrency - len(self.jobs), 4 * self._concurrency - len(self._deleting))
-        )
+        """How many messages may be started now; none while too many deletes are in flight."""
+        jobs = self._concurrency - len(self.running)
+        deletes = 4 * self._concurrency - len(self._deletes)
+        return max(0, min(jobs, deletes))
 
     @property
     def is_idle(self) -> bool:
-        return not (self.jobs or self._deleting)
+        return not (self.running or self._deletes)
 
-    async def change(self) -> None:
-        """Wait until a handler or a delete has ended, or `stir()`."""
+    async def wait_for_change(self) -> None:
+        """Wait until a handler or a delete has ended, or until `wake()`."""
         self._changed.clear()
         await self._changed.wait()
 
-    def stir(self) -> None:
+    def wake(self) -> None:
         self._changed.set()
 
-    def start(self, source: Source[T], record: Record) -> None:
-        if source.leases.adopt(record):
+    def start(self, intake: Intake[T], record: Record) -> None:
+        if intake.leases.adopt(record):
             return
-        job = Job(source)
+        job = Job(intake)
         until = asyncio.get_running_loop().time() + self._max_lease
-        job.lease = Lease(source.leases, record, until, job.lose)
-        message = source.read(record, job.lease)
+        job.lease = Lease(intake.leases, record, until, job.lose)
+        message = intake.read(record, job.lease)
         if message is None:
             return
         job.message = message
-        source.leases.hold(job.lease)
-        self.jobs.add(job)
+        intake.leases.hold(job.lease)
+        self.running.add(job)
         job.task = asyncio.create_task(self._handle(job))
-        self._tell("received", job.source, job.record)
+        self._emit("received", job.intake, job.record)
 
     async def _handle(self, job: Job[T]) -> None:
         try:
             error = await self._run(job)
         except ENDS_THE_PROGRAM:
-            self._part_with(job)
+            self._give_back_now(job)
             raise
         job.has_ended = True
         job.lease.give_up()
         settling = self._settle(job, error)
-        if (
-            error is None and not job.stopped and job.lease.release_ms is None
-        ):  # there is nothing to wait for
-            await settling
-        else:  # in a task of its own, for the handler may have cancelled this one
+        if error is None and not job.is_stopped and job.lease.release_ms is None:
+            await settling  # it only starts a delete, and awaits nothing
+        else:
+            # In a new task: the handler may have requested the cancellation of this one.
             job.task = asyncio.create_task(settling)
 
     async def _run(self, job: Job[T]) -> BaseException | None:
-        """Run the handler. Returns why it has failed, if it has."""
-        limit = None if self._limit is None else asyncio.timeout(self._limit)
+        """Run the handler. Returns the error if the attempt has failed."""
+        timeout = None if self._timeout is None else asyncio.timeout(self._timeout)
         try:
-            if limit is None:
+            if timeout is None:
                 result = await self._call(job.message)
             else:
-                async with limit:
+                async with timeout:
                     result = await self._call(job.message)
             if result is not None and job.lease.deleting is None and job.lease.release_ms is None:
                 check_result(result)
         except ENDS_THE_PROGRAM:
             raise
-        except asyncio.CancelledError as raised:
-            return None if job.lost or job.stopped else raised
-        except BaseException as raised:  # noqa: BLE001 - whatever it is, it is the handler's
-            if limit is not None and limit.expired():
-                return TimeoutError(f"the handler ran for over {self._limit:g} seconds")
-            return raised
-        job.stopped = False  # it has done it after all
+        except asyncio.CancelledError as error:
+            return None if job.is_lost or job.is_stopped else error
+        except BaseException as error:  # noqa: BLE001 - the handler's
+            if timeout is not None and timeout.expired():
+                return TimeoutError(f"the handler ran for more than {self._timeout:g} seconds")
+            return error
+        job.is_stopped = False  # it finished its work in spite of it
         return None
 
-    def _part_with(self, job: Job[T]) -> None:
-        """Give it back at once: the program ends."""
+    def _give_back_now(self, job: Job[T]) -> None:
+        """The program is ending: release the message without waiting for the reply."""
         job.lease.give_back(0)
         self._forget(job)
 
     def _forget(self, job: Job[T]) -> None:
-        self.jobs.discard(job)
-        self.stir()
+        self.running.discard(job)
+        self.wake()
 
     async def _settle(self, job: Job[T], error: BaseException | None) -> None:
         try:
-            await self._follow(job, None if error is None else only_one(error))
+            await self._follow(job, None if error is None else unwrap_single(error))
         except QueueDoesNotExist:
-            self._tell("lease lost", job.source, job.record)
-        except (RedisError, RedisSMQException, OSError) as unsettled:
-            _logger.warning(
-                "could not settle message %s, its lease will end: %s", job.message.id, unsettled
-            )
+            self._emit("lease lost", job.intake, job.record)
+        except CALL_ERRORS as failure:
+            text = "could not settle message %s; it will be redelivered when its lease expires: %s"
+            _logger.warning(text, job.message.id, failure)
         except ENDS_THE_PROGRAM:
-            self._part_with(job)
+            self._give_back_now(job)
             raise
         finally:
             self._forget(job)
 
     async def _follow(self, job: Job[T], error: BaseException | None) -> None:
         lease = job.lease
-        if job.lost:
-            self._tell("lease lost", job.source, job.record)
+        if job.is_lost:
+            self._emit("lease lost", job.intake, job.record)
             return
-        judgment = None if error is None else self._judge(job, error)
+        verdict = None if error is None else self._judge(job, error)
         if lease.deleting is not None:  # by the handler itself
             self._await_delete(job, lease.deleting)
         elif error is not None:
-            await self._fail(job, error, judgment)
-        elif job.stopped or lease.release_ms is not None:
+            await self._fail(job, error, verdict)
+        elif job.is_stopped or lease.release_ms is not None:
             await self._release(job, lease.release_ms or 0)
         else:
             self._await_delete(job, lease.delete())
 
     def _await_delete(self, job: Job[T], deleting: Future[bool]) -> None:
-        self._deleting.add(deleting)
-        deleting.add_done_callback(partial(self._deleted, job))
+        self._deletes.add(deleting)
+        deleting.add_done_callback(partial(self._on_deleted, job))
 
-    def _deleted(self, job: Job[T], deleting: Future[bool]) -> None:
-        self._deleting.discard(deleting)
-        self.stir()
-        if deleting.cancelled() or (error := deleting.exception()) is None:
-            done = not deleting.cancelled() and deleting.result()
-            self._tell("succeeded" if done else "lease lost", job.source, job.record)
+    def _on_deleted(self, job: Job[T], deleting: Future[bool]) -> None:
+        self._deletes.discard(deleting)
+        self.wake()
+        if deleting.cancelled():
+            self._emit("lease lost", job.intake, job.record)
+            return
+        error = deleting.exception()
+        if error is None:
+            kind = "succeeded" if deleting.result() else "lease lost"
+            self._emit(kind, job.intake, job.record)
         elif isinstance(error, QueueDoesNotExist):
-            self._tell("lease lost", job.source, job.record)
+            self._emit("lease lost", job.intake, job.record)
         else:
-            _logger.warning(
-                "could not delete message %s, it will come again: %s", job.message.id, error
-            )
+            text = "could not delete message %s; it will be redelivered: %s"
+            _logger.warning(text, job.message.id, error)
 
     def _judge(self, job: Job[T], error: BaseException) -> Retry | Reject | None:
-        """What is to be followed, if anything."""
+        """Count the failure, and ask `on_error`. Returns what to follow, if anything."""
         if isinstance(error, Retry | Reject):
             return error
-        self._tell("failed", job.source, job.record, error=error)
+        self._emit("failed", job.intake, job.record, error=error)
         on_error = self._on_error
         if on_error is None or not isinstance(error, Exception):
             return None
         return self._ask(
-            "on_error", job, lambda: verdict(call_plain("on_error", on_error, job.message, error))
+            "on_error",
+            job,
+            lambda: check_verdict(call_plain("on_error", on_error, job.message, error)),
         )
 
     async def _fail(
-        self, job: Job[T], error: BaseException, judgment: Retry | Reject | None
+        self, job: Job[T], error: BaseException, verdict: Retry | Reject | None
     ) -> None:
-        is_rejected = isinstance(judgment, Reject)
-        if is_rejected or int(job.record.receive_count) >= job.source.shared.max_receives:
-            reason = said_by(judgment if is_rejected else error)
+        """Bury the message if it is rejected or was received too often; otherwise release it."""
+        is_rejected = isinstance(verdict, Reject)
+        is_spent = int(job.record.receive_count) >= job.intake.core.dead.max_receives
+        if is_rejected or is_spent:
+            reason = reason_of(verdict if is_rejected else error)
+            drop = "rejected" if is_rejected else "spent"
             try:
-                (death,) = await job.source.shared.bury(
-                    [job.record], reason, "rejected" if is_rejected else "spent"
-                )
-            except NoDeadLetterQueue as none:
-                advice = "give it one, or max_receives alone to drop such messages"
-                _logger.warning("message %s comes again: %s: %s", job.message.id, none, advice)
+                (death,) = await job.intake.core.bury([job.record], reason, drop)
+            except NoDeadLetterQueue as missing:
+                advice = "set one, or max_receives alone to drop such messages"
+                text = "message %s will be redelivered: %s: %s"
+                _logger.warning(text, job.message.id, missing, advice)
             else:
+                # None of a message that is not rejected: max_receives may have been raised.
                 if death or is_rejected:
-                    self._tell(death or "lease lost", job.source, job.record, reason=reason)
-                    # else the lease is lost, or max_receives has been raised since it was heard of
+                    self._emit(death or "lease lost", job.intake, job.record, reason=reason)
                     return
-        await self._release(job, self._delay_ms(job, judgment))
+        await self._release(job, self._delay_ms(job, verdict))
 
-    def _delay_ms(self, job: Job[T], judgment: Retry | Reject | None) -> int:
+    def _delay_ms(self, job: Job[T], verdict: Retry | Reject | None) -> int:
         receive_count = int(job.record.receive_count)
-        delay_ms = self._ask("the delay of a Retry", job, lambda: _delay_of(judgment))
+        delay_ms = self._ask("the delay of a Retry", job, lambda: _retry_delay_ms(verdict))
         if delay_ms is None:
             seconds = partial(call_plain, "backoff", self._backoff, receive_count)
             delay_ms = self._ask("backoff", job, lambda: milliseconds("delay", seconds()))
-        return milliseconds("delay", exponential()(receive_count)) if delay_ms is None else delay_ms
+        if delay_ms is None:
+            delay_ms = milliseconds("delay", exponential()(receive_count))
+        return delay_ms
 
     async def _release(self, job: Job[T], delay_ms: int) -> None:
-        released = await job.lease.give_back(delay_ms)
-        if released:
-            self._tell("retried", job.source, job.record, delay=delay_ms / 1000)
+        if await job.lease.give_back(delay_ms):
+            self._emit("retried", job.intake, job.record, delay=delay_ms / 1000)
         else:
-            self._tell("lease lost", job.source, job.record)
+            self._emit("lease lost", job.intake, job.record)
 
-    def _ask(self, name: str, job: Job[T], ask: Callable[[], Answer | None]) -> Answer | None:
-        """What a function of the user's answers; None if it fails, and the log says so."""
+    def _ask(self, name: str, job: Job[T], call: Callable[[], Value | None]) -> Value | None:
+        """The result of a user's function; None, and a record in the log, if it fails."""
         try:
-            return ask()
+            return call()
         except ENDS_THE_PROGRAM:
             raise
-        except BaseException as error:  # noqa: BLE001 - a CancelledError is its own, too: it is no coroutine
+        except BaseException as error:  # noqa: BLE001 - a plain function's CancelledError too
             self._log(logging.ERROR, "%s failed for message %s", name, job.message.id, error=error)
             return None
 
-    def mourner(self, source: Source[T]) -> Callable[[Record, Death, str], None]:
-        """What is to be called when a claim has moved a message to the dead-letter queue, or
-        dropped it.
-        """
-        return lambda record, death, reason: self._tell(death, source, record, reason=reason)
+    def on_death(self, intake: Intake[T], record: Record, death: Death, reason: str) -> None:
+        """A message died that no job was running for."""
+        self._emit(death, intake, record, reason=reason)
 
-    def _tell(
+    def _emit(
         self,
         kind: EventKind,
-        source: Source[T],
+        intake: Intake[T],
         record: Record,
+        *,
         error: BaseException | None = None,
         delay: float | None = None,
         reason: str = "",
     ) -> None:
+        """Count an event, log it, and pass it to `on_event`."""
         self.counts[kind] += 1
         level = _LEVELS.get(kind, logging.DEBUG)
         if self._on_event is None and not _logger.isEnabledFor(level):
             return
         id = record.id.decode(errors="surrogateescape")
-        event = WorkerEvent(kind, source.name, id, int(record.receive_count), error, delay, reason)
-        again = "" if delay is None else f", comes again in {delay:.1f} seconds"
-        text = "message %s of queue %r, attempt %d: %s%s"
-        self._log(level, text, id, event.queue, event.receive_count, kind, again, error=error)
+        event = WorkerEvent(kind, intake.name, id, int(record.receive_count), error, delay, reason)
+        outcome = kind if delay is None else f"{kind}, redelivered in {delay:.1f} seconds"
+        text = "message %s of queue %r, attempt %d: %s"
+        self._log(level, text, id, event.queue, event.receive_count, outcome, error=error)
         if self._on_event is not None:
             try:
                 call_plain("on_event", self._on_event, event)
             except ENDS_THE_PROGRAM:
                 raise
-            except BaseException as raised:  # noqa: BLE001 - any other would end who tells
+            except BaseException as raised:  # noqa: BLE001 - it must not stop the worker
                 self._log(logging.ERROR, "on_event failed for message %s", id, error=raised)
 
     def _log(
         self, level: int, text: str, *args: object, error: BaseException | None = None
     ) -> None:
-        """Logging looks at an exception's causes and attributes, and these can be anything."""
+        """Log an error of the user's code, even if looking at it raises: logging reads an
+        exception's causes and attributes."""
         try:
             _logger.log(level, text, *args, exc_info=error)
         except ENDS_THE_PROGRAM:
             raise
         except BaseException as odd:  # noqa: BLE001
+            name = type(odd).__name__
             with suppress(Exception):
-                odd_name = type(odd).__name__
-                _logger.error("%s (an exception that cannot be logged: %s)", text % args, odd_name)  # noqa: TRY400
+                _logger.error("%s (an exception that cannot be logged: %s)", text % args, name)  # noqa: TRY400
 
 
-def _delay_of(judgment: Retry | Reject | None) -> int | None:
-    if not isinstance(judgment, Retry) or judgment.delay is None:
+def _retry_delay_ms(verdict: Retry | Reject | None) -> int | None:
+    if not isinstance(verdict, Retry) or verdict.delay is None:
         return None
-    return milliseconds("delay", judgment.delay)
+    return milliseconds("delay", verdict.delay)

@@ -1,4 +1,4 @@
-"""The leases of what a worker has in hand: renewed all together, given up one by one."""
+"""The leases of the messages that a worker holds: renewed together, given up one by one."""
 
 import asyncio
 import logging
@@ -7,54 +7,48 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-from redis.exceptions import RedisError
-
-from .._commands.settle import Settler
+from .._commands.settle import QueueSettler
 from .._record import Record
-from .._server.failures import backoff
-from .._server.scripts import Scripts
+from .._server.failures import SERVER_ERRORS, backoff
+from .._server.node import Node
 
 TICK: Final = 1.0
-"""Seconds between two looks at whether the event loop is on time, while something is in hand."""
+"""Seconds between two checks that the event loop is on time, while messages are held."""
 LAG: Final = 0.5
-"""Seconds by which the event loop may be late before the log says so."""
+"""Seconds by which the event loop may be late before that is logged."""
 SECOND_LOOK: Final = 0.1
-"""Seconds after which a renewal that was refused is tried again: perhaps our own claim has received
-the message, and is on its way to `adopt`.
-"""
+"""Seconds after which a refused renewal is tried again: our own claim may have received the message
+and be on its way to `adopt`."""
 MAX_RENEWED: Final = 1000
-"""Leases that one script call renews at the most: about a millisecond of the server's time."""
+"""Leases that one script call renews: about a millisecond of the server's time."""
 
 _logger = logging.getLogger("aiorsmq.worker")
 
 
 class Lease:
-    """The lease of one message in hand. It is the message's settler: so what a handler does itself
-    is known.
+    """The lease of one message that a worker holds.
 
-    What it settles is the last receipt, which may be a later one than the handler's message tells;
-    see `adopt`.
+    It is the message's settler, so the worker knows what a handler settles itself. It settles the
+    latest receipt, which may be a later one than the handler's message shows; see `Leases.adopt`.
     """
 
     def __init__(
-        self, leases: "Leases", record: Record, until: float, lost: Callable[[], None]
+        self, leases: "Leases", record: Record, until: float, on_lost: Callable[[], None]
     ) -> None:
-        self.record = record
-        self.until = until
-        """The moment of the event loop's clock from which it is not renewed any more."""
-        self.lost = lost
+        self._leases = leases
+        self.record: Record = record
+        self.until: float = until
+        """When it is no longer renewed, by the event loop's clock."""
+        self.on_lost = on_lost
         self.deleting: Future[bool] | None = None
-        """Once it was deleted, perhaps by the handler itself."""
+        """Set once the message was deleted, perhaps by the handler itself."""
         self.release_ms: int | None = None
-        """If the handler has released it: then it is visible so long after its end, unless that
-        decides otherwise.
-        """
+        """Set if the handler has released the message: the delay that then follows its end."""
         self.visible_until: bytes = record.visible
         """The end of the lease in ms, as renewed."""
         self.extended_until: float = 0.0
         self.refused: Record | None = None
-        """The receipt whose renewal has been refused once."""
-        self._leases = leases
+        """The receipt whose renewal was refused once."""
 
     def delete(
         self, _record: Record | None = None, _lease_end: bytes | None = None, /
@@ -67,32 +61,33 @@ class Lease:
         return self._leases.settler.lease_end(vt_ms)
 
     def release(self, _record: Record, delay_ms: int, /) -> Future[bool]:
+        """Release it when the handler has ended; the result is whether it is held now."""
         self.release_ms = delay_ms
-        will_be = asyncio.get_running_loop().create_future()
-        will_be.set_result(self.is_held)
-        return will_be
+        released = asyncio.get_running_loop().create_future()
+        released.set_result(self.is_held)
+        return released
 
     def change_visibility(self, _record: Record, vt_ms: int, /) -> Awaitable[bool]:
         self.extended_until = asyncio.get_running_loop().time() + vt_ms / 1000
         lease_end = self.lease_end(vt_ms)
         change = self._leases.settler.change_visibility(self.record, vt_ms)
-        change.add_done_callback(partial(self._extended, lease_end))
+        change.add_done_callback(partial(self._on_extended, lease_end))
         return change
 
-    def _extended(self, lease_end: bytes, change: Future[bool]) -> None:
+    def _on_extended(self, lease_end: bytes, change: Future[bool]) -> None:
         if not change.cancelled() and change.exception() is None and change.result():
             self.visible_until = lease_end
 
     def give_back(self, delay_ms: int) -> Awaitable[bool]:
-        """Make the message visible after so long."""
+        """Make the message visible after a delay."""
         self.give_up()
         return self._leases.settler.release(self.record, delay_ms)
 
     def give_up(self) -> None:
-        """From now on it is not renewed."""
-        held, id = self._leases.held, self.record.id
-        if held.get(id) is self:
-            del held[id]
+        """Stop renewing it."""
+        held = self._leases.held
+        if held.get(self.record.id) is self:
+            del held[self.record.id]
 
     @property
     def is_held(self) -> bool:
@@ -100,43 +95,42 @@ class Lease:
 
 
 class Leases:
-    """What a worker has in hand of one queue.
+    """The leases that a worker holds in one queue.
 
-    A renewal is sent once and never repeated as it was: what has ended meanwhile must not be
-    renewed by it.
+    A renewal is sent once and never repeated unchanged: it must not renew a lease that has been
+    given up since.
     """
 
-    def __init__(self, settler: Settler, scripts: Scripts, vt: float) -> None:
-        self.settler = settler
+    def __init__(self, node: Node, settler: QueueSettler, vt: float) -> None:
+        self._node = node
+        self._vt = vt
+        self.settler: QueueSettler = settler
         self.held: dict[bytes, Lease] = {}
         """By id."""
-        self._scripts = scripts
-        self._vt = vt
         self._visible = b""
         self._renew_at = 0.0
-        self._held_some = asyncio.Event()
+        self._any_held = asyncio.Event()
 
     def hold(self, lease: Lease) -> None:
         """Renew it from now on."""
-        if (
-            lease.record.visible != self._visible or not self.held
-        ):  # else of the same claim, with the same lease
-            self._visible = lease.record.visible
-            left = (float(self._visible) - self._scripts.clock.now_ms()) / 1000
+        visible = lease.record.visible
+        # hot path: the messages of one claim have the same lease; only the first is looked at.
+        if visible != self._visible or not self.held:
+            self._visible = visible
+            left = (float(visible) - self._node.clock.now_ms()) / 1000
             renew_at = asyncio.get_running_loop().time() + min(left, self._vt) / 3
             self._renew_at = min(self._renew_at, renew_at) if self.held else renew_at
-        older = self.held.get(lease.record.id)
-        if older is not None:  # the message moved away and came back, or outlived its `max_lease`
-            older.lost()
+        previous = self.held.get(lease.record.id)
+        if previous is not None:  # the message moved and came back, or outlived its `max_lease`
+            previous.on_lost()
         self.held[lease.record.id] = lease
-        self._held_some.set()
+        self._any_held.set()
 
     def adopt(self, record: Record) -> bool:
-        """Whether a message that was received is in hand already, for which nobody else has
-        received it since.
+        """Whether a received message is held already, and nobody else has received it in between.
 
-        After an outage, or when this program was stopped, its claim can come before its renewal.
-        Then the lease goes on as the new receipt's, and the handler with it.
+        After an outage, or after this program was stopped, a message's claim can come before its
+        renewal. Its lease then continues as the new receipt's, and its handler goes on.
         """
         lease = self.held.get(record.id)
         if lease is None or lease.until <= asyncio.get_running_loop().time():
@@ -145,34 +139,42 @@ class Leases:
             return False  # it has moved to another queue and back since
         if int(record.receive_count) != int(lease.record.receive_count) + 1:
             return False
-        lease.record, lease.visible_until = record, record.visible
+        lease.record = record
+        lease.visible_until = record.visible
         return True
 
     async def keep(self) -> None:
-        """Renew what is held, each third of a lease, for ever."""
-        loop, pauses, failing = asyncio.get_running_loop(), backoff(), False
+        """Renew what is held, each third of a lease, until cancelled."""
+        loop = asyncio.get_running_loop()
+        pauses = backoff()
+        is_failing = False
         while True:
-            while not self.held:
-                self._held_some.clear()
-                await self._held_some.wait()
-            wake_at = min(self._renew_at, loop.time() + TICK)
-            await asyncio.sleep(wake_at - loop.time())
-            if (lag := loop.time() - wake_at) > LAG:
-                _logger.warning(
-                    "the event loop was blocked for %.1f seconds, leases may have ended", lag
-                )
-            if self.held and loop.time() >= self._renew_at:
-                self._renew_at = loop.time() + self._vt / 3
-                try:
-                    await self._renew()
-                    pauses, failing = backoff(), False
-                except (RedisError, OSError) as error:
-                    if not failing:
-                        _logger.warning(
-                            "cannot renew %d leases, trying again: %s", len(self.held), error
-                        )
-                    failing = True
-                    self._renew_at = min(self._renew_at, loop.time() + next(pauses))
+            await self._tick()
+            if not self.held or loop.time() < self._renew_at:
+                continue
+            self._renew_at = loop.time() + self._vt / 3
+            try:
+                await self._renew()
+                pauses = backoff()
+                is_failing = False
+            except SERVER_ERRORS as error:
+                if not is_failing:
+                    text = "renewing %d leases failed, retrying: %s"
+                    _logger.warning(text, len(self.held), error)
+                is_failing = True
+                self._renew_at = min(self._renew_at, loop.time() + next(pauses))
+
+    async def _tick(self) -> None:
+        """Wait for the next renewal, for TICK at most; warn if the event loop was blocked."""
+        while not self.held:
+            self._any_held.clear()
+            await self._any_held.wait()
+        loop = asyncio.get_running_loop()
+        wake_at = min(self._renew_at, loop.time() + TICK)
+        await asyncio.sleep(wake_at - loop.time())
+        if (lag := loop.time() - wake_at) > LAG:
+            text = "the event loop was blocked for %.1f seconds; leases may have expired"
+            _logger.warning(text, lag)
 
     async def _renew(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -182,19 +184,24 @@ class Leases:
             if lease.until > now > lease.extended_until - self._vt
         ]
         for start in range(0, len(due), MAX_RENEWED):
-            some = due[start : start + MAX_RENEWED]
-            records = [lease.record for lease in some]
-            vts = [round(min(self._vt, lease.until - now) * 1000) for lease in some]
-            ends = [self.settler.lease_end(vt_ms) for vt_ms in vts]
-            renewed = await self.settler.renew(list(zip(records, vts, strict=True)))
-            for lease, record, lease_end, is_ours in zip(some, records, ends, renewed, strict=True):
-                if is_ours:
-                    lease.visible_until = lease_end
-                if is_ours or not lease.is_held or lease.record is not record:
-                    continue
-                if lease.refused is record:
-                    lease.give_up()
-                    lease.lost()
-                else:
-                    lease.refused = record
-                    self._renew_at = min(self._renew_at, now + SECOND_LOOK)
+            await self._renew_step(due[start : start + MAX_RENEWED], now)
+
+    async def _renew_step(self, leases: list[Lease], now: float) -> None:
+        records = [lease.record for lease in leases]
+        vts = [round(min(self._vt, lease.until - now) * 1000) for lease in leases]
+        ends = [self.settler.lease_end(vt_ms) for vt_ms in vts]
+        renewals = await self.settler.renew(list(zip(records, vts, strict=True)))
+        for lease, record, end, is_renewed in zip(leases, records, ends, renewals, strict=True):
+            if is_renewed:
+                lease.visible_until = end
+            elif lease.is_held and lease.record is record:
+                self._on_refused(lease, now)
+
+    def _on_refused(self, lease: Lease, now: float) -> None:
+        """A lease is lost when the renewal of the same receipt is refused twice."""
+        if lease.refused is lease.record:
+            lease.give_up()
+            lease.on_lost()
+        else:
+            lease.refused = lease.record
+            self._renew_at = min(self._renew_at, now + SECOND_LOOK)

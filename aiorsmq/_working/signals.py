@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, for programs in which nobody else handles them."""
+"""SIGTERM and SIGINT, for programs in which nothing else handles them."""
 
 import asyncio
 import signal
@@ -8,38 +8,36 @@ from contextlib import contextmanager
 from typing import Any
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_heeding: list[Callable[[], None]] = []
-"""What is called at each signal: several workers may run in one program."""
-_previous: list[Any] = []
+_callbacks: list[Callable[[], None]] = []
+"""Of all workers in the program: each is called at each signal."""
+_previous_handlers: list[Any] = []
 
 
 @contextmanager
-def heed_signals(on_signal: Callable[[], None]) -> Generator[None]:
+def handle_signals(on_signal: Callable[[], None]) -> Generator[None]:
     """Call `on_signal` at each SIGTERM and SIGINT, unless another part of the program handles
-    SIGTERM.
-
-    A web server does; then it is the one who stops what runs in it.
-    """
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or not (_heeding or signal.getsignal(signal.SIGTERM) is signal.SIG_DFL):
+    SIGTERM: a web server does, and stops what runs in it itself."""
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    is_free = bool(_callbacks) or signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if not is_main_thread or not is_free:
         yield
         return
     loop = asyncio.get_running_loop()
-    if not _heeding:
-        _previous[:] = map(signal.getsignal, _SIGNALS)
+    if not _callbacks:
+        _previous_handlers[:] = map(signal.getsignal, _SIGNALS)
         for number in _SIGNALS:
             loop.add_signal_handler(number, _call_all)
-    _heeding.append(on_signal)
+    _callbacks.append(on_signal)
     try:
         yield
     finally:
-        _heeding.remove(on_signal)
-        if not _heeding:
-            for number, handler in zip(_SIGNALS, _previous, strict=True):
+        _callbacks.remove(on_signal)
+        if not _callbacks:
+            for number, handler in zip(_SIGNALS, _previous_handlers, strict=True):
                 loop.remove_signal_handler(number)
                 signal.signal(number, handler)
 
 
 def _call_all() -> None:
-    for on_signal in _heeding:
+    for on_signal in _callbacks:
         on_signal()

@@ -12,8 +12,8 @@ import anyio
 import anyio.to_thread
 
 from .._protocol import Seconds, at_least, check_seconds
-from .._working.intake import SHORTEST_LEASE
-from ..client import SHORTEST_POLL_INTERVAL, AsyncRSMQ
+from .._working.intake import MIN_LEASE
+from ..client import MIN_POLL_INTERVAL, AsyncRSMQ
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
 from ..handlers import Retry
 from ..models import Message
@@ -66,7 +66,7 @@ class RedisSMQConsumer:
         self.retry_delay: float = check_seconds("retry_delay", retry_delay)
         self.empty_queue_delay: float = check_seconds("empty_queue_delay", empty_queue_delay)
         self.decode = decode
-        self.vt: float | None = None if vt is None else at_least(SHORTEST_LEASE, "vt", vt)
+        self.vt: float | None = None if vt is None else at_least(MIN_LEASE, "vt", vt)
         self.realtime = realtime
         self.rsmq: RedisSMQ = rsmq or RedisSMQ(qname=qname, **rsmq_params)
         self._owns_rsmq = rsmq is None
@@ -85,7 +85,7 @@ class RedisSMQConsumer:
         is deleted later, until somebody makes it again.
         """
         self._ended = asyncio.Event()
-        poll_interval = max(self.empty_queue_delay, SHORTEST_POLL_INTERVAL)  # PyRSMQ takes 0, too
+        poll_interval = max(self.empty_queue_delay, MIN_POLL_INTERVAL)  # PyRSMQ takes 0, too
         try:
             async with self.rsmq.connect(
                 realtime=self.realtime, poll_interval=poll_interval

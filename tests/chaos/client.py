@@ -25,12 +25,12 @@ class Client:
         self.options = options
         self.chance = random.Random(options["seed"])
         self.rsmq = AsyncRSMQ.from_url(options["url"], poll_interval=options["poll_interval"])
-        self.rsmq._scripts.deadline = options["deadline"]
+        self.rsmq._node.deadline = options["deadline"]
         self.queue = self.rsmq.queue(options["qname"])
         self.stopping = asyncio.Event()
 
     def say(self, op: str, **facts: Any) -> None:
-        ms = int(self.rsmq._scripts.clock.now_ms())
+        ms = int(self.rsmq._node.clock.now_ms())
         line = {"op": op, "by": self.options["name"], "ms": ms, **facts}
         os.write(
             1, json.dumps(line).encode() + b"\n"

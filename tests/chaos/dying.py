@@ -42,7 +42,7 @@ class DyingPrograms(Programs):
         """With receipts of either queue."""
         fences = {message.id.encode(): fence_of(message) for message in some}
         results, now = self.run(
-            self.queues[at]._shared.bury([message._record for message in some], "hopeless")
+            self.queues[at]._core.bury([message._record for message in some], "hopeless")
         )
         model = self.models[at]
         if not model.exists:
@@ -99,7 +99,7 @@ class DyingPrograms(Programs):
     )
     def settle_elsewhere(self, at, message, how, seconds):
         """With a receipt that may be of the other queue."""
-        settler = self.queues[at]._shared.settler
+        settler = self.queues[at]._core.settler
         if how == "delete":
             result, now = self.run(settled(settler.delete, message._record))
         else:

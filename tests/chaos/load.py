@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aiorsmq import AsyncRSMQ
-from aiorsmq._server.scripts import DEADLINE
+from aiorsmq._server.node import DEADLINE
 
 from chaos.history import Operation, Verdict, check, read_content, read_history
 from support import Server, check_keys, wait_until

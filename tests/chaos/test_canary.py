@@ -155,7 +155,7 @@ async def hung_server(said, server, rsmq):
     queue = rsmq.queue("jobs")
     await queue.send(CANARY)
     message = await queue.receive()
-    rsmq._scripts.deadline = 0.3
+    rsmq._node.deadline = 0.3
     server.process.send_signal(signal.SIGSTOP)
     try:
         await meet(said, queue.send(CANARY), redis.TimeoutError)
@@ -164,7 +164,7 @@ async def hung_server(said, server, rsmq):
                 raise KeyError
     finally:
         server.process.send_signal(signal.SIGCONT)
-    rsmq._scripts.deadline = 30
+    rsmq._node.deadline = 30
     await queue.purge()
 
 

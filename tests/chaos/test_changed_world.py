@@ -45,7 +45,7 @@ class World:
 
     async def bury(self, number=1):
         records = [message._record for message in await self.jobs.receive_many(number)]
-        await self.jobs._shared.bury(records, "for no reason")
+        await self.jobs._core.bury(records, "for no reason")
 
     async def redrive(self):
         async for _ in self.dead.redrive():
@@ -120,11 +120,11 @@ def calls(far):
         "extend": lambda cut, message: cut() or message.extend(900),
         "release": lambda cut, message: cut() or message.release(500),
         "change visibility": lambda cut, message: cut() or jobs.change_visibility(message.id, 700),
-        "put back": lambda cut, message: cut() or jobs._shared.settler.restore([message._record]),
+        "put back": lambda cut, message: cut() or jobs._core.settler.restore([message._record]),
         "hand back": lambda cut, message: (
-            cut() or jobs._shared.settler.hand_back([message._record])
+            cut() or jobs._core.settler.hand_back([message._record])
         ),
-        "bury": lambda cut, message: cut() or jobs._shared.bury([message._record], "hopeless"),
+        "bury": lambda cut, message: cut() or jobs._core.bury([message._record], "hopeless"),
         "redrive": lambda cut, _: redrive(dead, cut),
         "delete the queue": lambda cut, _: cut() or jobs.delete(missing_ok=True),
         "create": lambda cut, _: (

@@ -95,7 +95,7 @@ async def test_redrive_killed(server, seed, scale, report):
         await jobs.create(dead_letter_queue="dead")
         ids = await jobs.send_many([str(n) for n in range(messages)])
         records = [message._record for message in await jobs.receive_many(messages)]
-        assert all(await jobs._shared.bury(records, "to be redriven"))
+        assert all(await jobs._core.bury(records, "to be redriven"))
     command = (sys.executable, "-W", "error", "-c", REDRIVE, server.url, str(scale(400, 2000)))
     kills, killed_in_the_middle = 0, 0
     while True:

@@ -17,7 +17,7 @@ import redis
 from aiorsmq import BYTES, JSON, TEXT, MsgspecCodec, PydanticCodec
 from aiorsmq._protocol import id_time
 from aiorsmq._server.clock import Clock
-from aiorsmq._server.lane import Pipeline
+from aiorsmq._server.lane import Lane
 from aiorsmq._server.wire import TransportWire
 from hypothesis import strategies as st
 from redis.asyncio.connection import Connection
@@ -63,7 +63,7 @@ def test_replies(runner, fuzz):
             reader = hiredis.Reader(
                 protocolError=redis.InvalidResponse, replyError=redis.ResponseError
             )
-            pipeline = Pipeline(TransportWire(Connection(), transport, reader, pushes=False))
+            pipeline = Lane(TransportWire(Connection(), transport, reader, pushes=False))
             answers = []
             for _ in range(calls):
                 pipeline.call(answers.append, "PING")

@@ -53,7 +53,7 @@ class Consumers:
         ways = ["bury"] * 9 if queue.name == "jobs" else ["forget"] * 3
         how = self.chance.choice([*ways, *["release", "extend", "forget"] * 2, "delete"])
         if how == "bury":
-            done = await queue._shared.bury([message._record], "for no reason") == ["dead"]
+            done = await queue._core.bury([message._record], "for no reason") == ["dead"]
         elif how == "extend":
             done = await message.extend(LEASE)
         else:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from aiorsmq._server.scripts import _load
+from aiorsmq._server.lua import load
 from redis import Redis
 from shared import BODY, TASK, check_left, measured
 
@@ -24,7 +24,7 @@ def ping() -> None:
 def send() -> None:
     with Redis(port=TASK.port) as redis:
         redis.hset(KEYS[1], mapping={"vt": 3600, "delay": 0, "maxsize": 65536})
-        sha1 = redis.script_load(_load("send").source)
+        sha1 = redis.script_load(load("send").source)
         with measured(resource.RUSAGE_CHILDREN) as said:
             us = time.time_ns() // 1000  # the script takes the time of ids for a second only
             call = ["EVALSHA", sha1, len(KEYS), *KEYS, "first", "each", us, "rsmq:rt:benchmark", ""]

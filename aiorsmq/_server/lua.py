@@ -1,0 +1,25 @@
+"""Loads the Lua half of a command."""
+
+import hashlib
+import re
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+
+class Script(NamedTuple):
+    source: str
+    sha1: str
+
+
+@cache
+def load(name: str) -> Script:
+    """The script `_lua/{name}.lua` behind the prelude, and behind what its header includes."""
+    body = _read(name)
+    included = re.findall(r"^-- With +(\w+)$", body, re.MULTILINE)
+    source = "\n".join([_read("_common"), *map(_read, included), body])
+    return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+def _read(name: str) -> str:
+    return (files("aiorsmq") / "_lua" / f"{name}.lua").read_text("utf-8")

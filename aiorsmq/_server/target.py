@@ -1,0 +1,136 @@
+"""Where a server is, and how a connection to it is opened.
+
+Connections are created by the redis-py client's pool, with its settings, but never taken out of
+that pool: a small or busy pool cannot hold them up.
+"""
+
+import asyncio
+import math
+from typing import Any, Final
+
+import anyio
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import (
+    AuthorizationError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+
+from ..embedded import EmbeddedServer, is_volatile
+from .failures import LOGIN_REFUSED
+from .settings import CONNECT_TIMEOUT, check_client, check_url, no_retry, own_client
+from .tasks import Tasks
+from .wire import Wire, seize
+
+OPEN_TIMEOUT: Final = 30.0
+"""Seconds for all steps of opening a connection: on a slow line a login is several round trips."""
+
+
+class Target:
+    """The server of a redis-py client that the user gave us; the client stays the user's to close.
+
+    Sentinel and Cluster will be two more targets.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        self.client: Redis = client
+        self._pool = client.connection_pool
+
+    @property
+    def address(self) -> str:
+        """Where the server is; without user name and password."""
+        settings = self._pool.connection_kwargs
+        if path := settings.get("path"):
+            return str(path)
+        if host := settings.get("host"):
+            return f"{host}:{settings.get('port', 6379)}"
+        return type(self._pool).__name__
+
+    @property
+    def keeps_data(self) -> bool:
+        """Whether the server is meant to keep its data when it stops."""
+        return not is_volatile(self.address)
+
+    async def open(self, tasks: Tasks, *, pushes: bool = False) -> Wire:
+        """Open and authenticate a connection, which the caller closes. Raises redis-py's errors.
+
+        Args:
+            tasks: own what the connection runs.
+            pushes: see `seize`.
+        """
+        connection = self._pool.make_connection()
+        connection.retry = no_retry()
+        connection.socket_timeout = CONNECT_TIMEOUT
+        connect_timeout = connection.socket_connect_timeout or math.inf
+        connection.socket_connect_timeout = min(connect_timeout, CONNECT_TIMEOUT)
+        await _connect(connection)
+        connection.socket_timeout = None  # else redis-py aborts reads while no reply is due
+        return seize(connection, tasks, pushes=pushes)
+
+    async def aclose(self) -> None: ...
+
+
+class DirectTarget(Target):
+    """A server at an address; its redis-py client is ours."""
+
+    async def aclose(self) -> None:
+        await self.client.aclose()
+
+
+class EmbeddedTarget(DirectTarget):
+    """A server of our own, started before the first connection is opened."""
+
+    def __init__(self, server: EmbeddedServer, client: Redis) -> None:
+        super().__init__(client)
+        self.server: EmbeddedServer = server
+
+    async def open(self, tasks: Tasks, *, pushes: bool = False) -> Wire:
+        await self.server.start()
+        return await super().open(tasks, pushes=pushes)
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self.server.stop()
+
+
+def target_of(client: object, **options: Any) -> Target:
+    """The target of a client that was given, or of redis-py's options; no I/O.
+
+    Raises InvalidParameterValue for a client, an option or a value that cannot connect.
+    """
+    if client is None:
+        return DirectTarget(own_client(**options))
+    return Target(check_client(client))
+
+
+def target_from_url(url: str, **options: Any) -> Target:
+    """The target that a URL names; no I/O. Raises as `target_of`."""
+    folder = check_url(url)
+    if folder is None:
+        return DirectTarget(own_client(url, **options))
+    server = EmbeddedServer(folder or None)
+    return EmbeddedTarget(server, own_client(server.url, **options))
+
+
+async def _connect(connection: AbstractConnection) -> None:
+    """Have redis-py connect and log in, and raise what the server said, not what wraps it."""
+    try:
+        with anyio.fail_after(OPEN_TIMEOUT):
+            await connection.connect()
+    except BaseException as error:
+        await connection.disconnect(nowait=True)
+        cause = error.__cause__
+        if type(error) is asyncio.TimeoutError or isinstance(cause, TimeoutError):
+            raise TimeoutError("Timeout connecting to server") from None
+        if ", with args beginning with" in str(error):
+            # A proxy that does not know AUTH quotes its arguments: the password.
+            raise ResponseError(str(error).partition(", with args")[0]) from None
+        refusal = cause if isinstance(cause, RedisError) else error  # redis-py 8.1 wraps it
+        if isinstance(refusal, NoPermissionError):
+            raise AuthorizationError(str(refusal)) from None
+        if isinstance(refusal, LOGIN_REFUSED):
+            raise refusal from None
+        raise
