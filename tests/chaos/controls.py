@@ -15,18 +15,20 @@ import tempfile
 import time
 from pathlib import Path
 
-from breakages import BREAKAGES, Breakage
+from breakages import BREAKAGES, Breakage, DoesNotFit, broken_files
 
 TESTS = Path(__file__).parent.parent
 PACKAGE = TESTS.parent / "aiorsmq"
 PATIENCE = 90.0
-"""Seconds after which a test that hangs counts as red: a broken library waits for ever."""
+"""Seconds after which a test that hangs counts as red: a broken library never answers."""
 
 
 def main(names: list[str]) -> str | None:
     if unknown := set(names) - BREAKAGES.keys():
         return f"no such breakages: {sorted(unknown)}"
     chosen = {name: BREAKAGES[name] for name in names or BREAKAGES}
+    if misfits := [*filter(None, (misfit(name) for name in chosen))]:
+        return "\n".join(misfits)
     tests = list(dict.fromkeys(test for breakage in chosen.values() for test in breakage.caught_by))
     trouble = [
         f"{test} fails without a breakage: {how}"
@@ -50,14 +52,20 @@ def main(names: list[str]) -> str | None:
     return "\n".join(trouble) or None
 
 
+def misfit(name: str) -> str | None:
+    """Why a breakage cannot be made, if it cannot."""
+    try:
+        broken_files(PACKAGE, name, BREAKAGES[name])
+    except DoesNotFit as error:
+        return str(error)
+    return None
+
+
 def break_into(folder: Path, name: str, breakage: Breakage) -> None:
-    shutil.copytree(PACKAGE, folder / "aiorsmq", ignore=shutil.ignore_patterns("__pycache__"))
-    for file, old, new in breakage.changes:
-        path = folder / "aiorsmq" / file
-        text = path.read_text()
-        if text.count(old) != 1:
-            sys.exit(f"{name}: {file} has {text.count(old)} times, not once:\n{old}")
-        path.write_text(text.replace(old, new))
+    package = folder / "aiorsmq"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for path, text in broken_files(package, name, breakage).items():
+        path.write_text(text)
 
 
 def run(test: str, folder: str | None) -> tuple[bool, str]:

@@ -1,0 +1,32 @@
+"""Ways to break the library, and the tests that must notice.
+
+Each file is about one subject, and sorted by the script or the function that it breaks.
+"""
+
+from .breakage import Breakage, broken_files
+from .connection import CONNECTION
+from .consumers import CONSUMERS
+from .dead_letters import DEAD_LETTERS
+from .edits import DoesNotFit, Edit, LuaEdit, StringEdit
+from .embedded import EMBEDDED
+from .listener import LISTENER
+from .repeats import REPEATS
+from .scripts import SCRIPTS
+from .values import VALUES
+from .worker import WORKER
+
+__all__ = ["BREAKAGES", "Breakage", "DoesNotFit", "Edit", "LuaEdit", "StringEdit", "broken_files"]
+
+_SUBJECTS = (
+    SCRIPTS,
+    REPEATS,
+    DEAD_LETTERS,
+    CONNECTION,
+    LISTENER,
+    CONSUMERS,
+    WORKER,
+    VALUES,
+    EMBEDDED,
+)
+BREAKAGES = {name: breakage for subject in _SUBJECTS for name, breakage in subject.items()}
+assert len(BREAKAGES) == sum(map(len, _SUBJECTS)), "two breakages have the same name"

@@ -1,0 +1,150 @@
+"""What the Lua scripts do to a queue."""
+
+from .breakage import MODEL, Breakage
+from .edits import Edit, LuaEdit
+
+SCRIPTS = {
+    "no-fence-for-extend": Breakage(
+        "a stale receipt extends the lease of another consumer",
+        (
+            LuaEdit(
+                "change_visibility",
+                """
+                scores[i]
+                  and (fence == '' or fence_of(values[2 * i - 1], values[2 * i]) == fence)
+                """,
+                "scores[i]",
+            ),
+        ),
+        (MODEL,),
+    ),
+    "the-fence-begins-again": Breakage(
+        "a receipt from before a move and back settles what another consumer holds",
+        (
+            LuaEdit("_common", "(since and text(since) or '')", "''"),
+            Edit(
+                "Record.fence",
+                'self.receive_count + b" " + self.first_received',
+                'self.receive_count + b" "',
+            ),
+        ),
+        (
+            "test_fence.py::test_a_receipt_from_before_a_move",
+            "chaos/test_moves.py::test_stale_receipts",
+            MODEL,
+        ),
+    ),
+    "a-lost-name-stays-lost": Breakage(
+        "creating a queue that is there does not enter it in the set of all queues",
+        (LuaEdit("create_queue", "redis.pcall('SADD', KEYS[3], ARGV[2])", ""),),
+        ("test_missing_queue.py::TestSetOfAllQueues::test_mended",),
+    ),
+    "a-refused-delete-is-ignored": Breakage(
+        "a delete that may not delete the body says that it is done",
+        (
+            LuaEdit(
+                "delete",
+                "redis.call('HDEL', KEYS[2], unpack(fields))",
+                "redis.pcall('HDEL', KEYS[2], unpack(fields))",
+            ),
+        ),
+        ("test_permissions.py::test_needed_command[consumer-hdel]",),
+    ),
+    "no-fence": Breakage(
+        "a stale receipt deletes the message all the same",
+        (
+            LuaEdit(
+                "delete",
+                "mine = here and (equal or fence == '' or fence_of(count, since) == fence)",
+                "mine = here",
+            ),
+        ),
+        (MODEL,),
+    ),
+    "hand-back-forgets-total": Breakage(
+        "a message that is handed back stays counted as received",
+        (LuaEdit("hand_back", "redis.pcall('HINCRBY', KEYS[2], 'totalrecv', -back)", ""),),
+        (MODEL,),
+    ),
+    "a-pop-that-cannot-be-undone": Breakage(
+        "a pop does not ask for the right to put back what reaches nobody",
+        (LuaEdit("receive", "redis.call('ZADD', KEYS[1], 'XX', 0, '')", ""),),
+        ("test_permissions.py::test_needed_command[consumer-zadd]",),
+    ),
+    "a-refused-count-is-ignored": Breakage(
+        "a receive for which the receive count is refused hides the message all the same",
+        (
+            LuaEdit(
+                "receive",
+                "redis.call('HSET', KEYS[2], 'totalrecv', total",
+                "redis.pcall('HSET', KEYS[2], 'totalrecv', total",
+            ),
+        ),
+        ("test_permissions.py::test_needed_command[consumer-hset]",),
+    ),
+    "phantom-leaves-a-count": Breakage(
+        "an entry without a body is removed, its receive count stays",
+        (LuaEdit("receive", "redis.call('HDEL', KEYS[2], names[i + 1], fr)", ""),),
+        (
+            MODEL,
+            "test_foreign_data.py::TestPhantoms::test_received_before",
+        ),
+    ),
+    "pop-leaves-a-field": Breakage(
+        "a pop leaves the time of the first receipt behind",
+        (LuaEdit("receive", "fields[3 * k + 3] = fr", "fields[3 * k + 3] = names[i + 1]"),),
+        (MODEL,),
+    ),
+    "receive-does-not-count": Breakage(
+        "a receive leaves the receive count as it was",
+        (
+            LuaEdit(
+                "receive",
+                "text((whole(values[i + 1]) or 0) + 1)",
+                "text(whole(values[i + 1]) or 0)",
+            ),
+        ),
+        (MODEL,),
+    ),
+    "zadd-first": Breakage(
+        "a receive begins with a write that a full server refuses",
+        (LuaEdit("receive", "redis.call('ZREM', KEYS[1], '')", ""),),
+        (
+            "test_foreign_data.py::TestFullServer::test_drained",
+            "chaos/test_full_server.py::test_refused_and_drained",
+        ),
+    ),
+    "a-body-without-a-place": Breakage(
+        "a send for which the place is refused leaves the body",
+        (LuaEdit("send", "redis.call('ZADD', KEYS[1], 'XX', 0, '')", ""),),
+        ("test_permissions.py::test_needed_command[producer-zadd]",),
+    ),
+    "a-place-before-its-body": Breakage(
+        "a send for which the body is refused has stored the place, and is acknowledged",
+        (
+            LuaEdit(
+                "send",
+                """
+                redis.call('HSET', KEYS[2], 'totalsent', total,
+                  unpack(argv, from + i - 1, from + last - 1))
+                """,
+                "",
+            ),
+            LuaEdit(
+                "send",
+                "'NX', unpack(places, i, last))",
+                """
+                'NX', unpack(places, i, last))
+                  redis.pcall('HSET', KEYS[2], 'totalsent', total,
+                  unpack(argv, from + i - 1, from + last - 1))
+                """,
+            ),
+        ),
+        ("test_permissions.py::test_needed_command[producer-hset]",),
+    ),
+    "all-or-none-forgotten": Breakage(
+        "send_many stores those that are not too long",
+        (LuaEdit("send", "if all and #reply > 4 then", "if false then"),),
+        (MODEL,),
+    ),
+}
