@@ -6,9 +6,11 @@ import socket
 import subprocess
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import redis
+from aiorsmq import AsyncRSMQ
 from aiorsmq.embedded import _find_binary
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
@@ -141,6 +143,57 @@ async def next_millisecond() -> None:
     one from here on.
     """
     await anyio.sleep(0.002)
+
+
+def at_once(receive_count: int) -> float:
+    """A worker's backoff that does not make a test wait."""
+    return 0.0
+
+
+def now_ms(server: Server) -> int:
+    """The server's time in milliseconds, as scores are."""
+    seconds, microseconds = server.redis.time()
+    return seconds * 1000 + microseconds // 1000
+
+
+def keyspace(server: Server) -> dict[bytes, tuple[bytes, object]]:
+    """All keys with their types and contents."""
+    read = {
+        b"hash": server.redis.hgetall,
+        b"set": server.redis.smembers,
+        b"string": server.redis.get,
+        b"zset": lambda key: server.redis.zrange(key, 0, -1, withscores=True),
+    }
+    types = {key: server.redis.type(key) for key in server.redis.keys("*")}
+    return {key: (type, read[type](key)) for key, type in types.items()}
+
+
+def fields_of(server: Server, qname: str = "jobs") -> dict[bytes, bytes]:
+    """The hash of a queue."""
+    return server.redis.hgetall(f"rsmq:{qname}:Q")
+
+
+def ids_in(server: Server, qname: str = "jobs") -> list[str]:
+    """The ids of a queue's messages, hidden ones too, the next to be received first."""
+    return [id.decode() for id in server.redis.zrange(f"rsmq:{qname}", 0, -1)]
+
+
+async def wait_for_listener(server: Server, *qnames: str) -> None:
+    """Wait until somebody is subscribed to the announcements of each queue ("jobs" by default)."""
+    channels = [f"rsmq:rt:{qname}" for qname in qnames or ("jobs",)]
+    await wait_until(lambda: all(count for _, count in server.redis.pubsub_numsub(*channels)))
+
+
+async def wait_for_silence(server: Server) -> None:
+    """Wait until the server gets no more script calls."""
+    before = -1
+    while before != (before := server.script_calls()):
+        await asyncio.sleep(0.05)
+
+
+def never_polling(server: Server, **options: Any) -> AsyncRSMQ:
+    """A client that practically never polls: what wakes its consumers is something else."""
+    return AsyncRSMQ.from_url(server.url, poll_interval=3600, **options)
 
 
 def make_it_theirs(server: Server, qname: str) -> None:

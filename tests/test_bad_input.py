@@ -27,21 +27,9 @@ from aiorsmq import (
     Reject,
 )
 
-from support import PATIENCE, wait_until
+from support import PATIENCE, keyspace, wait_until
 
 ANY_ID = "0" * 32
-
-
-def keyspace(server):
-    """All keys with their types and contents."""
-    read = {
-        b"hash": server.redis.hgetall,
-        b"set": server.redis.smembers,
-        b"string": server.redis.get,
-        b"zset": lambda key: server.redis.zrange(key, 0, -1, withscores=True),
-    }
-    types = {key: server.redis.type(key) for key in server.redis.keys("*")}
-    return {key: (type, read[type](key)) for key, type in types.items()}
 
 
 async def done(result):

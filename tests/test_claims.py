@@ -11,7 +11,7 @@ from aiorsmq._consuming import line
 from aiorsmq._server import lane, listener
 from redis.exceptions import ReadOnlyError, RedisError
 
-from support import PATIENCE, next_millisecond, wait_until
+from support import PATIENCE, next_millisecond, wait_for_listener, wait_until
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ class TestNoAnswer:
             queue = rsmq.queue("jobs")
             await queue.create()
             polling = asyncio.ensure_future(long_poll(queue, 1.0))
-            await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+            await wait_for_listener(server)
             server.process.send_signal(signal.SIGSTOP)
             try:
                 with pytest.raises(RedisError):
@@ -354,7 +354,7 @@ class TestHealth:
             queue = rsmq.queue("jobs")
             await queue.create()
             async with queue.worker(lambda _: None) as worker:
-                await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+                await wait_for_listener(server)
                 server.process.send_signal(signal.SIGSTOP)
                 try:
                     await wait_until(lambda: not worker.healthy)

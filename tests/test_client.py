@@ -20,7 +20,7 @@ from aiorsmq import (
 
 from chaos.network import Proxy
 from chaos.test_conditions import loading
-from support import PATIENCE, stalls, wait_until
+from support import PATIENCE, stalls, wait_for_listener, wait_until
 
 
 def test_made_without_a_loop():
@@ -103,7 +103,7 @@ async def test_closing_takes_no_time(server, queue):
     """Closing a client that listens waits for nothing."""
     other = AsyncRSMQ.from_url(server.url, poll_interval=3600)
     waiting = asyncio.ensure_future(anext(other.queue("jobs").messages()))
-    await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1] == 1)
+    await wait_for_listener(server)
     async with stalls() as lost:
         started = time.monotonic()
         await other.aclose()

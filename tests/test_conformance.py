@@ -12,14 +12,10 @@ import pytest
 import redis
 from aiorsmq import BYTES, JSON, AsyncRSMQ, MessageTooLong, QueueAlreadyExists, QueueDoesNotExist
 
-from support import PATIENCE, wait_until
+from support import PATIENCE, fields_of, ids_in, keyspace, now_ms, wait_until
 
 DIGITS = re.compile(rb"[0-9]+")
 ID = re.compile(r"[0-9a-z]{10}[A-Za-z0-9]{22}")
-
-
-def fields(server, qname="jobs"):
-    return server.redis.hgetall(f"rsmq:{qname}:Q")
 
 
 def score(server, id, qname="jobs"):
@@ -27,27 +23,6 @@ def score(server, id, qname="jobs"):
     return server.redis.eval(
         "return redis.call('ZSCORE', KEYS[1], ARGV[1])", 1, f"rsmq:{qname}", id
     )
-
-
-def members(server, qname="jobs"):
-    return server.redis.zrange(f"rsmq:{qname}", 0, -1)
-
-
-def now_ms(server):
-    seconds, microseconds = server.redis.time()
-    return seconds * 1000 + microseconds // 1000
-
-
-def keyspace(server):
-    """All keys with their types and contents."""
-    read = {
-        b"hash": server.redis.hgetall,
-        b"set": server.redis.smembers,
-        b"string": server.redis.get,
-        b"zset": lambda key: server.redis.zrange(key, 0, -1, withscores=True),
-    }
-    types = {key: server.redis.type(key) for key in server.redis.keys("*")}
-    return {key: (type, read[type](key)) for key, type in types.items()}
 
 
 @contextmanager
@@ -84,7 +59,7 @@ class TestConformance:
         assert set(server.redis.keys("*")) == {b"rsmq:QUEUES", b"rsmq:jobs:Q"}
         assert server.redis.type("rsmq:QUEUES") == b"set"
         assert server.redis.smembers("rsmq:QUEUES") == {b"jobs"}
-        hash = fields(server)
+        hash = fields_of(server)
         created = hash.pop(b"created")
         assert before <= int(created) <= after
         assert hash == {b"vt": b"20", b"delay": b"3", b"maxsize": b"2048", b"modified": created}
@@ -92,7 +67,7 @@ class TestConformance:
     async def test_defaults(self, server, rsmq):
         """By default vt is 30, delay 0 and maxsize 65536."""
         await rsmq.create_queue(qname="jobs")
-        hash = fields(server)
+        hash = fields_of(server)
         assert (hash[b"vt"], hash[b"delay"], hash[b"maxsize"]) == (b"30", b"0", b"65536")
 
     async def test_keys_of_a_sent_message(self, server, queue):
@@ -103,11 +78,11 @@ class TestConformance:
         id = await queue.send("hello")
         after = now_ms(server)
         assert server.redis.type("rsmq:jobs") == b"zset"
-        assert members(server) == [id.encode()]
+        assert ids_in(server) == [id]
         assert DIGITS.fullmatch(score(server, id))
         assert before <= int(score(server, id)) <= after
-        new = set(fields(server)) - {b"vt", b"delay", b"maxsize", b"created", b"modified"}
-        assert {field: fields(server)[field] for field in new} == {
+        new = set(fields_of(server)) - {b"vt", b"delay", b"maxsize", b"created", b"modified"}
+        assert {field: fields_of(server)[field] for field in new} == {
             id.encode(): b"hello",
             b"totalsent": b"1",
         }
@@ -120,7 +95,7 @@ class TestConformance:
         before = now_ms(server)
         await queue.receive(vt=20)
         after = now_ms(server)
-        hash = fields(server)
+        hash = fields_of(server)
         assert set(hash) == {
             *(b"vt", b"delay", b"maxsize", b"created", b"modified", b"totalsent", b"totalrecv"),
             *(id, id + b":rc", id + b":fr"),
@@ -134,12 +109,12 @@ class TestConformance:
         """Each further receipt adds one to {id}:rc and leaves {id}:fr as it is."""
         id = (await queue.send("hello")).encode()
         await queue.receive(vt=0)
-        first = fields(server)
+        first = fields_of(server)
         await wait_until(lambda: now_ms(server) > int(first[id + b":fr"]))
         for count in (b"2", b"3"):
             await queue.receive(vt=0)
-            assert fields(server)[id + b":rc"] == count
-            assert fields(server)[id + b":fr"] == first[id + b":fr"]
+            assert fields_of(server)[id + b":rc"] == count
+            assert fields_of(server)[id + b":fr"] == first[id + b":fr"]
 
     @pytest.mark.parametrize("how", ["delete", "delete_message", "delete_many", "pop", "purge"])
     async def test_keys_of_a_deleted_message(self, server, queue, how):
@@ -155,7 +130,7 @@ class TestConformance:
         }[how]()
         assert not server.redis.exists("rsmq:jobs")
         left = {b"vt", b"delay", b"maxsize", b"created", b"modified", b"totalsent", b"totalrecv"}
-        assert set(fields(server)) == left
+        assert set(fields_of(server)) == left
 
     async def test_keys_of_a_deleted_queue(self, server, queue):
         """Nothing of a queue stays when it is deleted."""
@@ -201,7 +176,7 @@ class TestConformance:
         ids += await asyncio.gather(*(queue.send("x") for _ in range(100)))
         assert all(ID.fullmatch(id) for id in ids)
         assert all(earlier < later for earlier, later in pairwise(ids))
-        assert members(server) == [id.encode() for id in ids]
+        assert ids_in(server) == ids
 
     async def test_ids_of_all_queues(self, rsmq):
         """The ids of one client ascend across its queues."""
@@ -249,7 +224,7 @@ class TestConformance:
         """
         await rsmq.create_queue(qname="new", **given)
         attributes = await queue.set_attributes(**given)
-        for hash in (fields(server, "new"), fields(server, "jobs")):
+        for hash in (fields_of(server, "new"), fields_of(server, "jobs")):
             assert (hash[b"vt"], hash[b"delay"], hash[b"maxsize"]) == stored
         assert (attributes.vt, attributes.delay, attributes.maxsize) == tuple(map(int, stored))
 
@@ -299,7 +274,7 @@ class TestConformance:
         assert (attributes.totalsent, attributes.totalrecv) == (4, 2)
         assert (attributes.msgs, attributes.hiddenmsgs) == (3, 2)
         assert attributes.created == attributes.modified
-        assert attributes.created == datetime.fromtimestamp(int(fields(server)[b"created"]), UTC)
+        assert attributes.created == datetime.fromtimestamp(int(fields_of(server)[b"created"]), UTC)
         assert attributes.created.tzinfo is UTC
         assert await rsmq.get_queue_attributes(qname="jobs") == attributes
 
@@ -338,9 +313,9 @@ class TestConformance:
         attributes.
         """
         server.redis.hset("rsmq:jobs:Q", mapping={"created": 1, "modified": 1})
-        before, seconds = fields(server), server.redis.time()[0]
+        before, seconds = fields_of(server), server.redis.time()[0]
         attributes = await queue.set_attributes(**{name: value})
-        after = fields(server)
+        after = fields_of(server)
         assert seconds <= int(after[b"modified"]) <= server.redis.time()[0]
         assert after == before | {
             name.encode(): str(value).encode(),
@@ -381,7 +356,7 @@ class TestConformance:
     async def test_text(self, server, queue, body):
         """A body that is a str is stored as UTF-8 and comes back as it was."""
         id = await queue.send(body)
-        assert fields(server)[id.encode()] == body.encode()
+        assert fields_of(server)[id.encode()] == body.encode()
         message = await queue.receive()
         assert (message.body, message.raw) == (body, body.encode())
 
@@ -391,7 +366,7 @@ class TestConformance:
         """
         body = bytes(range(256)) + b"\r\n$-1\r\n"
         ids = [await queue.send(body), await rsmq.queue("jobs", codec=BYTES).send(body)]
-        assert [fields(server)[id.encode()] for id in ids] == [body, body]
+        assert [fields_of(server)[id.encode()] for id in ids] == [body, body]
         as_text = await queue.receive()
         as_bytes = await rsmq.queue("jobs", codec=BYTES).receive()
         assert (as_text.raw, as_bytes.raw, as_bytes.body) == (body, body, body)
@@ -409,7 +384,7 @@ class TestConformance:
         message = await jobs.receive()
         assert message.body == body
         assert type(message.body) is type(body)
-        assert message.raw == fields(server)[id.encode()]
+        assert message.raw == fields_of(server)[id.encode()]
         assert b": " not in message.raw
         assert b", " not in message.raw
 
@@ -472,7 +447,7 @@ class TestConformance:
         bodies = [str(n) for n in range(1500)]
         ids = await queue.send_many(bodies)
         assert server.script_calls() == 1
-        assert members(server) == [id.encode() for id in ids]
+        assert ids_in(server) == ids
         assert (
             len(
                 {
@@ -483,7 +458,7 @@ class TestConformance:
             == 1
         )
         assert server.redis.hmget("rsmq:jobs:Q", ids) == [body.encode() for body in bodies]
-        assert fields(server)[b"totalsent"] == b"1500"
+        assert fields_of(server)[b"totalsent"] == b"1500"
 
     async def test_send_many_delayed(self, server, queue):
         """The delay of send_many holds for each of its messages."""
@@ -559,7 +534,7 @@ class TestConformance:
         """The vt of a receive holds instead of the queue's, to the millisecond."""
         id = await queue.send("x")
         message = await queue.receive(vt=vt)
-        received = int(fields(server)[f"{id}:fr".encode()])
+        received = int(fields_of(server)[f"{id}:fr".encode()])
         seconds = vt.total_seconds() if isinstance(vt, timedelta) else vt
         assert int(score(server, id)) - received == round(seconds * 1000)
         assert message.visible_until - message.first_received_at == timedelta(seconds=seconds)
@@ -733,7 +708,7 @@ class TestConformance:
         await queue.receive()
         assert await queue.delete_message(id) is True
         assert await queue.delete_message(id) is False
-        assert members(server) == [other.encode()]
+        assert ids_in(server) == [other]
 
     async def test_delete_many(self, queue):
         """delete_many returns for each id, in order, whether it was deleted."""
@@ -756,13 +731,13 @@ class TestConformance:
         """
         id = await queue.send("x")
         await queue.receive(vt=50)
-        hash = fields(server)
+        hash = fields_of(server)
         before = now_ms(server)
         assert await queue.change_visibility(id, vt) is True
         after = now_ms(server)
         ms = vt.total_seconds() * 1000 if isinstance(vt, timedelta) else vt * 1000
         assert before + ms <= int(score(server, id)) <= after + ms
-        assert fields(server) == hash
+        assert fields_of(server) == hash
 
     async def test_change_visibility_of_nothing(self, server, queue):
         """change_message_visibility returns False for an id that is not there, and makes no message

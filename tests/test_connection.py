@@ -18,7 +18,7 @@ from aiorsmq._server.wire import TransportWire
 from redis.asyncio import Redis
 
 from chaos.network import Proxy
-from support import PATIENCE, free_port, wait_until
+from support import PATIENCE, free_port, wait_for_listener, wait_until
 
 
 async def round_trip(rsmq):
@@ -264,10 +264,7 @@ class TestRefusedLogin:
             async with other.queue("worked").worker(handler) as worker:
                 polling = asyncio.ensure_future(other.queue("polled").receive(wait=60))
                 streaming = asyncio.ensure_future(anext(other.queue("streamed").messages()))
-                channels = [f"rsmq:rt:{name}" for name in names[1:]]
-                await wait_until(
-                    lambda: all(count for _, count in server.redis.pubsub_numsub(*channels))
-                )
+                await wait_for_listener(server, *names[1:])
                 rotation.begin()
                 sending = asyncio.ensure_future(other.queue("sent").send("x"))
                 await wait_until(lambda: rotation.refusals() > 5)
@@ -292,7 +289,7 @@ class TestRefusedLogin:
             working = asyncio.ensure_future(other_queue.worker(print).run())
             polling = asyncio.ensure_future(other_queue.receive(wait=60))
             streaming = asyncio.ensure_future(anext(other_queue.messages()))
-            await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+            await wait_for_listener(server)
             rotation.begin()
             for waiting in (
                 working,

@@ -24,7 +24,15 @@ from aiorsmq import (
 from aiorsmq._commands.dead import OVER_MAX_RECEIVES
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from support import PATIENCE, next_millisecond, wait_until
+from support import (
+    PATIENCE,
+    fields_of,
+    ids_in,
+    next_millisecond,
+    now_ms,
+    wait_for_listener,
+    wait_until,
+)
 
 foreign_data = pytest.mark.foreign_data
 
@@ -40,19 +48,6 @@ async def jobs(rsmq):
 @pytest.fixture
 def dead(rsmq):
     return rsmq.queue("dead")
-
-
-def ids_in(server, qname):
-    return [id.decode() for id in server.redis.zrange(f"rsmq:{qname}", 0, -1)]
-
-
-def fields_of(server, qname):
-    return server.redis.hgetall(f"rsmq:{qname}:Q")
-
-
-def server_ms(server):
-    seconds, microseconds = server.redis.time()
-    return seconds * 1000 + microseconds // 1000
 
 
 async def spend(queue, *bodies, times=1):
@@ -367,7 +362,7 @@ class TestReceivedTooOften:
         message, with its id.
         """
         (id,) = await spend(jobs, "mortal")
-        before = server_ms(server)
+        before = now_ms(server)
         receiving = {
             "receive": jobs.receive,
             "message": lambda: rsmq.receive_message(qname="jobs", wait=3600),
@@ -385,7 +380,7 @@ class TestReceivedTooOften:
         await asyncio.wait([asking])
         assert ids_in(server, "jobs") == []
         (score,) = [score for _, score in server.redis.zrange("rsmq:dead", 0, -1, withscores=True)]
-        assert before <= score <= server_ms(server)
+        assert before <= score <= now_ms(server)
         message = await dead.receive()
         assert (message.id, message.body, message.receive_count) == (id, "mortal", 1)
         assert message.first_received_at.timestamp() * 1000 >= before
@@ -549,7 +544,7 @@ class TestReceivedTooOften:
         """A death is announced: a consumer of the dead-letter queue wakes."""
         async with AsyncRSMQ.from_url(server.url, poll_interval=3600) as other:
             asking = asyncio.ensure_future(other.queue("dead").receive(wait=30))
-            await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:dead")[0][1] == 1)
+            await wait_for_listener(server, "dead")
             (id,) = await spend(jobs, "mortal")
             assert await jobs.receive() is None
             with anyio.fail_after(PATIENCE):
@@ -648,7 +643,7 @@ class TestReceivedTooOften:
         assert {name: after[name] for name in before if name.startswith(id.encode())}.keys() == {
             name for name in before if name.startswith(id.encode())
         }
-        assert server.redis.zscore("rsmq:jobs", id) > server_ms(server)
+        assert server.redis.zscore("rsmq:jobs", id) > now_ms(server)
         assert server.redis.get(key) == b"theirs"
 
     @foreign_data
@@ -1005,7 +1000,7 @@ class TestRedrive:
         others = await bury(rsmq.queue("other"), "c")
         held = await dead.receive(vt=0)
         await next_millisecond()
-        before = server_ms(server)
+        before = now_ms(server)
         assert await counts(dead.redrive()) == [2, 3]
         assert (ids_in(server, "jobs"), ids_in(server, "other"), ids_in(server, "dead")) == (
             ids,
@@ -1227,7 +1222,7 @@ class TestRedrive:
         (id,) = await bury(jobs, "a")
         async with AsyncRSMQ.from_url(server.url, poll_interval=3600) as other:
             asking = asyncio.ensure_future(other.queue("jobs").receive(wait=30))
-            await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1] == 1)
+            await wait_for_listener(server)
             assert await counts(dead.redrive()) == [1]
             with anyio.fail_after(PATIENCE):
                 assert (await asking).id == id

@@ -9,11 +9,7 @@ import pytest
 from aiorsmq import JSON, AsyncRSMQ, NoDeadLetterQueue, Reject, Retry
 from aiorsmq._commands.dead import OVER_MAX_RECEIVES
 
-from support import wait_until
-
-
-def at_once(receive_count):
-    return 0.0
+from support import at_once, wait_until
 
 
 @pytest.fixture

@@ -11,29 +11,12 @@ import pytest
 from aiorsmq import BYTES, JSON, AsyncRSMQ, MessageTooLong, QueueAlreadyExists, QueueDoesNotExist
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from support import PATIENCE, wait_until
+from support import PATIENCE, keyspace, now_ms, wait_for_listener, wait_until
 
 pytestmark = pytest.mark.foreign_data
 
 FOREIGN_ID = "f" * 32
 EARLY = 1_000_000_000_000  # ms: before anything that is sent here
-
-
-def now_ms(server):
-    seconds, microseconds = server.redis.time()
-    return seconds * 1000 + microseconds // 1000
-
-
-def keyspace(server):
-    """All keys with their types and contents."""
-    read = {
-        b"hash": server.redis.hgetall,
-        b"set": server.redis.smembers,
-        b"string": server.redis.get,
-        b"zset": lambda key: server.redis.zrange(key, 0, -1, withscores=True),
-    }
-    types = {key: server.redis.type(key) for key in server.redis.keys("*")}
-    return {key: (type, read[type](key)) for key, type in types.items()}
 
 
 def put(server, id=FOREIGN_ID, body="foreign", *, score=EARLY, **fields):
@@ -423,7 +406,7 @@ class TestScores:
         put(server, score="+inf")
         assert await queue.receive() is None
         asking = asyncio.ensure_future(stream(queue, 1))
-        await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1] == 1)
+        await wait_for_listener(server)
         id = await queue.send("healthy")
         assert [message.id for message in await asking] == [id]
         assert (await queue.attributes()).hiddenmsgs == 2
@@ -605,7 +588,7 @@ class TestBodies:
         jobs = rsmq.queue("jobs", codec=JSON)
         asking = asyncio.ensure_future(jobs.receive(wait=10))
         await wait_until(lambda: server.redis.hexists("rsmq:jobs:Q", f"{FOREIGN_ID}:rc"))
-        await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1] == 1)
+        await wait_for_listener(server)
         await jobs.send([1])
         assert (await asking).body == [1]
         assert await jobs.receive(wait=0.05) is None

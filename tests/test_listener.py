@@ -10,12 +10,7 @@ import pytest
 from aiorsmq import AsyncRSMQ
 from aiorsmq._server import connector, lane, listener
 
-from support import wait_until
-
-
-async def listening(server, *qnames):
-    channels = [f"rsmq:rt:{qname}" for qname in qnames]
-    await wait_until(lambda: all(count for _, count in server.redis.pubsub_numsub(*channels)))
+from support import wait_for_listener, wait_until
 
 
 async def test_one_connection_for_all_queues(server, rsmq):
@@ -24,7 +19,7 @@ async def test_one_connection_for_all_queues(server, rsmq):
     for qname in qnames:
         await rsmq.create_queue(qname=qname)
     asking = [asyncio.ensure_future(rsmq.receive_message(qname=qname, wait=10)) for qname in qnames]
-    await listening(server, *qnames)
+    await wait_for_listener(server, *qnames)
     assert len(server.redis.client_list(_type="pubsub")) == 1
     for qname in qnames:
         await rsmq.send_message(qname=qname, message=qname)
@@ -41,7 +36,7 @@ async def test_killed(server, queue, caplog):
         async with AsyncRSMQ.from_url(server.url, poll_interval=3600) as other:
             for n in range(10):
                 asking = asyncio.ensure_future(other.queue("jobs").receive(wait=10))
-                await listening(server, "jobs")
+                await wait_for_listener(server, "jobs")
                 server.redis.client_kill_filter(_type="pubsub", skipme=False)
                 await queue.send(str(n))
                 message = await asking
@@ -112,7 +107,7 @@ async def test_one_channel_is_refused(server, caplog, monkeypatch):
                 await wait_until(lambda: caplog.records)
                 for _ in range(3):
                     heard = asyncio.ensure_future(other.receive_message(qname="open", wait=30))
-                    await listening(server, "open")
+                    await wait_for_listener(server, "open")
                     await sending.send_message(qname="open", message="x")
                     await (await heard).delete()
                 first = server.redis.client_list(_type="pubsub")[0]["id"]
@@ -182,7 +177,7 @@ class TestUnknown:
             asking = asyncio.ensure_future(other.queue("jobs").receive(wait=30))
             await wait_until(lambda: other._node._node._listener._silent)
             proxy.unknown.clear()
-            await listening(server, "jobs")
+            await wait_for_listener(server, "jobs")
             await queue.send("x")
             await (await asking).delete()
 
@@ -224,7 +219,7 @@ class TestUnknown:
         }
         async with AsyncRSMQ.from_url(proxy.url, poll_interval=0.05) as other:
             asking = asyncio.ensure_future(other.queue("jobs").receive(wait=30))
-            await listening(server, "jobs")
+            await wait_for_listener(server, "jobs")
             first = server.redis.client_list(_type="pubsub")[0]["id"]
             await wait_until(lambda: len(other._node._node._listener._refused) == 2)
             server.reset_stats()
@@ -267,7 +262,7 @@ async def test_silent_connection(server, queue, proxy, monkeypatch):
     monkeypatch.setattr(lane, "REPLY_TIMEOUT", 0.5)
     async with AsyncRSMQ.from_url(proxy.url, poll_interval=3600) as other:
         asking = asyncio.ensure_future(other.queue("jobs").receive(vt=0.5, wait=30))
-        await listening(server, "jobs")
+        await wait_for_listener(server, "jobs")
         first = server.redis.client_list(_type="pubsub")[0]["id"]
         proxy.silent = True
         await queue.send("into the void")
@@ -287,7 +282,7 @@ async def test_pings(server, queue, monkeypatch):
     monkeypatch.setattr(listener, "PING_INTERVAL", 0.05)
     async with AsyncRSMQ.from_url(server.url, poll_interval=3600) as other:
         asking = asyncio.ensure_future(other.queue("jobs").receive(wait=10))
-        await listening(server, "jobs")
+        await wait_for_listener(server, "jobs")
         first = server.redis.client_list(_type="pubsub")[0]["id"]
         await wait_until(lambda: server.commands().get("ping", 0) > 5)
         assert server.redis.client_list(_type="pubsub")[0]["id"] == first
@@ -307,7 +302,7 @@ async def test_unsubscribes(server, queue, monkeypatch):
         await wait_until(
             lambda: server.redis.pubsub_numsub("rsmq:rt:jobs", "rsmq:rt:more")[0][1] == 0
         )
-        await listening(server, "more")
+        await wait_for_listener(server, "more")
         staying.cancel()
         await wait_until(lambda: server.redis.client_list(_type="pubsub") == [])
         await queue.send("x")
@@ -322,6 +317,6 @@ async def test_unsubscribes_long_before_the_next_poll(server, queue, monkeypatch
         assert await other.queue("jobs").receive(wait=0.1) is None
         await wait_until(lambda: server.redis.client_list(_type="pubsub") == [])
         asking = asyncio.ensure_future(other.queue("jobs").receive(wait=10))
-        await listening(server, "jobs")
+        await wait_for_listener(server, "jobs")
         asking.cancel()
         await wait_until(lambda: server.redis.client_list(_type="pubsub") == [])

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from aiorsmq import AsyncRSMQ, NotPermitted, QueueAlreadyExists, QueueDoesNotExist
 
-from support import wait_until
+from support import wait_for_listener, wait_until
 
 
 @pytest.fixture
@@ -239,7 +239,7 @@ class TestStream:
         await queue.create()
         plain, creating = queue.messages(), queue.messages(create=True)
         asking = [asyncio.ensure_future(anext(stream)) for stream in (plain, creating)]
-        await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1] == 1)
+        await wait_for_listener(server)
         await queue.delete()
         with pytest.raises(QueueDoesNotExist):
             await asking[0]

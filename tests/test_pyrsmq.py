@@ -25,7 +25,7 @@ from aiorsmq.pyrsmq import (
     RedisSMQException,
 )
 
-from support import PATIENCE, wait_until
+from support import PATIENCE, now_ms, wait_until
 
 EXAMPLE = (Path(__file__).parent / "pyrsmq_example.txt").read_text()
 
@@ -114,8 +114,7 @@ class TestReturns:
         """A message is a dict; its times are in ms: `ts` and `fr` of its first receipt, `sent` of
         its sending.
         """
-        seconds, microseconds = server.redis.time()
-        before = seconds * 1000 + microseconds // 1000
+        before = now_ms(server)
         id = await jobs.sendMessage(message="hello").exec()
         assert re.fullmatch(r"[0-9a-zA-Z]{32}", id)
         first = await jobs.receiveMessage(vt=0).exec()

@@ -14,7 +14,7 @@ from aiorsmq._server import lane, scripts
 from aiorsmq._server.lua import load
 
 from chaos.network import Proxy
-from support import PATIENCE, stalls, wait_until
+from support import PATIENCE, stalls, wait_for_listener, wait_until
 
 
 async def test_script_flush(server, queue):
@@ -117,7 +117,7 @@ async def test_restart(own_server):
         await queue.create()
         stream = queue.messages()
         asking = asyncio.ensure_future(anext(stream))
-        await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+        await wait_for_listener(server)
         server.kill()
         sending = asyncio.ensure_future(queue.send("sent while it was away"))
         server.start()
@@ -196,7 +196,7 @@ async def test_gone_for_good(own_server):
         await queue.create()
         rsmq._node.deadline = 0.3
         polling = asyncio.ensure_future(queue.receive(wait=2))
-        await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+        await wait_for_listener(server)
         server.kill()
         for call in (rsmq.list_queues, queue.receive):
             with pytest.raises((redis.ConnectionError, redis.TimeoutError)):

@@ -8,7 +8,7 @@ import pytest
 from aiorsmq import AsyncRSMQ, EmbeddedServer
 from redis.asyncio import Redis
 
-from support import wait_until
+from support import wait_for_listener, wait_until
 
 EVICTION, PERSISTENCE = "aiorsmq.startup.eviction", "aiorsmq.startup.persistence"
 
@@ -119,7 +119,7 @@ async def test_not_known(own_server, caplog, protocol):
         async with AsyncRSMQ(client, poll_interval=3600) as rsmq:
             await rsmq.create_queue(qname="jobs")
             asking = asyncio.ensure_future(rsmq.receive_message(qname="jobs", wait=10))
-            await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+            await wait_for_listener(server)
             await rsmq.send_message(qname="jobs", message="x")
             assert await (await asking).delete()
     await client.aclose()

@@ -13,14 +13,16 @@ import pytest
 import redis
 from aiorsmq import AsyncRSMQ, ClientClosed, QueueDoesNotExist
 
-from support import PATIENCE, stalls, wait_until
+from support import (
+    PATIENCE,
+    never_polling,
+    stalls,
+    wait_for_listener,
+    wait_for_silence,
+    wait_until,
+)
 
 pytestmark = pytest.mark.anyio
-
-
-def patient(server, **options):
-    """A client that practically never polls: what wakes its consumers is something else."""
-    return AsyncRSMQ.from_url(server.url, poll_interval=3600, **options)
 
 
 def break_deletes(server):
@@ -31,10 +33,6 @@ def break_deletes(server):
 
 def mend_deletes(server):
     server.redis.rename("elsewhere", "rsmq:jobs")
-
-
-async def listening(server, qname="jobs"):
-    await wait_until(lambda: server.redis.pubsub_numsub(f"rsmq:rt:{qname}")[0][1] == 1)
 
 
 async def nothing_is_hidden(server, messages, qname="jobs"):
@@ -55,13 +53,6 @@ async def claimed(server, messages):
         await asyncio.sleep(0)
 
 
-async def settled(server):
-    """Until no more commands arrive."""
-    before = -1
-    while before != (before := server.script_calls()):
-        await asyncio.sleep(0.05)
-
-
 def queue_is_visible(server, messages):
     return server.redis.zcount("rsmq:jobs", "-inf", int(time.time() * 1000)) == messages
 
@@ -75,9 +66,9 @@ class TestWakeUps:
         """A consumer that waits is woken by an announcement, at once: by no poll, and no due
         time.
         """
-        async with patient(server) as other, stalls() as lost:
+        async with never_polling(server) as other, stalls() as lost:
             asking = asyncio.ensure_future(anext(other.queue("jobs").messages()))
-            await listening(server)
+            await wait_for_listener(server)
             sent = time.monotonic()
             await queue.send("now")
             message = await asking
@@ -89,7 +80,7 @@ class TestWakeUps:
         """A delayed message wakes its consumer when it becomes due, not before, and nobody has
         announced that.
         """
-        async with patient(server) as other, stalls() as lost:
+        async with never_polling(server) as other, stalls() as lost:
             await queue.send("later", delay=0.3)
             async for message in other.queue("jobs").messages():
                 late = time.time() - message.sent_at.timestamp() - 0.3
@@ -101,7 +92,7 @@ class TestWakeUps:
         """A message whose lease ends wakes another consumer at that moment."""
         await queue.send("twice")
         await queue.receive(vt=0.3)
-        async with patient(server) as other:
+        async with never_polling(server) as other:
             message = await other.queue("jobs").receive(wait=5)
             assert (message.body, message.receive_count) == ("twice", 2)
             await message.delete()
@@ -111,9 +102,9 @@ class TestWakeUps:
         """A message that is released, or made visible by anybody, wakes a consumer."""
         await queue.send("again")
         held = await queue.receive(vt=1000)
-        async with patient(server) as other:
+        async with never_polling(server) as other:
             asking = asyncio.ensure_future(other.queue("jobs").receive(wait=10))
-            await listening(server)
+            await wait_for_listener(server)
             await (held.release() if how == "release" else queue.change_visibility(held.id, 0))
             message = await asking
             assert (message.id, message.receive_count) == (held.id, 2)
@@ -127,14 +118,14 @@ class TestWakeUps:
             AsyncRSMQ.from_url(server.url, poll_interval=0.2) as other,
         ):
             asking = asyncio.ensure_future(other.queue("jobs").receive(wait=5))
-            await listening(server)
+            await wait_for_listener(server)
             await silent.queue("jobs").send("psst")
             assert await (await asking).delete()
         assert (await queue.attributes()).msgs == 0
 
     async def test_subscription_race(self, server, queue):
         """What is sent while a consumer is subscribing is not missed, whenever it comes."""
-        async with patient(server) as other:
+        async with never_polling(server) as other:
             for n in range(40):
                 stream = other.queue("jobs").messages()
                 asking = asyncio.ensure_future(anext(stream))
@@ -172,7 +163,7 @@ class TestCounts:
         ):
             for _ in range(100):
                 tasks.start_soon(anext, other.queue("jobs").messages())
-            await listening(server)
+            await wait_for_listener(server)
             calls = server.script_calls()
             await wait_until(lambda: server.script_calls() > calls)  # from one poll ...
             started = time.monotonic()
@@ -200,16 +191,16 @@ class TestCounts:
                 woken.append(n)
                 await message.delete()
 
-        async with patient(server) as other:
+        async with never_polling(server) as other:
             consumers = [
                 asyncio.ensure_future(consume(n, other.queue("jobs").messages())) for n in range(30)
             ]
-            await listening(server)
-            await settled(server)
+            await wait_for_listener(server)
+            await wait_for_silence(server)
             server.reset_stats()
             await queue.send("for one")
             await wait_until(lambda: woken)
-            await settled(server)
+            await wait_for_silence(server)
             assert server.script_calls() == 3  # the send, the claim, the delete
             assert len(woken) == 1
             for consumer in consumers:
@@ -252,7 +243,7 @@ class TestSharing:
 
             for name in range(5):
                 tasks.start_soon(consume, name)
-            await listening(server)
+            await wait_for_listener(server)
             for n in range(100):
                 await queue.send("x")
                 await wait_until(lambda n=n: got.total() == n + 1)
@@ -264,7 +255,7 @@ class TestSharing:
         await queue.send_many(["x"] * 20)
         streams = [queue.messages() for _ in range(3)]
         messages = [await anext(stream) for stream in streams]
-        await settled(server)
+        await wait_for_silence(server)
         attributes = await queue.attributes()
         assert (attributes.hiddenmsgs, attributes.totalrecv) == (3, 3)
         await queue.delete_many([message.id for message in messages])
@@ -384,8 +375,8 @@ class TestSharing:
         """
         stream = queue.messages(prefetch=2)
         step = asyncio.ensure_future(anext(stream))
-        await listening(server)
-        stream._line._line.rotate(-1)
+        await wait_for_listener(server)
+        stream._claims._line.rotate(-1)
         await queue.send("while it waits")
         with anyio.fail_after(PATIENCE):
             assert (await step).body == "while it waits"
@@ -401,7 +392,7 @@ class TestSharing:
         """
         stream = queue.messages(prefetch=4)
         step = asyncio.ensure_future(anext(stream))
-        await listening(server)
+        await wait_for_listener(server)
         await queue.send("0")
         await step
         stream._line._line.rotate(1)
@@ -476,7 +467,7 @@ class TestNothingIsLost:
         """
         other = queue.messages()
         cancelled = asyncio.ensure_future(anext(queue.messages()))
-        await listening(server)
+        await wait_for_listener(server)
         waiting = asyncio.ensure_future(anext(other))
         await asyncio.sleep(0)
         await queue.send("x")
@@ -554,7 +545,7 @@ class TestNothingIsLost:
         """
         stream = queue.messages(prefetch=5)
         waiting = asyncio.ensure_future(anext(stream))
-        await listening(server)
+        await wait_for_listener(server)
         waiting.cancel()
         await asyncio.wait([waiting])
         await queue.send_many(["x"] * 10)
@@ -575,7 +566,7 @@ class TestNothingIsLost:
         await queue.purge()
         stream = queue.messages()
         waiting = asyncio.ensure_future(collect(stream))
-        await listening(server)
+        await wait_for_listener(server)
         await stream.aclose()
         assert await waiting == []
 
@@ -584,13 +575,13 @@ class TestNothingIsLost:
         claimed.
         """
         await queue.send_many([str(n) for n in range(10)])
-        async with patient(server) as other:
+        async with never_polling(server) as other:
             await other.queue("empty").create()
             ahead = other.queue("jobs").messages(prefetch=5)
             await (await anext(ahead)).delete()
             streaming = asyncio.ensure_future(collect(other.queue("empty").messages()))
             polling = asyncio.ensure_future(other.queue("empty").receive(wait=10))
-            await listening(server, "empty")
+            await wait_for_listener(server, "empty")
         assert await streaming == []
         with pytest.raises(ClientClosed):
             await polling
@@ -612,7 +603,7 @@ class TestErrors:
         """
         async with AsyncRSMQ.from_url(server.url, poll_interval=0.05) as other:
             asking = asyncio.ensure_future(anext(other.queue("jobs").messages()))
-            await listening(server)
+            await wait_for_listener(server)
             await queue.delete()
             with pytest.raises(QueueDoesNotExist):
                 await asking
@@ -641,7 +632,7 @@ class TestLongPolls:
         assert [message.body for message in messages] == [str(n) for n in range(150)]
         await queue.delete_many([message.id for message in messages])
         asking = asyncio.ensure_future(queue.receive_many(10, wait=10))
-        await listening(server)
+        await wait_for_listener(server)
         await queue.send_many(["a", "b", "c"])
         messages = await asking
         assert [message.body for message in messages] == ["a", "b", "c"]
@@ -699,7 +690,7 @@ async def test_a_lease_that_ended_while_it_was_claimed_ahead(server, queue):
     for _ in "abc":
         assert await (await anext(others)).delete()
     waiting = asyncio.ensure_future(anext(others))
-    await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1] == 1)
+    await wait_for_listener(server)
     await holding.aclose()
     await queue.send("d")
     assert (await waiting).body == "d"

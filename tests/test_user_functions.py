@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 from aiorsmq import InvalidParameterValue, Reject, Retry
 
-from support import wait_until
+from support import at_once, wait_until
 
 
 class Strange(BaseException):
@@ -225,10 +225,6 @@ async def mortal(rsmq):
     queue = rsmq.queue("mortal")
     await queue.create(max_receives=3, dead_letter_queue="dead")
     return queue
-
-
-def at_once(receive_count):
-    return 0.0
 
 
 FAILURES = {

@@ -19,11 +19,7 @@ from aiorsmq import (
 )
 from aiorsmq._working import leases
 
-from support import PATIENCE, Stubborn, stalls, wait_until
-
-
-def at_once(receive_count):
-    return 0.0
+from support import PATIENCE, Stubborn, at_once, stalls, wait_until
 
 
 async def test_success(queue):

@@ -11,11 +11,7 @@ import pytest
 from aiorsmq import InvalidParameterValue, Reject, Retry
 from redis.exceptions import ResponseError
 
-from support import Stubborn, make_it_theirs, wait_until
-
-
-def at_once(receive_count):
-    return 0.0
+from support import Stubborn, at_once, make_it_theirs, wait_until
 
 
 @pytest.fixture

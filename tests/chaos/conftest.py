@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 from chaos.load import Load
+from chaos.network import Proxy
 
 SEED = os.environ.get("AIORSMQ_CHAOS_SEED") or str(secrets.randbelow(10**9))
 
@@ -54,6 +55,13 @@ def anyio_backend():
 def seed(request):
     """A `random.Random` of the test's own; the same for the same AIORSMQ_CHAOS_SEED."""
     return random.Random(f"{SEED} {request.node.name}")
+
+
+@pytest.fixture
+async def proxy(server, seed):
+    """A proxy in front of the server whose faults are drawn by the test's own chance."""
+    async with Proxy(server.socket, f"{server.folder}/proxy.sock", chance=seed) as proxy:
+        yield proxy
 
 
 @pytest.fixture

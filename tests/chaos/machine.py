@@ -39,7 +39,7 @@ from chaos.draws import (
 )
 from chaos.model import Model, Receipt, Span, agrees
 from chaos.node import Node
-from support import wait_until
+from support import now_ms, wait_until
 
 QUEUES = ("jobs", "dead")
 """Each may be the other's dead-letter queue."""
@@ -106,8 +106,7 @@ class Programs(RuleBasedStateMachine):
         fast we are.
         """
         while True:
-            seconds, microseconds = self.server.redis.time()
-            if (now := seconds * 1000 + microseconds // 1000) > self.latest:
+            if (now := now_ms(self.server)) > self.latest:
                 return now
 
     def run(self, work):

@@ -11,7 +11,7 @@ import pytest
 from aiorsmq import AsyncRSMQ
 from aiorsmq._server import lane, listener
 
-from support import PATIENCE, wait_until
+from support import PATIENCE, wait_for_listener, wait_until
 
 WATCHDOG = 0.2
 
@@ -56,7 +56,7 @@ async def test_nothing_is_lost(server, queue, seed, scale, report, blocked, capl
         await rsmq.queue("idle").create()
         idle = asyncio.ensure_future(rsmq.queue("idle").receive(wait=3600))
         busy = asyncio.ensure_future(ask_for_ever(rsmq))
-        await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:idle")[0][1])
+        await wait_for_listener(server, "idle")
         connections = {client["id"] for client in server.redis.client_list()}
         for n in range(rounds):
             await queue.send_many([f"{n}a", f"{n}b"])

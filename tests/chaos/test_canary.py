@@ -21,7 +21,7 @@ from aiorsmq import (
 from aiorsmq._server import lane
 from redis import RedisError
 
-from support import wait_until
+from support import wait_for_listener, wait_until
 
 CANARY = "canary"
 PASSWORD = f"{CANARY}-password"
@@ -231,7 +231,7 @@ async def test_a_line_a_change(own_server, report, caplog):
     async with AsyncRSMQ.from_url(server.url, poll_interval=0.1) as rsmq:
         await rsmq.queue("jobs").create()
         asking = asyncio.ensure_future(rsmq.queue("jobs").receive(wait=60))
-        await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+        await wait_for_listener(server)
         server.kill()
         refusing = await asyncio.start_unix_server(refuse, server.socket)
         await wait_until(lambda: attempts >= 12)

@@ -9,7 +9,7 @@ import time
 import anyio
 from aiorsmq import AsyncRSMQ
 
-from support import wait_until
+from support import wait_for_listener, wait_until
 
 AN_HOUR = 3600
 
@@ -155,7 +155,7 @@ async def test_cancelled_at_random_awaits(server, queue, seed, scale, report):
         idle = asyncio.ensure_future(
             rsmq.queue("idle").receive(wait=AN_HOUR)
         )  # so that the listener has work throughout
-        await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:idle")[0][1])
+        await wait_for_listener(server, "idle")
         connections = {client["id"] for client in server.redis.client_list()}
 
         async def disturb():

@@ -6,19 +6,10 @@ import contextlib
 from collections import Counter
 
 import anyio
-import pytest
 import redis
 from aiorsmq import AsyncRSMQ, NoDeadLetterQueue, QueueDoesNotExist, RedisSMQException
 
-from chaos.network import Proxy
-
 QUEUES = ("jobs", "dead")
-
-
-@pytest.fixture
-async def proxy(server, seed):
-    async with Proxy(server.socket, f"{server.folder}/proxy.sock", chance=seed) as proxy:
-        yield proxy
 
 
 class World:

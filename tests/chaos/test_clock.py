@@ -11,7 +11,7 @@ import anyio
 import pytest
 from aiorsmq import AsyncRSMQ
 
-from support import PATIENCE, wait_until
+from support import PATIENCE, wait_for_listener, wait_until
 
 HOUR = 3600
 
@@ -104,7 +104,7 @@ async def test_two_hours_forward(skewed, jumps, report):
         await queue.send_many(["a", "b"])
         early = [await queue.receive(vt=60) for _ in "ab"]
         asking = [asyncio.ensure_future(queue.receive(vt=60, wait=60)) for _ in "ab"]
-        await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+        await wait_for_listener(server)
         await jump(2 * HOUR)
 
         late = await asyncio.wait_for(asyncio.gather(*asking), PATIENCE)

@@ -13,7 +13,7 @@ from aiorsmq import AsyncRSMQ
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from support import wait_until
+from support import wait_for_listener, wait_until
 
 RECOVERED = 3.0
 """Seconds: the longest pause between two attempts is 1."""
@@ -117,7 +117,7 @@ async def test_waited_out(own_server, report, condition, caplog):
         queue, stream = rsmq.queue("jobs"), rsmq.queue("jobs").messages()
         await queue.create()
         asking = asyncio.ensure_future(anext(stream))
-        await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+        await wait_for_listener(server)
         async with condition(server):
             calls = [
                 asyncio.ensure_future(call)

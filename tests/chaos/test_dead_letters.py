@@ -8,11 +8,9 @@ import sys
 from asyncio.subprocess import PIPE
 
 import anyio
-import pytest
 from aiorsmq import AsyncRSMQ
 
-from chaos.network import Proxy
-from support import check_keys, wait_until
+from support import check_keys, ids_in, wait_until
 
 REDRIVE = """
 import asyncio, logging, sys
@@ -26,16 +24,6 @@ async def main(url, rate):
 logging.disable()  # it warns of a server that keeps nothing
 asyncio.run(main(sys.argv[1], float(sys.argv[2])))
 """
-
-
-@pytest.fixture
-async def proxy(server, seed):
-    async with Proxy(server.socket, f"{server.folder}/proxy.sock", chance=seed) as proxy:
-        yield proxy
-
-
-def ids_in(server, qname):
-    return [id.decode() for id in server.redis.zrange(f"rsmq:{qname}", 0, -1)]
 
 
 def total_sent(server, qname):

@@ -15,14 +15,6 @@ from aiorsmq import BYTES, AsyncRSMQ
 from aiorsmq._consuming import line
 from aiorsmq._server import lane
 
-from chaos.network import Proxy
-
-
-@pytest.fixture
-async def proxy(server, seed):
-    async with Proxy(server.socket, f"{server.folder}/proxy.sock", chance=seed) as proxy:
-        yield proxy
-
 
 @pytest.fixture
 def patience(scale, monkeypatch):

@@ -8,20 +8,12 @@ import time
 from collections import Counter
 
 import anyio
-import pytest
 import redis
 from aiorsmq import AsyncRSMQ
 
-from chaos.network import Proxy
-from support import check_keys, wait_until
+from support import check_keys, now_ms, wait_until
 
 LEASE = 0.4
-
-
-@pytest.fixture
-async def proxy(server, seed):
-    async with Proxy(server.socket, f"{server.folder}/proxy.sock", chance=seed) as proxy:
-        yield proxy
 
 
 class Consumers:
@@ -176,6 +168,5 @@ async def test_stale_receipts(server, proxy, seed, scale, report):
 
 
 def no_lease(server):
-    seconds, microseconds = server.redis.time()
-    after_now = f"({seconds * 1000 + microseconds // 1000}", "+inf"
+    after_now = f"({now_ms(server)}", "+inf"
     return not any(server.redis.zcount(f"rsmq:{name}", *after_now) for name in ("jobs", "dead"))

@@ -9,14 +9,7 @@ import pytest
 
 from chaos.history import LIMIT
 from chaos.load import MIXED, QNAME, SOON
-from chaos.network import Proxy
 from support import wait_until
-
-
-@pytest.fixture
-async def proxy(server, seed):
-    async with Proxy(server.socket, f"{server.folder}/proxy.sock", chance=seed) as proxy:
-        yield proxy
 
 
 async def test_cut_replies_to_sends(server, proxy, load_on, scale, report):

@@ -7,7 +7,7 @@ import time
 import pytest
 from aiorsmq import AsyncRSMQ
 
-from support import PATIENCE, wait_until
+from support import PATIENCE, never_polling, wait_for_listener, wait_for_silence
 
 POLL = 0.25
 LATE = 1.0
@@ -35,25 +35,15 @@ class Lateness:
         )
 
 
-def never_polling(server):
-    return AsyncRSMQ.from_url(server.url, poll_interval=3600)
-
-
 def polling(server):
     return AsyncRSMQ.from_url(server.url, poll_interval=POLL)
-
-
-async def listening(server):
-    await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
 
 
 async def waiting(server, rsmq):
     """A consumer that waits, subscribed, with nothing more to do."""
     asking = asyncio.ensure_future(rsmq.queue("jobs").receive(wait=3600))
-    await listening(server)
-    calls = None
-    while calls != (calls := server.script_calls()):
-        await asyncio.sleep(0.02)
+    await wait_for_listener(server)
+    await wait_for_silence(server)
     return asking
 
 
