@@ -76,6 +76,23 @@ def busy(session: nox.Session) -> None:
             loop.kill()
 
 
+ON_EVERY_SERVER = (
+    "tests/conformance",
+    "tests/dead_letters",
+    "tests/foreign_data",
+    "tests/permissions",
+    "tests/worker",
+    "tests/test_announcements.py",
+    "tests/test_connection.py",
+    "tests/test_full_server.py",
+    "tests/test_lost_replies.py",
+    "tests/test_outages.py",
+    "tests/test_server_settings.py",
+    "tests/test_stream.py",
+    "tests/test_waiting.py",
+)
+
+
 @nox.session
 def servers(session: nox.Session) -> None:
     """What is promised of the wire and under faults, on Valkey 8.1, Redis 6.2 and Redis 7, which it
@@ -87,15 +104,12 @@ def servers(session: nox.Session) -> None:
     for line in listed.splitlines():
         name, binary = line.split("\t")
         session.log(f"{name}: {binary}")
-        wire = ["conformance", "foreign_data", "stream", "dead_letters", "worker"]
-        faults = ["scripts", "listener", "connection", "startup", "permissions"]
-        what = [f"tests/test_{module}.py" for module in wire + faults]
         session.run(
             "pytest",
             "-q",
             "-k",
             "not uvloop",
-            *what,
+            *ON_EVERY_SERVER,
             *session.posargs,
             env={"AIORSMQ_TEST_SERVER": binary},
         )
@@ -128,7 +142,7 @@ def redis_versions(session: nox.Session) -> None:
         session.run(
             "pytest",
             "-q",
-            "tests/test_pipeline.py",
+            "tests/test_pipelining.py",
             "-k",
             "asyncio and not slow_line",
             *session.posargs,

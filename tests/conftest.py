@@ -16,7 +16,7 @@ from aiorsmq import AsyncRSMQ
 from aiorsmq._working import leases
 
 from chaos.network import Proxy
-from support import Server, check_keys, wait_until
+from support import Server, check_keys, keyspace, wait_until
 
 logging.getLogger("aiorsmq.startup.persistence").setLevel(
     logging.ERROR
@@ -125,3 +125,29 @@ async def own_server():
 async def proxy(server):
     async with Proxy(server.socket, f"{server.folder}/proxy.sock") as proxy:
         yield proxy
+
+
+@pytest.fixture
+async def far(server, proxy):
+    """A client whose connection can be cut."""
+    async with AsyncRSMQ.from_url(proxy.url) as rsmq:
+        await rsmq.list_queues()
+        yield rsmq
+
+
+@pytest.fixture
+def cut_reply(proxy):
+    """`cut_reply(action)`: the next reply is lost, and the action comes before the repetition."""
+
+    def cut(before_cut):
+        proxy.cut_after_execution, proxy.before_cut = 1, before_cut
+
+    return cut
+
+
+@pytest.fixture
+async def unchanged(server, queue):
+    """What goes wrong on the server leaves every key as it was."""
+    before = keyspace(server)
+    yield
+    assert keyspace(server) == before

@@ -98,6 +98,23 @@ class Stubborn:
                 await self.go_on.wait()
 
 
+class Handler:
+    """Says when it has begun, and waits until it is told to go on."""
+
+    def __init__(self):
+        self.begun = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.cancelled = 0
+
+    async def __call__(self, message):
+        self.begun.set()
+        try:
+            await self.go_on.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+
 @asynccontextmanager
 async def stalls():
     """`async with stalls() as lost`: `lost()` is by how many seconds bare sleeps beside the block

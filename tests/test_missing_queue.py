@@ -1,13 +1,34 @@
-"""A queue that is not there, or no longer: who creates it, who waits for it, who says so."""
+"""A queue that does not exist, or no longer: who raises, who waits for it, who creates it."""
 
 import asyncio
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import anyio
 import pytest
-from aiorsmq import AsyncRSMQ, NotPermitted, QueueAlreadyExists, QueueDoesNotExist
+from aiorsmq import AsyncRSMQ, NotPermitted, QueueAlreadyExists, QueueDoesNotExist, Reject
 
-from support import wait_for_listener, wait_until
+from bad_input.calls import METHODS
+from support import PATIENCE, wait_for_listener, wait_until
+
+OPERATIONS = {
+    "attributes": lambda queue: queue.attributes(),
+    "set_attributes": lambda queue: queue.set_attributes(vt=1),
+    "send": lambda queue: queue.send("x"),
+    "send_delayed": lambda queue: queue.send("x", delay=5),
+    "send_many": lambda queue: queue.send_many(["x", "y"]),
+    "receive": lambda queue: queue.receive(),
+    "receive_vt": lambda queue: queue.receive(vt=5),
+    "receive_wait": lambda queue: queue.receive(wait=1000),
+    "receive_many": lambda queue: queue.receive_many(5, wait=1000),
+    "pop": lambda queue: queue.pop(),
+    "pop_wait": lambda queue: queue.pop(wait=1000),
+    "messages": lambda queue: anext(queue.messages()),
+    "messages_prefetch": lambda queue: anext(queue.messages(prefetch=5)),
+    "messages_pop": lambda queue: anext(queue.messages(pop=True)),
+    "peek": lambda queue: queue.peek(),
+    "purge": lambda queue: queue.purge(),
+    "delete": lambda queue: queue.delete(),
+}
 
 
 @pytest.fixture
@@ -27,6 +48,91 @@ def is_defined(server, qname="jobs"):
         b"0",
         b"65536",
     ]
+
+
+class TestCalls:
+    @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+    async def test_unknown(self, rsmq, unchanged, operation):
+        """Every operation on a queue that does not exist raises QueueDoesNotExist at once, and
+        makes nothing.
+        """
+        with anyio.fail_after(PATIENCE), pytest.raises(QueueDoesNotExist) as caught:
+            await operation(rsmq.queue("none"))
+        assert caught.value.qname == "none"
+        assert "'none'" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "name",
+        sorted(
+            METHODS.keys()
+            - {
+                "queue",
+                "create_queue",
+                "delete_queue",
+                "messages",
+                "delete_message",
+                "change_message_visibility",
+            }
+        ),
+    )
+    async def test_unknown_by_method(self, rsmq, unchanged, name):
+        """So do RSMQ's own methods."""
+        with pytest.raises(QueueDoesNotExist) as caught:
+            await METHODS[name](rsmq, "none")
+        assert caught.value.qname == "none"
+
+    async def test_unknown_among_known(self, rsmq, queue):
+        """It is that queue's callers who hear of it, and nobody else's."""
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(queue.send, "x")
+            for _ in range(5):
+                with pytest.raises(QueueDoesNotExist):
+                    await rsmq.queue("none").send("x")
+        assert (await queue.attributes()).msgs == 5
+
+    async def test_settling_in_a_queue_that_is_gone(self, server, rsmq, queue):
+        """Where there is no queue there is no message: whatever settles one returns False, and
+        makes nothing.
+        """
+        await queue.send("x")
+        message = await queue.receive()
+        await queue.delete()
+        for settling in (
+            *(message.delete(), message.extend(5), message.release()),
+            *(queue.delete_message(message.id), queue.delete_message(message.receipt)),
+            *(queue.change_visibility(message.id, 5), queue.change_visibility(message.receipt, 0)),
+            rsmq.delete_message(qname="jobs", id=message.id),
+            rsmq.change_message_visibility(qname="jobs", id=message.id, vt=5),
+        ):
+            assert await settling is False
+        assert await queue.delete_many([message.id, message.receipt]) == [False, False]
+        assert server.redis.keys("*") == []
+
+    @pytest.mark.parametrize("ending", ["succeeds", "fails", "is rejected"])
+    async def test_a_worker_whose_queue_is_gone(self, server, queue, ending):
+        """A worker's message whose queue is gone counts as a lost lease, however its handler
+        ends.
+        """
+        await queue.create(exist_ok=True)
+        begun, gone = asyncio.Event(), asyncio.Event()
+
+        async def handler(message):
+            begun.set()
+            await gone.wait()
+            if ending != "succeeds":
+                raise Reject if ending == "is rejected" else KeyError
+
+        worker = queue.worker(handler)
+        await queue.send("x")
+        with suppress(QueueDoesNotExist):  # of the next claim
+            async with worker:
+                await begun.wait()
+                await queue.delete()
+                gone.set()
+                await wait_until(lambda: worker.stats.lost_leases == 1)
+        assert worker.stats.in_flight == 0
+        assert server.redis.keys("*") == []
 
 
 class TestWorker:

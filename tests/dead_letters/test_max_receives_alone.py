@@ -1,5 +1,5 @@
-"""`max_receives` without a dead-letter queue: what has been received too often is deleted, logged
-and counted.
+"""`max_receives` without a dead-letter queue: a message received too often is deleted, logged and
+counted.
 """
 
 import asyncio

@@ -19,25 +19,88 @@ import redis
 from aiorsmq import AsyncRSMQ, QueueAlreadyExists
 from redis.exceptions import ConnectionError
 
-from support import next_millisecond, wait_until
+from support import PATIENCE, wait_until
 
 
-@pytest.fixture
-async def far(server, proxy):
-    """A client whose connection can be cut."""
-    async with AsyncRSMQ.from_url(proxy.url) as rsmq:
-        await rsmq.list_queues()
-        yield rsmq
+async def test_lost_reply_to_a_send(server, queue, proxy):
+    """A send whose reply is lost is repeated, and makes one message, counted once, under the id it
+    returns.
+    """
+    async with AsyncRSMQ.from_url(proxy.url) as other:
+        behind = other.queue("jobs")
+        await behind.attributes()
+        for n in range(5):
+            proxy.cut_after_execution = 1
+            id = await behind.send(str(n))
+            assert [message.id for message in await queue.peek(100)][-1] == id
+        proxy.cut_after_execution = 1
+        ids = await behind.send_many(["a", "b", "c"])
+        assert [message.id for message in await queue.peek(100)][-3:] == ids
+    attributes = await queue.attributes()
+    assert (attributes.msgs, attributes.totalsent) == (8, 8)
 
 
-@pytest.fixture
-def cut_reply(proxy):
-    """`cut_reply(action)`: the next reply is lost, and the action comes before the repetition."""
+async def test_lost_reply_to_a_delete(server, queue, proxy):
+    """A delete, an extend and a release whose reply is lost are repeated, and return True."""
+    await queue.send_many(["x", "y"])
+    async with AsyncRSMQ.from_url(proxy.url) as other:
+        for cuts in (
+            0,
+            1,
+        ):  # first so that the server knows the scripts, and the reply that is cut is not NOSCRIPT
+            message = await other.queue("jobs").receive()
+            for call in (
+                lambda message=message: message.extend(60),
+                message.release,
+                message.delete,
+            ):
+                proxy.cut_after_execution = cuts
+                assert await call()
+    assert (await queue.attributes()).msgs == 0
 
-    def cut(before_cut):
-        proxy.cut_after_execution, proxy.before_cut = 1, before_cut
 
-    return cut
+async def test_lost_reply_to_create_and_delete_queue(server, proxy):
+    """Creating and deleting a queue are repeated after a lost reply; a queue of somebody else's is
+    still reported.
+    """
+    async with AsyncRSMQ.from_url(proxy.url) as other:
+        await other.list_queues()
+        proxy.cut_after_execution = 1
+        assert await other.create_queue(qname="new") is True
+        server.redis.hset("rsmq:new:Q", "created", 1000)  # long ago
+        proxy.cut_after_execution = 1
+        with pytest.raises(QueueAlreadyExists):
+            await other.create_queue(qname="new")
+        proxy.cut_after_execution = 1
+        assert await other.delete_queue(qname="new") is True
+
+
+async def test_lost_reply_to_a_receive(server, queue, proxy):
+    """A receive whose reply is lost costs a lease and a count, never the message."""
+    async with AsyncRSMQ.from_url(proxy.url) as other:
+        behind = other.queue("jobs")
+        assert await behind.receive() is None  # so that the server knows the script
+        id = await queue.send("x")
+        proxy.cut_after_execution = 1
+        asking = asyncio.ensure_future(behind.receive(wait=PATIENCE))
+        await wait_until(lambda: proxy.cuts == 1)
+        server.redis.zadd("rsmq:jobs", {id: 1})  # as if its lease had ended
+        server.redis.publish("rsmq:rt:jobs", "1")
+        message = await asking
+        assert (message.body, message.receive_count) == ("x", 2)
+        await message.delete()
+
+
+async def test_lost_reply_to_a_pop(server, queue, proxy):
+    """A pop whose reply is lost raises: it may not be repeated, and the message is gone."""
+    async with AsyncRSMQ.from_url(proxy.url) as other:
+        behind = other.queue("jobs")
+        assert await behind.pop() is None  # so that the server knows the script
+        await queue.send_many(["x", "y"])
+        proxy.cut_after_execution = 1
+        with pytest.raises(redis.ConnectionError):
+            await behind.pop()
+    assert [message.body for message in await queue.peek()] == ["y"]
 
 
 @pytest.fixture
@@ -50,19 +113,6 @@ def cut_request(proxy):
         proxy.cut_before_execution, proxy.before_cut = 1, before_cut
 
     return cut
-
-
-def before(queue, script, action):
-    """Have the action taken just before each call of a script by the client of a queue."""
-    scripts = queue._core.node
-    run = scripts.run
-
-    async def run_after_action(call, *args):
-        if call.script == script:
-            action(call)
-        return await run(call, *args)
-
-    scripts.run = run_after_action
 
 
 async def test_delete_of_a_queue(far, rsmq, cut_reply):
@@ -253,31 +303,6 @@ async def test_delete_within_the_lease(far, queue, cut_reply):
     assert (await queue.attributes()).msgs == 0
 
 
-async def test_delete_by_a_worker_whose_lease_was_renewed(far, queue, proxy, renew):
-    """So it is for a worker's delete after its lease was renewed: it succeeds."""
-    await queue.send_many(["warm-up", "job"])
-    there = far.queue("jobs")
-    renewals = []
-
-    async def handler(message):
-        if message.body == "job":
-            first = message.visible_until
-            renew(worker)
-            await wait_until(lambda: lease() > first.timestamp() * 1000)
-            renewals.append(message)
-            proxy.cut_after_execution = 1
-
-    def lease():
-        (held,) = worker._intakes[0].leases.held.values()
-        return float(held.visible_until)
-
-    worker = there.worker(handler, concurrency=1)
-    async with worker:
-        await wait_until(lambda: worker.stats.succeeded == 2)
-    assert renewals
-    assert worker.stats.lost_leases == 0
-
-
 async def test_visibility_by_id(far, queue, cut_reply):
     """A change of visibility by id is not repeated: it would show what another consumer holds by
     then.
@@ -326,86 +351,3 @@ async def test_create(server, far, rsmq, cut_request, settings):
     cut_request(create)
     with pytest.raises(QueueAlreadyExists):
         await far.create_queue(qname="jobs")
-
-
-async def test_redrive_of_what_dies_again(far, rsmq, cut_reply):
-    """A step of a redrive that is repeated does not move again what has died again at once."""
-    jobs, dead = rsmq.queue("jobs"), rsmq.queue("dead")
-    await jobs.create(max_receives=5, dead_letter_queue="dead")
-
-    async def die():
-        message = await jobs.receive()
-        assert await jobs._core.bury([message._record], "hopeless") == ["dead"]
-        await next_millisecond()
-
-    await jobs.send("warm-up")
-    await die()
-    assert [moved async for moved in far.queue("dead").redrive()] == [1]
-    await die()
-    there = far.queue("dead")
-    before(there, "move", lambda _: cut_reply(die))
-    async for _ in there.redrive():
-        pass
-    assert (await jobs.attributes()).msgs == 0
-    assert (await dead.attributes()).msgs == 1
-
-
-class TestPurge:
-    async def test_what_is_sent_while_it_runs(self, server, queue):
-        """It takes what is there when it begins, hidden messages included, and nothing that is sent
-        while it runs.
-        """
-        await queue.send_many(["old"] * 1000, delay=500)
-        await queue.send_many(["old"] * 1000)
-        await queue.receive_many(100, vt=900)
-        purging = asyncio.ensure_future(queue.purge())
-        sent = []
-        while not purging.done():
-            sent.append(await queue.send("new"))
-        assert await purging <= 2000 + len(sent)
-        left = [message.id for message in await queue.peek(1000)]
-        assert left == sent[-len(left) :]
-        assert left[:1] != sent[:1] or len(left) == len(sent)
-        assert (await queue.attributes()).hiddenmsgs == 0
-
-    async def test_broken_off(self, server, queue):
-        """Broken off, the queue is empty all the same, and the next purge deletes the rest of what
-        was stored.
-        """
-        await queue.send_many(["old"] * 3000)
-        purging = asyncio.ensure_future(queue.purge())
-        await wait_until(lambda: server.redis.exists("rsmq:jobs:purged"))
-        purging.cancel()
-        await asyncio.wait([purging])
-        assert (await queue.attributes()).msgs == 0
-        await queue.send("new")
-        assert await queue.purge() == 1
-        assert not server.redis.exists("rsmq:jobs:purged")
-
-    async def test_receipts_of_what_was_purged(self, server, queue):
-        """What was taken out is gone for those who hold it, though its body may still be there."""
-        await queue.send_many(["a", "b"])
-        held = await queue.receive_many(2)
-        server.redis.rename(
-            "rsmq:jobs", "rsmq:jobs:purged"
-        )  # as the first step of a purge that was broken off
-        assert [await held[0].delete(), await held[1].extend(5)] == [False, False]
-        assert await queue.purge() == 0
-
-    async def test_come_back(self, server, queue):
-        """What an unfinished purge has left to delete stays if it has come back since."""
-        id = await queue.send("moved away before, and back since")
-        server.redis.zadd("rsmq:jobs:purged", {id: 1, "gone": 2})
-        server.redis.hset("rsmq:jobs:Q", "gone", "body")
-        purging = asyncio.ensure_future(queue.purge())
-        assert await purging == 1
-        assert server.redis.hexists("rsmq:jobs:Q", "gone") is False
-
-    async def test_lost_reply(self, server, far, queue, cut_reply):
-        """The step that empties the queue is not repeated: it would take what was sent since."""
-        assert await far.queue("jobs").purge() == 0
-        await queue.send("old")
-        cut_reply(lambda: queue.send("new"))
-        with pytest.raises(redis.ConnectionError):
-            await far.queue("jobs").purge()
-        assert [message.body for message in await queue.peek()] == ["new"]

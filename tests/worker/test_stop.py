@@ -1,4 +1,4 @@
-"""worker.py: however it stops, nothing is lost; and outages do not stop it."""
+"""However a worker stops, nothing is lost; and outages do not stop it."""
 
 import asyncio
 import signal
@@ -12,24 +12,7 @@ from aiorsmq import AsyncRSMQ
 from anyio.streams.text import TextReceiveStream
 from redis.exceptions import ResponseError
 
-from support import PATIENCE, Stubborn, make_it_theirs, wait_until
-
-
-class Handler:
-    """Says when it has begun, and waits until it is told to go on."""
-
-    def __init__(self):
-        self.begun = asyncio.Event()
-        self.go_on = asyncio.Event()
-        self.cancelled = 0
-
-    async def __call__(self, message):
-        self.begun.set()
-        try:
-            await self.go_on.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
+from support import PATIENCE, Handler, Stubborn, make_it_theirs, wait_until
 
 
 async def test_stop(queue):
@@ -241,26 +224,6 @@ async def test_outage(own_server, caplog):
     assert (worker.stats.received, worker.stats.lost_leases) == (2, 0)
 
 
-async def test_claimed_before_it_was_renewed(queue, server, renew):
-    """A message whose lease has ended, and that its worker itself receives again, stays with its
-    handler.
-    """
-    handler = Handler()
-    id = await queue.send("slow to be renewed")
-    async with queue.worker(handler, concurrency=2) as worker:
-        await handler.begun.wait()
-        server.redis.zadd("rsmq:jobs", {id: 1})
-        server.redis.publish("rsmq:rt:jobs", "1")
-        await wait_until(lambda: server.redis.hget("rsmq:jobs:Q", f"{id}:rc") == b"2")
-        renewed = server.redis.zscore("rsmq:jobs", id)
-        renew(worker)
-        await wait_until(lambda: server.redis.zscore("rsmq:jobs", id) > renewed)
-        handler.go_on.set()
-        await wait_until(lambda: worker.stats.succeeded == 1)
-    assert (worker.stats.received, worker.stats.lost_leases, handler.cancelled) == (1, 0, 0)
-    assert server.redis.zcard("rsmq:jobs") == 0
-
-
 PROGRAM = """
 import asyncio, sys
 from aiorsmq import AsyncRSMQ
@@ -351,3 +314,18 @@ async def test_signals_in_another_thread(queue, server):
     worker.stop()
     await running
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+async def test_late_end(queue, monkeypatch):
+    """What a handler has done after the worker has stopped waiting for it is deleted all the
+    same.
+    """
+    monkeypatch.setattr("aiorsmq.worker.CLEANUP", 0.05)
+    stubborn = Stubborn()
+
+    await queue.send("x")
+    async with queue.worker(stubborn, grace=0) as worker:
+        await stubborn.begun.wait()
+    stubborn.go_on.set()
+    await wait_until(lambda: worker.stats.succeeded == 1)
+    assert (await queue.attributes()).msgs == 0

@@ -221,8 +221,8 @@ def no_caplog(caplog):
 
 
 @pytest.fixture
-async def mortal(rsmq):
-    queue = rsmq.queue("mortal")
+async def jobs(rsmq):
+    queue = rsmq.queue("jobs")
     await queue.create(max_receives=3, dead_letter_queue="dead")
     return queue
 
@@ -251,24 +251,24 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("handler", FAILURES.values(), ids=FAILURES)
-async def test_handler_fails(mortal, handler):
+async def test_handler_fails(jobs, handler):
     """A handler fails, whatever it raises, and if what it returns cannot mean that the work is
     done: three attempts.
     """
-    stats = await check(mortal, handler, backoff=at_once)
+    stats = await check(jobs, handler, backoff=at_once)
     assert (stats.retried, stats.dead) == (2, 1)
 
 
 @pytest.mark.parametrize("error", [Strange, asyncio.CancelledError, StopIteration, Hostile, Masked])
-async def test_handler_in_a_thread_fails(mortal, error):
+async def test_handler_in_a_thread_fails(jobs, error):
     """So does a plain function in its thread."""
 
     def handler(message):
         raise error
 
-    await mortal.send("odd")
+    await jobs.send("odd")
     with quiet_logging():
-        async with mortal.worker(handler, backoff=at_once) as worker:
+        async with jobs.worker(handler, backoff=at_once) as worker:
             await wait_until(lambda: worker.stats.dead == 1)
     assert (worker.stats.received, worker.stats.retried, worker.stats.in_flight) == (3, 2, 0)
 
@@ -277,47 +277,47 @@ async def test_handler_in_a_thread_fails(mortal, error):
     "make",
     [OwnRetry, OddDelay, HostileRetry, own_cause, lambda: Retry(timedelta(0)), cancel_itself_soon],
 )
-async def test_retries(mortal, make):
+async def test_retries(jobs, make):
     """Anything that is a Retry has the message come again, and is no failure."""
     handler = make if asyncio.iscoroutinefunction(make) else raiser(make)
-    stats = await check(mortal, handler, backoff=at_once)
+    stats = await check(jobs, handler, backoff=at_once)
     assert (stats.failed, stats.retried, stats.dead) == (0, 2, 1)
 
 
 @pytest.mark.parametrize("make", [OwnReject, HostileReject, circle])
-async def test_rejects(rsmq, mortal, make):
+async def test_rejects(rsmq, jobs, make):
     """Anything that is a Reject is followed at once, and has a reason."""
-    stats = await check(mortal, raiser(make))
+    stats = await check(jobs, raiser(make))
     assert (stats.failed, stats.retried, stats.dead) == (0, 0, 1)
     (letter,) = await rsmq.queue("dead").reasons()
     assert letter.reason
 
 
-async def test_cancels_itself_after_a_release(mortal):
+async def test_cancels_itself_after_a_release(jobs):
     """A handler that has released its message, and cancels its own task then, has had it
     retried.
     """
-    stats = await check(mortal, cancel_itself_and_release, backoff=at_once)
+    stats = await check(jobs, cancel_itself_and_release, backoff=at_once)
     assert (stats.failed, stats.retried, stats.succeeded) == (0, 1, 2)
 
 
 @pytest.mark.parametrize("result", [None, True, 0, "", [], "False", 0.0])
-async def test_other_results(mortal, result):
+async def test_other_results(jobs, result):
     """What else a handler returns does not matter."""
-    stats = await check(mortal, giver(result))
+    stats = await check(jobs, giver(result))
     assert (stats.succeeded, stats.received) == (2, 2)
 
 
-async def test_false_says_what_to_do(mortal, caplog):
+async def test_false_says_what_to_do(jobs, caplog):
     """A handler that returns False, rsmq-worker's way to keep a message, is told how to do that
     here.
     """
-    await check(mortal, giver(False), backoff=at_once)
+    await check(jobs, giver(False), backoff=at_once)
     assert "the handler returned False: raise Retry to keep the message" in caplog.text
 
 
 @pytest.mark.parametrize("settle", ["delete", "release"])
-async def test_false_after_settling(mortal, settle):
+async def test_false_after_settling(jobs, settle):
     """If it has settled the message itself, that is what counts."""
 
     async def handler(message):
@@ -326,7 +326,7 @@ async def test_false_after_settling(mortal, settle):
             return False
         return None
 
-    stats = await check(mortal, handler, backoff=at_once)
+    stats = await check(jobs, handler, backoff=at_once)
     assert (stats.failed, stats.retried) == (0, 0 if settle == "delete" else 1)
 
 
@@ -346,19 +346,19 @@ NO_VERDICTS = {
 
 
 @pytest.mark.parametrize("on_error", NO_VERDICTS.values(), ids=NO_VERDICTS)
-async def test_on_error(mortal, on_error, caplog):
+async def test_on_error(jobs, on_error, caplog):
     """`on_error` that fails, or returns what makes no sense, is logged; the attempt has failed as
     without it.
     """
-    stats = await check(mortal, raiser(ValueError), on_error=on_error, backoff=at_once)
+    stats = await check(jobs, raiser(ValueError), on_error=on_error, backoff=at_once)
     assert (stats.failed, stats.retried, stats.dead) == (3, 2, 1)
     assert "on_error failed for message" in caplog.text
 
 
 @pytest.mark.parametrize("verdict", [OwnReject, OwnReject(), Reject, circle])
-async def test_verdict(mortal, verdict):
+async def test_verdict(jobs, verdict):
     """It may return any Retry or Reject, or its class."""
-    stats = await check(mortal, raiser(ValueError), on_error=giver(verdict), backoff=at_once)
+    stats = await check(jobs, raiser(ValueError), on_error=giver(verdict), backoff=at_once)
     assert (stats.failed, stats.retried, stats.dead) == (1, 0, 1)
 
 
@@ -381,7 +381,7 @@ BACKOFFS = {
 
 
 @pytest.mark.parametrize("backoff", BACKOFFS.values(), ids=BACKOFFS)
-async def test_backoff(mortal, backoff, caplog):
+async def test_backoff(jobs, backoff, caplog):
     """A backoff that fails, or returns no seconds, is logged, and the usual one stands in for
     it.
     """
@@ -392,16 +392,16 @@ async def test_backoff(mortal, backoff, caplog):
             raise ValueError
 
     stats = await check(
-        mortal, handler, backoff=backoff, on_event=lambda event: delays.append(event.delay)
+        jobs, handler, backoff=backoff, on_event=lambda event: delays.append(event.delay)
     )
     assert (stats.failed, stats.retried, stats.succeeded) == (1, 1, 2)
     assert all(0.5 <= delay <= 1 for delay in delays if delay is not None)
     assert "backoff failed for message" in caplog.text
 
 
-async def test_backoff_of_a_timedelta(mortal):
+async def test_backoff_of_a_timedelta(jobs):
     """A backoff may return a timedelta."""
-    stats = await check(mortal, raiser(ValueError), backoff=giver(timedelta(milliseconds=1)))
+    stats = await check(jobs, raiser(ValueError), backoff=giver(timedelta(milliseconds=1)))
     assert (stats.retried, stats.dead) == (2, 1)
 
 
@@ -417,14 +417,14 @@ EVENTS = [
 @pytest.mark.parametrize(
     "on_event", EVENTS, ids=["strange", "cancelled", "hostile", "generator-exit", "coroutine"]
 )
-async def test_on_event(mortal, on_event, caplog):
+async def test_on_event(jobs, on_event, caplog):
     """`on_event` that fails, or that nobody has awaited, is logged, and changes nothing."""
-    stats = await check(mortal, raiser(ValueError), on_event=on_event, backoff=at_once)
+    stats = await check(jobs, raiser(ValueError), on_event=on_event, backoff=at_once)
     assert (stats.retried, stats.dead) == (2, 1)
     assert "on_event failed for message" in caplog.text
 
 
-async def test_log_handler(mortal):
+async def test_log_handler(jobs):
     """A handler of the log that fails does not matter either."""
 
     class Broken(logging.Handler):
@@ -434,7 +434,7 @@ async def test_log_handler(mortal):
     broken = Broken()
     logging.getLogger("aiorsmq.worker").addHandler(broken)
     try:
-        stats = await check(mortal, raiser(ValueError), backoff=at_once)
+        stats = await check(jobs, raiser(ValueError), backoff=at_once)
     finally:
         logging.getLogger("aiorsmq.worker").removeHandler(broken)
     assert (stats.failed, stats.retried, stats.dead) == (3, 2, 1)
@@ -455,11 +455,11 @@ CODECS = [raiser(Strange), raiser(asyncio.CancelledError), raiser(Hostile), give
 
 
 @pytest.mark.parametrize("decode", CODECS, ids=["strange", "cancelled", "hostile", "coroutine"])
-async def test_codec(rsmq, mortal, decode):
+async def test_codec(rsmq, jobs, decode):
     """What a codec cannot decode, whatever it raises, or whose coroutine nobody awaits, is dead;
     the next is not.
     """
-    queue = rsmq.queue("mortal", codec=Decoding(decode))
+    queue = rsmq.queue("jobs", codec=Decoding(decode))
     await queue.send_many(["odd", "usual"])
     async with queue.worker(lambda message: None) as worker:
         await wait_until(lambda: (worker.stats.dead, worker.stats.succeeded) == (1, 1))
@@ -491,14 +491,14 @@ LAZY = {
 
 
 @pytest.mark.parametrize("where", LAZY.values(), ids=LAZY)
-async def test_where(server, mortal, rsmq, where):
+async def test_where(server, jobs, rsmq, where):
     """A `where` that returns a coroutine, which is true whatever it would say, is refused before
     anything is moved.
     """
     dead = rsmq.queue("dead")
-    await mortal.send_many(["a", "b"])
-    records = [message._record for message in await mortal.receive_many(2)]
-    await mortal._core.bury(records, "why")
+    await jobs.send_many(["a", "b"])
+    records = [message._record for message in await jobs.receive_many(2)]
+    await jobs._shared.bury(records, "why")
     while (
         await dead.attributes()
     ).hiddenmsgs:  # a message that moves in the millisecond of its receipt is shown later

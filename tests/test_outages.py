@@ -1,4 +1,6 @@
-"""Scripts run whatever the server has forgotten, and calls are retried as far as that is safe."""
+"""The server is not there yet, goes away, hangs, is busy, or forgets: calls are retried as far as
+that is safe.
+"""
 
 import asyncio
 import gc
@@ -7,14 +9,144 @@ import signal
 import time
 
 import anyio
+import anyio.lowlevel
 import pytest
 import redis
-from aiorsmq import AsyncRSMQ, QueueAlreadyExists
+from aiorsmq import AsyncRSMQ, InvalidParameterValue, QueueDoesNotExist
 from aiorsmq._server import lane, scripts
-from aiorsmq._server.lua import load
 
 from chaos.network import Proxy
+from chaos.test_conditions import loading
 from support import PATIENCE, stalls, wait_for_listener, wait_until
+
+FIRST_CALLS = {
+    "a call": lambda rsmq: rsmq.list_queues(),
+    "a send": lambda rsmq: rsmq.send_message(qname="jobs", message="x"),
+    "a receive": lambda rsmq: rsmq.receive_message(qname="jobs"),
+    "a long poll": lambda rsmq: rsmq.receive_message(qname="jobs", wait=60),
+    "a stream": lambda rsmq: anext(rsmq.messages("jobs")),
+}
+
+
+first_calls = pytest.mark.parametrize("call", FIRST_CALLS.values(), ids=FIRST_CALLS)
+
+
+class Refusing:
+    """Takes connections on a socket and closes them, as often as it counts."""
+
+    def __init__(self, path):
+        self.path, self.attempts = path, 0
+
+    async def __aenter__(self):
+        self._listening = await asyncio.start_unix_server(self._refuse, self.path)
+        return self
+
+    async def __aexit__(self, *_):
+        self._listening.close()
+
+    def _refuse(self, _, writer):
+        self.attempts += 1
+        writer.close()
+
+
+@first_calls
+async def test_a_server_that_is_not_up_yet(own_server, call):
+    """With connect_timeout the first call waits for a server that has yet to start."""
+    server = own_server("--appendonly", "yes")
+    async with AsyncRSMQ.from_url(server.url) as earlier:
+        await earlier.create_queue(qname="jobs")
+        await earlier.send_message(qname="jobs", message="earlier")
+    server.kill()
+    async with AsyncRSMQ.from_url(server.url, connect_timeout=60) as rsmq:
+        async with Refusing(server.socket) as refusing:
+            calling = asyncio.ensure_future(call(rsmq))
+            await wait_until(lambda: refusing.attempts >= 3)
+        assert not calling.done()
+        server.start()
+        assert await calling
+
+
+@first_calls
+async def test_a_server_that_is_not_there(tmp_path, call):
+    """Without connect_timeout there is one attempt; with it there are several, and then the same
+    error.
+    """
+    for connect_timeout, at_least, at_most in (
+        (0, 1, 2),
+        (0.3, 3, 1000),
+    ):  # the listener has an attempt of its own
+        async with (
+            Refusing(f"{tmp_path}/socket") as refusing,
+            AsyncRSMQ.from_url(
+                f"unix://{tmp_path}/socket", connect_timeout=connect_timeout
+            ) as rsmq,
+        ):
+            with pytest.raises(redis.ConnectionError):
+                await call(rsmq)
+            assert at_least <= refusing.attempts <= at_most
+            before = refusing.attempts
+            with pytest.raises(redis.ConnectionError):  # it is given up
+                await rsmq.list_queues()
+            assert refusing.attempts <= before + 2
+
+
+async def test_connect_timeout_beyond_the_deadline(own_server):
+    """The deadline of a call does not end the waiting for the first connection, nor for what is
+    loaded then.
+    """
+    server = own_server("--appendonly", "yes", "--key-load-delay", "100")
+    async with loading(server), AsyncRSMQ.from_url(server.url, connect_timeout=60) as rsmq:
+        rsmq._scripts.deadline = 0.01
+        assert await rsmq.list_queues() == set()
+    server.kill()
+    async with AsyncRSMQ.from_url(server.url, connect_timeout=60) as rsmq:
+        rsmq._scripts.deadline = 0.01
+        async with Refusing(server.socket) as refusing:
+            calls = [asyncio.ensure_future(call(rsmq)) for call in FIRST_CALLS.values()]
+            await wait_until(lambda: refusing.attempts >= 5)
+        assert not any(call.done() for call in calls)
+        server.start()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(end) for end in ends] == [set, *[QueueDoesNotExist] * 4]
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"debug": True})], ids=["asyncio"])
+async def test_a_name_that_is_not_known_yet():
+    """A host's name that cannot be looked up is tried again, too. (uvloop does not let look-ups be
+    counted.)
+    """
+    loop, lookups = asyncio.get_running_loop(), []
+    known = loop.getaddrinfo
+
+    async def look_up(host, *args, **options):
+        lookups.append(host)
+        return await known(host, *args, **options)
+
+    loop.getaddrinfo = look_up
+    async with AsyncRSMQ(host="nowhere.invalid", connect_timeout=0.3) as rsmq:
+        with pytest.raises(redis.ConnectionError):
+            await rsmq.list_queues()
+    assert len(lookups) > 1
+    assert set(lookups) == {"nowhere.invalid"}
+
+
+async def test_a_login_that_is_refused(own_server):
+    """A login that is refused is not waited for."""
+    server = own_server()
+    server.redis.config_set("requirepass", "secret")
+    async with (
+        Proxy(server.socket, f"{server.folder}/proxy.sock") as proxy,
+        AsyncRSMQ.from_url(proxy.url, password="wrong", connect_timeout=60) as rsmq,
+    ):
+        with pytest.raises(redis.AuthenticationError):
+            await rsmq.list_queues()
+
+
+def test_connect_timeout_is_a_time():
+    """connect_timeout is a time like others."""
+    for value in (-1, "5", None, True, 10_000_000):
+        with pytest.raises(InvalidParameterValue, match="connect_timeout"):
+            AsyncRSMQ(connect_timeout=value)
 
 
 async def test_script_flush(server, queue):
@@ -26,87 +158,6 @@ async def test_script_flush(server, queue):
         message = await queue.receive()
         server.redis.script_flush()
         assert await message.delete()
-
-
-async def test_lost_reply_to_a_send(server, queue, proxy):
-    """A send whose reply is lost is repeated, and makes one message, counted once, under the id it
-    returns.
-    """
-    async with AsyncRSMQ.from_url(proxy.url) as other:
-        behind = other.queue("jobs")
-        await behind.attributes()
-        for n in range(5):
-            proxy.cut_after_execution = 1
-            id = await behind.send(str(n))
-            assert [message.id for message in await queue.peek(100)][-1] == id
-        proxy.cut_after_execution = 1
-        ids = await behind.send_many(["a", "b", "c"])
-        assert [message.id for message in await queue.peek(100)][-3:] == ids
-    attributes = await queue.attributes()
-    assert (attributes.msgs, attributes.totalsent) == (8, 8)
-
-
-async def test_lost_reply_to_a_delete(server, queue, proxy):
-    """A delete, an extend and a release whose reply is lost are repeated, and return True."""
-    await queue.send_many(["x", "y"])
-    async with AsyncRSMQ.from_url(proxy.url) as other:
-        for cuts in (
-            0,
-            1,
-        ):  # first so that the server knows the scripts, and the reply that is cut is not NOSCRIPT
-            message = await other.queue("jobs").receive()
-            for call in (
-                lambda message=message: message.extend(60),
-                message.release,
-                message.delete,
-            ):
-                proxy.cut_after_execution = cuts
-                assert await call()
-    assert (await queue.attributes()).msgs == 0
-
-
-async def test_lost_reply_to_create_and_delete_queue(server, proxy):
-    """Creating and deleting a queue are repeated after a lost reply; a queue of somebody else's is
-    still reported.
-    """
-    async with AsyncRSMQ.from_url(proxy.url) as other:
-        await other.list_queues()
-        proxy.cut_after_execution = 1
-        assert await other.create_queue(qname="new") is True
-        server.redis.hset("rsmq:new:Q", "created", 1000)  # long ago
-        proxy.cut_after_execution = 1
-        with pytest.raises(QueueAlreadyExists):
-            await other.create_queue(qname="new")
-        proxy.cut_after_execution = 1
-        assert await other.delete_queue(qname="new") is True
-
-
-async def test_lost_reply_to_a_receive(server, queue, proxy):
-    """A receive whose reply is lost costs a lease and a count, never the message."""
-    async with AsyncRSMQ.from_url(proxy.url) as other:
-        behind = other.queue("jobs")
-        assert await behind.receive() is None  # so that the server knows the script
-        id = await queue.send("x")
-        proxy.cut_after_execution = 1
-        asking = asyncio.ensure_future(behind.receive(wait=PATIENCE))
-        await wait_until(lambda: proxy.cuts == 1)
-        server.redis.zadd("rsmq:jobs", {id: 1})  # as if its lease had ended
-        server.redis.publish("rsmq:rt:jobs", "1")
-        message = await asking
-        assert (message.body, message.receive_count) == ("x", 2)
-        await message.delete()
-
-
-async def test_lost_reply_to_a_pop(server, queue, proxy):
-    """A pop whose reply is lost raises: it may not be repeated, and the message is gone."""
-    async with AsyncRSMQ.from_url(proxy.url) as other:
-        behind = other.queue("jobs")
-        assert await behind.pop() is None  # so that the server knows the script
-        await queue.send_many(["x", "y"])
-        proxy.cut_after_execution = 1
-        with pytest.raises(redis.ConnectionError):
-            await behind.pop()
-    assert [message.body for message in await queue.peek()] == ["y"]
 
 
 async def test_restart(own_server):
@@ -271,6 +322,8 @@ FORMS = {
     "a receive": "local t = redis.call('TIME') return {t[1], t[2], '', 's3cret', '1', 0, {'id', "
     "'1'}, {'s3cret', '1'}}",
 }
+
+
 VERBS = {
     "create": lambda queue: queue.create(),
     "attributes": lambda queue: queue.attributes(),
@@ -288,6 +341,8 @@ VERBS = {
     "purge": lambda queue: queue.purge(),
     "delete": lambda queue: queue.delete(),
 }
+
+
 # What is a reply of the script's own form.
 RIGHT = {("the time alone", "delete_many")}
 
@@ -341,11 +396,3 @@ def _is_busy(server):
     except redis.ResponseError as error:
         return "BUSY" in str(error)
     return False
-
-
-@pytest.mark.parametrize("name", ["send", "receive", "delete"])
-def test_header(name):
-    """Each script begins with what its keys, arguments and replies are."""
-    source = load(name).source
-    assert "-- KEYS" in source
-    assert "-- Returns" in source

@@ -1,0 +1,385 @@
+"""The calls of each role: prepared up to the `yield`, then made and looked at."""
+
+import asyncio
+from typing import NamedTuple
+
+from aiorsmq import JSON, AsyncRSMQ
+
+from support import next_millisecond, now_ms, wait_until
+
+
+class Place(NamedTuple):
+    """Where a call is tried: what it does is the user's, what is prepared and looked at is
+    another's.
+    """
+
+    server: object
+    proxy: object
+    own: AsyncRSMQ
+    user: AsyncRSMQ
+    refusals: list
+
+    @property
+    def jobs(self):
+        return self.user.queue("jobs")
+
+    async def prepare(self, *bodies, received=0, **options):
+        """A queue with some messages; the first has been received so many times, and is the first
+        again.
+        """
+        queue = self.own.queue("jobs")
+        await queue.create(**options)
+        ids = await queue.send_many(bodies) if bodies else []
+        for _ in range(received):
+            place = self.server.redis.zscore("rsmq:jobs", ids[0])
+            assert (await queue.receive()).id == ids[0]
+            self.server.redis.zadd("rsmq:jobs", {ids[0]: place})
+        return ids
+
+    def bodies(self, qname="jobs"):
+        hash = self.server.redis.hgetall(f"rsmq:{qname}:Q")
+        return sorted(hash[id].decode() for id in self.server.redis.zrange(f"rsmq:{qname}", 0, -1))
+
+    def counts(self):
+        """The receive counts of hidden and of visible messages."""
+        now, hidden, visible = now_ms(self.server), [], []
+        for id, score in self.server.redis.zrange("rsmq:jobs", 0, -1, withscores=True):
+            count = int(self.server.redis.hget("rsmq:jobs:Q", id + b":rc") or 0)
+            (hidden if score > now else visible).append(count)
+        return hidden, visible
+
+
+async def send(place):
+    await place.prepare("a")
+    yield
+    await place.jobs.send("x")
+    assert place.bodies() == ["a", "x"]
+
+
+async def send_many(place):
+    await place.prepare(delay=9)
+    yield
+    ids = await place.jobs.send_many([str(n) for n in range(600)])
+    assert len(place.bodies()) == len(ids) == 600
+
+
+async def send_again(place):
+    """The reply of the first attempt is lost."""
+    await place.prepare()
+    yield
+    place.proxy.cut_after_execution = 1
+    await place.jobs.send("x")
+    assert place.bodies() == ["x"]
+
+
+async def receive(place):
+    await place.prepare("a", "b")
+    yield
+    assert (await place.jobs.receive()).body == "a"
+    assert place.counts() == ([1], [0])
+
+
+async def receive_again(place):
+    await place.prepare("a", "b", received=2)
+    yield
+    assert {
+        message.body: message.receive_count for message in await place.jobs.receive_many(5)
+    } == {"a": 3, "b": 1}
+    assert sorted(place.counts()[0]) == [1, 3]
+
+
+async def receive_none(place):
+    await place.prepare()
+    yield
+    assert await place.jobs.receive() is None
+
+
+async def receive_behind_a_phantom(place):
+    ids = await place.prepare("a", "b", received=1)
+    place.server.redis.hdel("rsmq:jobs:Q", ids[0])
+    yield
+    try:
+        assert [message.body for message in await place.jobs.receive_many(5)] == ["b"]
+    finally:
+        assert [message.body for message in await place.own.queue("jobs").peek(5)] == ["b"]
+
+
+async def pop(place):
+    await place.prepare("a", "b", received=2)
+    yield
+    message = await place.jobs.pop()
+    assert (message.body, message.receive_count) == ("a", 3)
+    assert place.bodies() == ["b"]
+
+
+async def delete(place):
+    await place.prepare("a", "b")
+    message = await place.jobs.receive()
+    yield
+    assert await message.delete()
+    assert place.bodies() == ["b"]
+
+
+async def delete_message(place):
+    (id,) = await place.prepare("a")
+    yield
+    assert await place.jobs.delete_message(id)
+    assert place.bodies() == []
+
+
+async def delete_many(place):
+    ids = await place.prepare("a", "b", "c")
+    yield
+    assert await place.jobs.delete_many([*ids[:2], "0" * 32]) == [True, True, False]
+    assert place.bodies() == ["c"]
+
+
+async def extend(place):
+    await place.prepare("a")
+    message = await place.jobs.receive(vt=0)
+    yield
+    assert await message.extend(60)
+    assert place.counts() == ([1], [])
+
+
+async def release(place):
+    await place.prepare("a")
+    message = await place.jobs.receive()
+    yield
+    assert await message.release()
+    assert place.counts() == ([], [1])
+
+
+async def change_visibility(place):
+    (id,) = await place.prepare("a", delay=9)
+    yield
+    assert await place.jobs.change_visibility(id, 0)
+    assert place.counts() == ([], [0])
+
+
+async def hand_back(place):
+    """Of what a stream has claimed ahead, one was received before."""
+    await place.prepare("a", "b", "c", received=1)
+    yield
+    try:
+        async with place.jobs.messages(prefetch=2) as messages:
+            await anext(messages)
+            await wait_until(lambda: len(place.counts()[0]) == 3)
+        await place.user.aclose()
+        hidden, _ = place.counts()
+        assert place.refusals or len(hidden) == 1
+    finally:
+        assert place.bodies() == ["a", "b", "c"]
+        assert 0 not in place.counts()[0]
+
+
+async def put_back(place):
+    """As much, of what it has popped ahead."""
+    await place.prepare("a", "b", "c", received=1)
+    yield
+    taken = []
+    try:
+        async with place.jobs.messages(prefetch=2, pop=True) as messages:
+            taken.append((await anext(messages)).body)
+            await wait_until(lambda: not place.bodies())
+    finally:
+        await place.user.aclose()
+        assert sorted(taken + place.bodies()) == ["a", "b", "c"]
+
+
+async def put_back_hidden(place):
+    """What was popped and cannot be decoded."""
+    await place.prepare("no json", vt=60)
+    yield
+    try:
+        assert await place.user.queue("jobs", codec=JSON).pop() is None
+    finally:
+        await place.user.aclose()
+        assert place.bodies() == ["no json"]
+
+
+async def wait(place):
+    await place.prepare()
+    yield
+    asking = asyncio.ensure_future(place.jobs.receive(wait=10))
+    await asyncio.sleep(0.01)
+    await place.own.queue("jobs").send("x")
+    try:
+        assert (await asking).body == "x"
+    finally:
+        assert place.bodies() == ["x"]
+        assert place.counts() == ([], [0]) or place.counts() == ([1], [])
+
+
+async def work(place):
+    """One message is handled; another fails twice, and dies."""
+    await place.prepare("good", "bad", max_receives=2, dead_letter_queue="dead")
+    yield
+    handled = []
+
+    async def handler(message):
+        if message.body == "bad":
+            raise ValueError("bad")
+        handled.append(message.body)
+
+    worker = place.jobs.worker(handler, backoff=lambda _: 0.001)
+    working = asyncio.ensure_future(worker.run(signals=False))
+    await wait_until(lambda: working.done() or place.refusals or (handled and place.bodies("dead")))
+    worker.stop()
+    try:
+        await working
+        await place.user.aclose()
+        if not place.refusals:
+            assert (place.bodies(), place.bodies("dead")) == ([], ["bad"])
+            assert [letter.reason for letter in await place.own.queue("dead").reasons()] == [
+                "ValueError: bad"
+            ]
+    finally:
+        assert set(place.bodies() + place.bodies("dead") + handled) == {"good", "bad"}
+        assert place.bodies("dead") in ([], ["bad"])
+
+
+async def die(place):
+    """A claim finds that a message has been received too often; its queue for the dead is not
+    there.
+    """
+    await place.prepare("a", "b", received=2, max_receives=2, dead_letter_queue="dead")
+    await place.own.queue("dead").delete()
+    yield
+    try:
+        message = await place.jobs.receive()
+        assert message is None or message.body == "b"
+        await place.user.aclose()
+        assert place.refusals or (place.bodies(), place.bodies("dead")) == (["b"], ["a"])
+        assert place.refusals or await place.own.list_queues() == {"jobs", "dead"}
+    finally:
+        assert sorted(place.bodies() + place.bodies("dead")) == ["a", "b"]
+
+
+async def create(place):
+    yield
+    await place.jobs.create(vt=5, delay=1, maxsize=2048)
+    attributes = await place.own.queue("jobs").attributes()
+    assert (attributes.vt, attributes.delay, attributes.maxsize) == (5, 1, 2048)
+    assert await place.own.list_queues() == {"jobs"}
+
+
+async def create_both(place):
+    yield
+    await place.jobs.create(max_receives=3, dead_letter_queue="dead")
+    attributes = await place.own.queue("jobs").attributes()
+    assert (attributes.max_receives, attributes.dead_letter_queue) == (3, "dead")
+    assert (await place.own.queue("dead").attributes()).vt == 30
+    assert await place.own.list_queues() == {"jobs", "dead"}
+
+
+async def create_beside(place):
+    """The set of queues is there already."""
+    await place.own.create_queue(qname="dead")
+    yield
+    await place.jobs.create()
+    assert await place.own.list_queues() == {"jobs", "dead"}
+
+
+async def set_attributes(place):
+    await place.prepare("a")
+    yield
+    assert (await place.jobs.set_attributes(vt=7, maxsize=-1)).vt == 7
+    assert (await place.own.queue("jobs").attributes()).maxsize == -1
+
+
+async def set_policy(place):
+    await place.prepare()
+    yield
+    await place.jobs.set_attributes(max_receives=3, dead_letter_queue="dead")
+    assert (await place.own.queue("jobs").attributes()).dead_letter_queue == "dead"
+    assert await place.own.list_queues() == {"jobs", "dead"}
+
+
+async def set_no_policy(place):
+    await place.prepare(max_receives=3, dead_letter_queue="dead")
+    yield
+    assert (await place.jobs.set_attributes(vt=7, dead_letter_queue="")).dead_letter_queue is None
+    assert not {b"max_receives", b"dead_letter_queue"} & set(
+        place.server.redis.hkeys("rsmq:jobs:Q")
+    )
+
+
+async def attributes(place):
+    await place.prepare("a", "b", delay=9)
+    yield
+    attributes = await place.jobs.attributes()
+    assert (attributes.msgs, attributes.hiddenmsgs, attributes.totalsent) == (2, 2, 2)
+
+
+async def list_queues(place):
+    await place.prepare()
+    yield
+    assert await place.user.list_queues() == {"jobs"}
+
+
+async def delete_queue(place):
+    """With what is beside it: reasons, and what a purge has left."""
+    await place.prepare("a")
+    place.server.redis.hset("rsmq:jobs:reasons", "x", "y")
+    place.server.redis.expire("rsmq:jobs:reasons", 60)
+    place.server.redis.zadd("rsmq:jobs:purged", {"x": 1})
+    yield
+    await place.jobs.delete()
+    await place.user.aclose()
+    assert set(place.server.redis.keys("*")) <= {b"rsmq:jobs:deleted"}  # it forgets that by itself
+
+
+async def purge(place):
+    await place.prepare(*map(str, range(500)), received=1)
+    yield
+    assert await place.jobs.purge() == 500
+    assert place.server.redis.hlen("rsmq:jobs:Q") == 7
+    assert not place.server.redis.exists("rsmq:jobs:purged")
+
+
+async def peek(place):
+    await place.prepare("a", "b", received=1)
+    yield
+    assert [message.body for message in await place.jobs.peek(5)] == ["a", "b"]
+
+
+async def bury(place, *bodies):
+    """Some dead, whose reasons are known."""
+    await place.prepare(*bodies, max_receives=1, dead_letter_queue="dead")
+    queue = place.own.queue("jobs")
+    await queue._shared.bury(
+        [message._record for message in await queue.receive_many(len(bodies))], "tired"
+    )
+    await next_millisecond()
+
+
+async def reasons(place):
+    await bury(place, "a")
+    yield
+    assert [letter.reason for letter in await place.user.queue("dead").reasons()] == ["tired"]
+
+
+async def redrive(place):
+    await bury(place, "a", "b")
+    yield
+    assert [moved async for moved in place.user.queue("dead").redrive()] == [2]
+    assert (place.bodies(), place.bodies("dead")) == (["a", "b"], [])
+
+
+async def redrive_pages(place):
+    """More than a page, of which one stays."""
+    bodies = [str(n) for n in range(70)]
+    await bury(place, *bodies)
+    yield
+    try:
+        moved = [
+            total
+            async for total in place.user.queue("dead").redrive(
+                where=lambda letter: letter.raw != b"7"
+            )
+        ]
+        assert moved == [63, 69]
+        assert place.bodies("dead") == ["7"]
+    finally:
+        assert sorted(place.bodies() + place.bodies("dead")) == sorted(bodies)

@@ -1,0 +1,113 @@
+"""A worker on several queues: in the order of their priority or their weights."""
+
+import asyncio
+
+import pytest
+from aiorsmq import InvalidParameterValue, QueueDoesNotExist
+
+from support import wait_until
+
+
+async def test_strict_priority(rsmq):
+    """In a list of queues, one is asked when those before it have nothing."""
+    order, go_on = [], asyncio.Event()
+
+    async def handler(message):
+        order.append(message.queue)
+        await go_on.wait()
+
+    urgent, bulk = rsmq.queue("urgent"), rsmq.queue("bulk")
+    await urgent.create()
+    await bulk.create()
+    await bulk.send_many(["x"] * 5)
+    await urgent.send_many(["x"] * 5)
+    go_on.set()
+    async with rsmq.worker([urgent, "bulk"], handler, concurrency=1) as worker:
+        await wait_until(lambda: worker.stats.succeeded == 10)
+        go_on.clear()
+        await bulk.send_many(["x"] * 2)
+        await wait_until(lambda: worker.stats.in_flight == 1)
+        await urgent.send("x")
+        await wait_until(worker._sources[0].claims.has_reason)  # its announcement has come
+        go_on.set()
+        await wait_until(lambda: worker.stats.succeeded == 13)
+    assert order == ["urgent"] * 5 + ["bulk"] * 5 + ["bulk", "urgent", "bulk"]
+
+
+async def test_urgent_beside_a_full_queue(rsmq):
+    """An urgent message is next, though the queue behind it has never been empty."""
+    order, go_on = [], asyncio.Semaphore(20)
+
+    async def handler(message):
+        order.append(message.queue)
+        await go_on.acquire()
+
+    urgent, bulk = rsmq.queue("urgent"), rsmq.queue("bulk")
+    await urgent.create()
+    await bulk.create()
+    await bulk.send_many(["x"] * 300)
+    async with rsmq.worker([urgent, bulk], handler, concurrency=1) as worker:
+        await wait_until(lambda: len(order) == 21)
+        await urgent.send("x")
+        await wait_until(worker._sources[0].claims.has_reason)  # its announcement has come
+        for _ in range(281):
+            go_on.release()
+        await wait_until(lambda: worker.stats.succeeded == 301)
+    assert order.index("urgent") == 21
+
+
+async def test_weights(rsmq):
+    """With weights, a queue of weight 3 is served three times as often as one of weight 1 while
+    both have messages.
+    """
+    order = []
+
+    async def handler(message):
+        order.append(message.queue)
+
+    for name in ("often", "seldom"):
+        await rsmq.queue(name).create()
+        await rsmq.queue(name).send_many(["x"] * 400)
+    async with rsmq.worker({"often": 3, "seldom": 1}, handler, concurrency=1) as worker:
+        await wait_until(lambda: worker.stats.succeeded == 800)
+    first = order[:400]
+    assert 255 <= first.count("often") <= 345  # 300, and five times its deviation
+
+
+async def test_several_queues_wait_together(rsmq):
+    """A worker on several queues wakes for each of them, and an idle one makes no script calls."""
+
+    async def handler(message):
+        pass
+
+    queues = [rsmq.queue(f"q{i}") for i in range(5)]
+    for queue in queues:
+        await queue.create()
+    async with rsmq.worker(queues, handler) as worker:
+        for done, queue in enumerate(queues, 1):
+            await wait_until(lambda: worker.healthy)
+            await queue.send("x")
+            await wait_until(lambda done=done: worker.stats.succeeded == done)
+
+
+async def test_queue_named_twice(rsmq, queue):
+    """A queue is asked once."""
+    with pytest.raises(InvalidParameterValue, match="queues="):
+        rsmq.worker(["jobs", "jobs"], print)
+
+
+async def test_missing_queue(rsmq):
+    """A worker on a queue that does not exist says so at once."""
+    with pytest.raises(QueueDoesNotExist):
+        await rsmq.queue("nowhere").worker(print).run()
+    with pytest.raises(QueueDoesNotExist):
+        async with rsmq.queue("nowhere").worker(print):
+            pytest.fail("entered")
+
+
+async def test_queue_without_leases(rsmq):
+    """A worker on a queue whose vt is 0 needs a vt of its own."""
+    queue = rsmq.queue("jobs")
+    await queue.create(vt=0)
+    with pytest.raises(InvalidParameterValue, match="give it a vt"):
+        await queue.worker(print).run()
