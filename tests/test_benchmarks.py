@@ -1,18 +1,21 @@
 """What is said of the library's speed is what was measured."""
 
-import pytest
 import report
+from published import PAGE, published
 from reach import Goal
 
-RESULTS = report.load()
+
+def test_readme():
+    """The README has the figures of RESULTS.md."""
+    assert report.README.read_text() == report.readme(published())
 
 
-@pytest.mark.parametrize("path", report.texts(RESULTS), ids=lambda path: path.name)
-def test_generated(path):
-    """Nobody edits a figure by hand: the README and RESULTS.md say what report.py makes of
-    results.json.
-    """
-    assert path.read_text() == report.texts(RESULTS)[path]
+def test_page():
+    """RESULTS.md has its figures as report.py writes them."""
+    figures, page = published()["figures"], PAGE.read_text()
+    assert figures
+    for name, figure in figures.items():
+        assert "\n".join(report.figure_section(name, figure)) in page
 
 
 def results(**rates):

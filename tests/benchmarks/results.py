@@ -1,16 +1,24 @@
-"""What a run has measured, as it is in results.json, and how its numbers are written."""
+"""What a run has measured, and how its numbers are written.
+
+The raw values are in results.json, which is not part of the repository: RESULTS.md is.
+"""
 
 import json
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+RAW = HERE / "results.json"
 
 Results = dict[str, Any]
 
 
-def load() -> Results:
-    return json.loads((HERE / "results.json").read_text())
+def load(path: Path = RAW) -> Results:
+    return json.loads(path.read_text())
+
+
+def save(results: Results) -> None:
+    RAW.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 
 def values(results: Results, path: str) -> list[float]:

@@ -7,7 +7,6 @@ ratios.
 """
 
 import argparse
-import json
 import os
 import platform
 import subprocess
@@ -18,9 +17,8 @@ from typing import Any
 import environments
 from figure import Figure
 from figures import FIGURES
+from results import RAW, load, save
 from server import Server, running_server
-
-RESULTS = Path(__file__).parent / "results.json"
 
 
 def main() -> None:
@@ -37,6 +35,8 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="one round, printed and not written")
     args = parser.parse_args()
+    if args.only and not args.quick and not RAW.exists():
+        parser.error(f"--only leaves other figures as they are, but there is no {RAW}")
     chosen = [figure for figure in FIGURES if not args.only or figure.name in args.only]
     with running_server() as server:
         if args.quick:
@@ -44,10 +44,10 @@ def main() -> None:
                 measure(server, figure, 1)
             return
         results = {"machine": machine(server), "versions": environments.versions()}
-        results["figures"] = json.loads(RESULTS.read_text())["figures"] if args.only else {}
+        results["figures"] = load()["figures"] if args.only else {}
         for figure in chosen:
             results["figures"][figure.name] = measure(server, figure, args.rounds)
-            RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+            save(results)
     import report  # noqa: PLC0415 - what measures needs nothing that draws
 
     report.main()
