@@ -7,6 +7,7 @@ import gc
 import hashlib
 import signal
 import time
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import anyio.lowlevel
@@ -95,15 +96,15 @@ async def test_connect_timeout_beyond_the_deadline(own_server):
     loaded then.
     """
     server = own_server("--appendonly", "yes", "--key-load-delay", "100")
-    async with loading(server), AsyncRSMQ.from_url(server.url, connect_timeout=60) as rsmq:
-        rsmq._scripts.deadline = 0.01
+    options = {"connect_timeout": 60, "deadline": 0.1}
+    async with loading(server), AsyncRSMQ.from_url(server.url, **options) as rsmq:
         assert await rsmq.list_queues() == set()
     server.kill()
-    async with AsyncRSMQ.from_url(server.url, connect_timeout=60) as rsmq:
-        rsmq._scripts.deadline = 0.01
+    async with AsyncRSMQ.from_url(server.url, **options) as rsmq:
         async with Refusing(server.socket) as refusing:
             calls = [asyncio.ensure_future(call(rsmq)) for call in FIRST_CALLS.values()]
-            await wait_until(lambda: refusing.attempts >= 5)
+            over = time.monotonic() + 2 * options["deadline"]
+            await wait_until(lambda: refusing.attempts >= 5 and time.monotonic() > over)
         assert not any(call.done() for call in calls)
         server.start()
         ends = await asyncio.gather(*calls, return_exceptions=True)
@@ -178,14 +179,30 @@ async def test_restart(own_server):
         await message.delete()
 
 
+async def reaches(rsmq):
+    """Whether a call succeeds."""
+    with suppress(redis.ConnectionError, redis.TimeoutError):
+        await rsmq.list_queues()
+        return True
+    return False
+
+
+@asynccontextmanager
+async def impatient_client(server, **options):
+    """A client with a short deadline, once it has reached the server, and the queue "jobs"."""
+    async with AsyncRSMQ.from_url(server.url) as patient:
+        await patient.create_queue(qname="jobs")
+    async with AsyncRSMQ.from_url(server.url, **options) as rsmq:
+        await wait_until(lambda: reaches(rsmq))
+        yield rsmq
+
+
 async def test_hung_server(own_server, monkeypatch):
     """A server that hangs holds no caller longer than its deadline; afterwards calls work again."""
     server = own_server()
     monkeypatch.setattr(lane, "REPLY_TIMEOUT", 0.2)
-    async with AsyncRSMQ.from_url(server.url, poll_interval=60) as rsmq:
+    async with impatient_client(server, deadline=0.5, poll_interval=60) as rsmq:
         queue = rsmq.queue("jobs")
-        await queue.create()
-        rsmq._node.deadline = 0.5
         server.process.send_signal(signal.SIGSTOP)
         try:
             started = time.monotonic()
@@ -195,8 +212,7 @@ async def test_hung_server(own_server, monkeypatch):
                 assert time.monotonic() - started < 1 + lost()
         finally:
             server.process.send_signal(signal.SIGCONT)
-        rsmq._node.deadline = 30
-        await wait_until(lambda: not rsmq._node._in_flight)  # what waits behind "x" is told with it
+        await wait_until(lambda: reaches(rsmq))
         await queue.send("y")
 
 
@@ -215,10 +231,8 @@ async def test_no_call_outlasts_the_deadline(own_server):
     once more.
     """
     server = own_server()
-    async with AsyncRSMQ.from_url(server.url) as rsmq:
+    async with impatient_client(server, deadline=0.5) as rsmq:
         queue = rsmq.queue("jobs")
-        await queue.create()
-        rsmq._node.deadline = 0.5
         server.kill()
         calls = [queue.send(str(n)) for n in range(500)] + [
             queue.delete_message("0" * 32) for _ in range(500)
@@ -242,10 +256,8 @@ async def test_no_call_outlasts_the_deadline(own_server):
 async def test_gone_for_good(own_server):
     """A server that goes away raises redis-py's error at the deadline."""
     server = own_server()
-    async with AsyncRSMQ.from_url(server.url) as rsmq:
+    async with impatient_client(server, deadline=0.3) as rsmq:
         queue = rsmq.queue("jobs")
-        await queue.create()
-        rsmq._node.deadline = 0.3
         polling = asyncio.ensure_future(queue.receive(wait=2))
         await wait_for_listener(server)
         server.kill()
@@ -261,10 +273,8 @@ async def test_a_connection_that_nobody_waits_for(own_server):
     raise it here.
     """
     server = own_server()
-    async with AsyncRSMQ.from_url(server.url) as rsmq:
+    async with impatient_client(server, deadline=0.3) as rsmq:
         queue = rsmq.queue("jobs")
-        await queue.create()
-        rsmq._node.deadline = 0.3
         server.redis.client_kill_filter(_type="normal")
         server.process.send_signal(signal.SIGSTOP)
         with pytest.raises((redis.ConnectionError, redis.TimeoutError)):

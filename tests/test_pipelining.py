@@ -164,10 +164,9 @@ async def test_slow_line(server, queue, proxy, monkeypatch):
     """
     monkeypatch.setattr(lane, "REPLY_TIMEOUT", 1)
     await queue.set_attributes(maxsize=-1)
-    async with AsyncRSMQ.from_url(proxy.url) as other:
+    async with AsyncRSMQ.from_url(proxy.url, deadline=20) as other:
         await other.list_queues()
         proxy.delay = 0.02
-        other._node.deadline = 20
         await other.queue("jobs").send(b"x" * 5_000_000)
     await queue.delete()
 

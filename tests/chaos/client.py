@@ -24,8 +24,11 @@ class Client:
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options
         self.chance = random.Random(options["seed"])
-        self.rsmq = AsyncRSMQ.from_url(options["url"], poll_interval=options["poll_interval"])
-        self.rsmq._node.deadline = options["deadline"]
+        self.rsmq = AsyncRSMQ.from_url(
+            options["url"],
+            poll_interval=options["poll_interval"],
+            deadline=options["deadline"],
+        )
         self.queue = self.rsmq.queue(options["qname"])
         self.stopping = asyncio.Event()
 

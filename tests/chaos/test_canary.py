@@ -21,7 +21,7 @@ from aiorsmq import (
 from aiorsmq._server import lane
 from redis import RedisError
 
-from support import wait_for_listener, wait_until
+from support import PATIENCE, wait_for_listener, wait_until
 
 CANARY = "canary"
 PASSWORD = f"{CANARY}-password"
@@ -150,22 +150,21 @@ async def killed_connections(said, server, rsmq):
     await stream.aclose()
 
 
-async def hung_server(said, server, rsmq):
+async def hung_server(said, server, rsmq, url):
     """Calls that fail at their deadline."""
-    queue = rsmq.queue("jobs")
-    await queue.send(CANARY)
-    message = await queue.receive()
-    rsmq._node.deadline = 0.3
-    server.process.send_signal(signal.SIGSTOP)
-    try:
-        await meet(said, queue.send(CANARY), redis.TimeoutError)
-        with contextlib.suppress(KeyError):
-            async with message:
-                raise KeyError
-    finally:
-        server.process.send_signal(signal.SIGCONT)
-    rsmq._node.deadline = 30
-    await queue.purge()
+    await rsmq.queue("jobs").send(CANARY)
+    async with AsyncRSMQ.from_url(url, deadline=0.3) as impatient:
+        queue = impatient.queue("jobs")
+        message = await queue.receive(wait=PATIENCE)
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            await meet(said, queue.send(CANARY), redis.TimeoutError)
+            with contextlib.suppress(KeyError):
+                async with message:
+                    raise KeyError
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+    await rsmq.queue("jobs").purge()
 
 
 async def test_canaries(guarded, report, caplog, monkeypatch):
@@ -181,7 +180,7 @@ async def test_canaries(guarded, report, caplog, monkeypatch):
         await bad_input(said, rsmq)
         await bad_bodies(said, rsmq)
         await killed_connections(said, server, rsmq)
-        await hung_server(said, server, rsmq)
+        await hung_server(said, server, rsmq, url)
         look_at(
             said,
             rsmq,
