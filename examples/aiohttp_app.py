@@ -30,7 +30,7 @@ async def do(job: Job) -> str:
 
 
 async def work(queue: Queue[Job], board: Board) -> None:
-    """Wait for jobs and do them, one after the other; start several of these to do as many at a
+    """Wait for jobs and do them, one after the other; start several of these to do that many at a
     time.
     """
     async for msg in queue.messages():

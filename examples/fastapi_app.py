@@ -31,8 +31,8 @@ async def do(job: Job) -> str:
 async def work(board: Board, msg: Message[Job]) -> None:
     """Do one job.
 
-    It is deleted when this returns, comes again when this fails, and after the queue's `vt` if the
-    process is killed: a job is not lost, but it can happen that it is done twice.
+    It is deleted when this returns. It is redelivered when this fails, and after the queue's `vt`
+    if the process is killed: a job is not lost, but it can happen that it is done twice.
     """
     seconds = (datetime.now(UTC) - msg.sent_at).total_seconds()
     result = await do(msg.body)

@@ -2,7 +2,7 @@
 
 Prints a line for each, its name and the path of its binary with a tab in between. What cannot be
 had is an error. What is in the folder already is not fetched again. Nothing is installed, and it
-takes no root; only Debian's lists of packages, if there are none or old ones, are fetched with
+takes no root; only Debian's lists of packages, if they are missing or old, are fetched with
 `apt-get update`, which does.
 """
 

@@ -80,7 +80,7 @@ class Server:
         self.redis.config_resetstat()
 
     def clients(self) -> int:
-        """How many connections there are besides this class's own."""
+        """How many connections there are, without this class's own."""
         return len(self.redis.client_list()) - 1
 
 
@@ -117,8 +117,8 @@ class Handler:
 
 @asynccontextmanager
 async def stalls():
-    """`async with stalls() as lost`: `lost()` is by how many seconds bare sleeps beside the block
-    have overrun so far.
+    """`async with stalls() as lost`: `lost()` is by how many seconds bare sleeps have overrun so
+    far while the block runs.
 
     That is what a machine that stalls, or is busy, takes from everybody. A bound in seconds that
     has to be is widened by it: `assert took < bound + lost()`.
@@ -245,7 +245,7 @@ def check_keys(connection: redis.Redis) -> None:
                 f"{name}: fields {fields - messages}, phantoms {messages - fields}"
             )
         elif name.endswith((":reasons", ":deleted")) and connection.type(key) == b"hash":
-            assert connection.ttl(key) > 0, f"{name} is kept for ever"
+            assert connection.ttl(key) > 0, f"{name} is kept forever"
         else:
             assert connection.type(key) in (b"set", b"zset"), name
 

@@ -29,7 +29,7 @@ async def test_one_connection_for_all_queues(server, rsmq):
 
 
 async def test_killed(server, queue, caplog):
-    """A killed connection is replaced, what was announced meanwhile is not missed, and the log has
+    """A killed connection is replaced, what was announced in between is not missed, and the log has
     a line for each.
     """
     with caplog.at_level(logging.INFO, "aiorsmq"):
@@ -49,7 +49,7 @@ async def test_killed(server, queue, caplog):
 
 
 async def test_not_permitted(server, queue, caplog):
-    """Without the right to SUBSCRIBE a client says so once, and polls."""
+    """Without the right to SUBSCRIBE a client logs it once, and polls."""
     server.redis.acl_setuser(
         "deaf",
         enabled=True,
@@ -147,7 +147,7 @@ class TestUnknown:
         assert [record.message.split(",")[0] for record in caplog.records] == ["not listening"]
 
     async def test_subscribe_on_a_server(self, own_server, caplog, eager):
-        """Without SUBSCRIBE a client says so once, polls, and opens no further connection."""
+        """Without SUBSCRIBE a client logs it once, polls, and opens no further connection."""
         server = own_server("--rename-command", "SUBSCRIBE", "")
         async with AsyncRSMQ.from_url(server.url) as rsmq:
             queue = rsmq.queue("jobs")
@@ -169,7 +169,7 @@ class TestUnknown:
         assert server.redis.info("stats")["total_connections_received"] == before + 2
 
     @pytest.mark.parametrize("reply", [b"-ERR unknown command\r\n", b""])
-    async def test_subscribe_is_mended(self, server, queue, proxy, monkeypatch, reply):
+    async def test_subscribe_works_again(self, server, queue, proxy, monkeypatch, reply):
         """It is tried again, rarely: then announcements are heard."""
         monkeypatch.setattr(listener, "RETRY_REFUSED", 0.1)
         proxy.unknown[b"SUBSCRIBE"] = reply

@@ -123,7 +123,7 @@ async def test_too_long_in_a_repeated_send(server, proxy):
         assert [message.id for message in await queue.peek()] == [short]
 
 
-async def test_deadline_beside_a_cancelled_call(server, queue, proxy):
+async def test_deadline_after_a_cancelled_call(server, queue, proxy):
     """A call whose neighbour in the script call was cancelled has its deadline all the same."""
     async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=1) as other:
         there = other.queue("jobs")

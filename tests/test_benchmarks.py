@@ -35,7 +35,7 @@ def test_ratios_within_a_round():
 
 
 def test_the_worst_counts():
-    """Beside several others, the one against which we do worst counts."""
+    """Of several others, the one against which we do worst counts."""
     assert goal().ratios(results(ours=[12], a=[2], b=[3])) == [4]
     assert goal(lower_is_better=True).ratios(results(ours=[12], a=[2], b=[3])) == [6]
 

@@ -166,7 +166,7 @@ async def test_your_own(rsmq, queue):
 
 async def test_cannot_be_decoded(rsmq, queue, caplog):
     """What the codec cannot decode stays in the queue, hidden for its lease; the stream goes on,
-    the log says so.
+    and it is logged.
     """
     await queue.send_many(["not json, and s3cret", "1"])
     async for message in rsmq.queue("jobs", codec=JSON).messages():
@@ -452,8 +452,8 @@ async def test_typed_cannot_be_read_back(rsmq, queue, codec, body, reason):
     ],
 )
 async def test_typed_cannot_be_decoded(rsmq, queue, codec, raw, caplog):
-    """Whatever they cannot read is a ValueError that does not quote it; in a queue it stays, and
-    the log says so.
+    """Whatever they cannot read is a ValueError that does not quote it; in a queue it stays, and it
+    is logged.
     """
     caplog.set_level(logging.DEBUG)
     with pytest.raises(ValueError) as unread:

@@ -137,8 +137,8 @@ async def unsupported(rsmq):
 
 
 async def test_a_cluster(own_server):
-    """In a cluster a namespace with a hash tag works on the shard that owns it; else the error says
-    so.
+    """In a cluster a namespace with a hash tag works on the shard that owns it; on others the error
+    names that shard.
     """
     ports = free_port(), free_port()
     nodes = [own_server("--port", str(port), "--cluster-enabled", "yes").redis for port in ports]
@@ -155,7 +155,7 @@ async def test_a_cluster(own_server):
     async with AsyncRSMQ(port=ports[not owner], ns="{rsmq}") as rsmq:
         reason = await unsupported(rsmq)
         assert 'ns="{rsmq}"' in reason
-        assert f"at 127.0.0.1:{ports[owner]}" in reason  # MOVED says so
+        assert f"at 127.0.0.1:{ports[owner]}" in reason  # as MOVED says
     async with AsyncRSMQ(port=ports[owner]) as rsmq:
         assert 'ns="{rsmq}"' in await unsupported(rsmq)
 
@@ -248,7 +248,7 @@ def rotation(server):
 
 
 class TestRefusedLogin:
-    async def test_waited_out(self, server, rsmq, rotation, caplog):
+    async def test_login_works_again(self, server, rsmq, rotation, caplog):
         """While a password is rotated, calls, long polls, streams and workers of a client that knew
         it wait.
         """
@@ -344,7 +344,7 @@ class TestRefusedLogin:
                 await anext(other.queue("jobs").messages())
 
     async def test_no_password(self, own_server):
-        """So is a missing one, where the first to say so is the reply to a call."""
+        """So is a missing one, where the reply to a call is the first to tell."""
         server = own_server()
         server.redis.config_set("requirepass", "s3cret")
         names = inspect.signature(Redis).parameters.keys() & {

@@ -371,9 +371,7 @@ async def test_out_of_descriptors(tmp_path):
 
 
 async def test_binary_missing():
-    """A server that is no longer there is an error that says so, and can be started when it is
-    there again.
-    """
+    """A binary that is no longer there is reported as such, and starts when it is there again."""
     server = EmbeddedServer()
     binary, server._binary = server._binary, Path("/no/such/valkey-server")
     with pytest.raises(EmbeddedServerError, match="/no/such/valkey-server"):

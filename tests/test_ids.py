@@ -56,9 +56,7 @@ def test_id_time():
 
 
 def test_jumps():
-    """A clock that jumps is told from a reply that is read late: once, and by how much at the
-    least.
-    """
+    """A clock that jumps is told from a reply that is read late: once, and by how much at least."""
     clock = Clock()
     now = time.monotonic()
     assert clock.learn(b"1000000000", b"0", now - 5) == 0  # the first, and read late

@@ -1,14 +1,19 @@
-"""Calls whose reply was lost are repeated; what a repetition does if others have acted in between.
+"""Calls whose reply was lost are repeated; what a repetition does if others acted in between.
 
-| call | repeated | if others have acted in between | |---|---|---| | send | yes, under the same ids
-| not stored again if it lies in the queue or its dead-letter queue | | delete by receipt | yes |
-False if gone and the lease has ended: another may have deleted it | | delete by id | yes | True: it
-is gone | | extend, release | yes | False if another has received it | | change of visibility by id
-| no | | | receive | yes | claims another message; the first comes back when its lease ends | | pop,
-hand back, put back | no | | | create | yes | True only of a queue with the same settings | | delete
-of a queue | yes | a queue that was created since stays | | set attributes | yes | the last writer
-wins | | dead-letter, redrive | yes, fenced | not moved again once it has left its place | | purge |
-the step that empties: no; the others: yes | what was sent since stays |
+| call | repeated | if others acted in between |
+|---|---|---|
+| send | yes, under the same ids | not stored again if it is in the queue or its dead-letter queue |
+| delete by receipt | yes | False if it is gone and the lease has ended: another may have done it |
+| delete by id | yes | True: it is gone |
+| extend, release | yes | False if another has received it |
+| change of visibility by id | no | |
+| receive | yes | claims another message; the first is redelivered when its lease ends |
+| pop, hand back, put back | no | |
+| create | yes | True only of a queue with the same settings |
+| delete of a queue | yes | a queue that was created since stays |
+| set attributes | yes | the last writer wins |
+| dead-letter, redrive | yes, fenced | not moved again once it has left its place |
+| purge | all steps but the one that empties | what was sent since stays |
 """
 
 import asyncio
@@ -166,7 +171,7 @@ async def test_put_back(far, queue, cut_reply):
 
 
 async def test_send_of_what_has_died(far, rsmq, cut_reply):
-    """A send is not repeated if its message lies in the dead-letter queue by then: it is there
+    """A send is not repeated if its message is in the dead-letter queue by then: it is there
     once.
     """
     jobs = rsmq.queue("jobs")

@@ -1,4 +1,4 @@
-"""A queue that does not exist, or no longer: who raises, who waits for it, who creates it."""
+"""A queue that does not exist, or no longer: who raises, who waits, who creates it."""
 
 import asyncio
 from contextlib import nullcontext, suppress
@@ -264,7 +264,7 @@ class TestWorker:
                 await wait_until(lambda: not worker._is_running)
 
     async def test_through_an_outage(self, own_server):
-        """A server that goes away while the queue is missing is waited out as well."""
+        """A worker also waits for a server that goes away while the queue is missing."""
         server = own_server()
         async with AsyncRSMQ.from_url(server.url, poll_interval=0.02) as rsmq:
             queue = rsmq.queue("jobs")
@@ -337,7 +337,7 @@ class TestStream:
         with pytest.raises(QueueDoesNotExist):
             await anext(rsmq.messages("jobs"))
 
-    async def test_beside_one_without(self, server, polling):
+    async def test_only_one_creates(self, server, polling):
         """Of two streams of one queue that is deleted, the one that was not told to create it
         raises.
         """
@@ -356,7 +356,7 @@ class TestStream:
 
 
 class TestSetOfAllQueues:
-    async def test_mended(self, server, rsmq, queue):
+    async def test_restored(self, server, rsmq, queue):
         """A queue whose name the set of all queues has lost is entered again by `create`, and
         otherwise left alone.
         """
@@ -370,7 +370,7 @@ class TestSetOfAllQueues:
         assert (await queue.attributes()).vt == 7
 
     @pytest.mark.parametrize("who", ["worker", "stream"])
-    async def test_mended_by_consumers(self, server, rsmq, queue, who):
+    async def test_restored_by_consumers(self, server, rsmq, queue, who):
         """A worker with `create` does so when it starts; a stream does not look as long as it can
         receive.
         """

@@ -284,7 +284,7 @@ async def test_a_connection_that_nobody_waits_for(own_server):
         gc.collect()
 
 
-async def test_waited_out(server, queue):
+async def test_busy_server(server, queue):
     """A server that is busy for a while is waited for."""
     threshold = "busy-reply-threshold" if _has_busy_reply_threshold(server) else "lua-time-limit"
     server.redis.config_set(threshold, 1)
@@ -359,8 +359,8 @@ RIGHT = {("the time alone", "delete_many")}
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_replies_of_another_form(server, rsmq, queue, monkeypatch, form):
-    """A reply that is none of the script's fails its call with redis-py's InvalidResponse, and no
-    other call.
+    """A reply that the script cannot have sent fails its call with redis-py's InvalidResponse, and
+    no other call.
     """
     source = FORMS[form]
     script = scripts._Script(source, hashlib.sha1(source.encode()).hexdigest())

@@ -133,9 +133,7 @@ async def test_lost(server, pipeline):
 
 
 async def test_call_after_the_loss(pipeline):
-    """A call on a connection that has been lost meanwhile fails at once: nobody else would answer
-    it.
-    """
+    """A call on a connection that is already lost fails at once: nobody else would answer it."""
     pipeline.lose(redis.ConnectionError("lost"))
     with anyio.fail_after(PATIENCE), pytest.raises(redis.ConnectionError):
         await call(pipeline, "PING")
@@ -173,7 +171,7 @@ async def test_slow_line(server, queue, proxy, monkeypatch):
 
 @pytest.fixture
 async def slow_server(tmp_path):
-    """A server that takes 4 kB each 60 ms, and says so after each 180 kB; and a pipeline to it."""
+    """A server that takes 4 kB each 60 ms and replies after each 180 kB, and a pipeline to it."""
     loop = asyncio.get_running_loop()
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(tmp_path / "server.sock"))
@@ -231,7 +229,7 @@ async def test_growing_upload(slow_server, monkeypatch):
 
 
 async def test_falls_back(server, caplog):
-    """If redis-py is not as expected inside, its public methods are used, and the log says so."""
+    """If redis-py is not as expected inside, its public methods are used, and that is logged."""
     client = Redis(unix_socket_path=server.socket, protocol=2)
     connection = client.connection_pool.make_connection()
     await connection.connect()

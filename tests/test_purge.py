@@ -26,8 +26,8 @@ async def test_what_is_sent_while_it_runs(server, queue):
     assert (await queue.attributes()).hiddenmsgs == 0
 
 
-async def test_broken_off(server, queue):
-    """Broken off, the queue is empty all the same, and the next purge deletes the rest of what
+async def test_cancelled(server, queue):
+    """When it is cancelled, the queue is still empty, and the next purge deletes the rest of what
     was stored.
     """
     await queue.send_many(["old"] * 3000)
@@ -47,7 +47,7 @@ async def test_receipts_of_what_was_purged(server, queue):
     held = await queue.receive_many(2)
     server.redis.rename(
         "rsmq:jobs", "rsmq:jobs:purged"
-    )  # as the first step of a purge that was broken off
+    )  # as the first step of a purge that was cancelled
     assert [await held[0].delete(), await held[1].extend(5)] == [False, False]
     assert await queue.purge() == 0
 

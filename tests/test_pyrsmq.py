@@ -399,8 +399,8 @@ class TestExceptions:
                 await controller.listQueues()
 
     def test_wrong_loop(self, running_server):
-        """A controller that was left open in another event loop says so, exceptions or not: the
-        program is wrong.
+        """A controller that was left open in another event loop raises, with exceptions off too:
+        the program is wrong.
         """
         controller = RedisSMQ(options={"unix_socket_path": running_server.socket}, exceptions=False)
 
@@ -455,8 +455,8 @@ class TestConnection:
         assert options == before
 
     async def test_quit(self, jobs, server):
-        """quit() disconnects; a command that is run afterwards, also one made before, connects
-        anew.
+        """quit() disconnects; a command that is run afterwards, even one made before, connects
+        again.
         """
         command = jobs.listQueues()
         assert server.clients() == 1

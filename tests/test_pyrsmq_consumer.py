@@ -217,7 +217,7 @@ class TestLease:
         await wait_until(lambda: is_empty(server))
 
     async def test_lost(self, server, jobs, start, caplog):
-        """A message that somebody else has received meanwhile is theirs: it is not deleted under
+        """A message that somebody else has received since is theirs: it is not deleted under
         them.
         """
         started, done = asyncio.Event(), asyncio.Event()
@@ -275,7 +275,7 @@ class TestWaiting:
         assert seen.bodies() == ["x"]
 
     async def test_outage(self, own_server, start):
-        """An outage of the server is waited out."""
+        """The consumer waits until an outage of the server is over."""
         server = own_server("--appendonly", "yes", "--appendfsync", "always")
         seen = Seen()
         options = {"unix_socket_path": server.socket}

@@ -102,8 +102,8 @@ async def test_a_lease_from_before_a_move_is_not_renewed(rsmq, jobs, other):
 
 
 async def test_a_worker_that_receives_its_message_again(rsmq, jobs, other):
-    """A worker whose message has moved away, come back, and been received by another before it
-    comes again does not take that for its own lease: the handler is cancelled, and another attempt
+    """A worker whose message has moved away, come back, and been received by another before it is
+    redelivered does not take that for its own lease: the handler is cancelled, and another attempt
     begins.
     """
     attempts, cancelled, busy = [], [], asyncio.Event()

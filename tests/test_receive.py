@@ -1,4 +1,4 @@
-"""What a consumer is told: a message, or that there is none, or why that is not known."""
+"""What a receive tells: a message, or that there is no message, or why that is not known."""
 
 import asyncio
 import signal
@@ -44,7 +44,9 @@ def long_poll(request):
 class TestNoAnswer:
     @pytest.mark.parametrize("wait", [0.1, 1.0])
     async def test_stopped(self, own_server, short_silence, long_poll, wait):
-        """A long poll on a server that has stopped says so, and not that there is no message."""
+        """A long poll on a server that has stopped raises; it does not claim that there is no
+        message.
+        """
         server = own_server()
         async with AsyncRSMQ.from_url(server.url) as rsmq:
             queue = rsmq.queue("jobs")
@@ -124,15 +126,15 @@ class TestNoAnswer:
             proxy.delay = 0
 
     async def test_nothing_there(self, server, queue, long_poll):
-        """A server that answers that there is none is believed."""
+        """A server that answers that there is no message is believed."""
         assert not await long_poll(queue, 0.05)
 
 
 class TestCutShort:
     @pytest.mark.parametrize("number", [100, 500])
     async def test_without_a_lease(self, rsmq, number):
-        """As many concurrent receives as there are messages each get one, with vt=0 too, whatever
-        one call holds.
+        """When there are as many messages as concurrent receives, each gets one, with vt=0 too,
+        whatever one call holds.
         """
         queue = rsmq.queue("jobs")
         await queue.create(vt=0)
@@ -171,7 +173,7 @@ class TestCutShort:
             proxy.delay = 0
 
     async def test_as_many_as_there_are(self, rsmq, queue):
-        """Those for whom there is none are told so."""
+        """Those for whom there is no message get None."""
         await queue.send_many(map(str, range(70)))
         received = await asyncio.gather(*(queue.receive(vt=0 if n % 2 else 30) for n in range(150)))
         assert sum(message is None for message in received[::2]) >= 5
@@ -188,7 +190,7 @@ class TestCutShort:
                 received = await asyncio.gather(*(queue.receive() for _ in range(100)))
                 assert sum(message is not None for message in received) == 5
 
-    async def test_without_a_lease_beside_the_dead(self, rsmq):
+    async def test_without_a_lease_among_the_dead(self, rsmq):
         """A receive_many with vt=0 that finds dead messages does not receive the others twice."""
         queue = rsmq.queue("jobs")
         await queue.create(vt=0, max_receives=1, dead_letter_queue="dead")
@@ -223,9 +225,7 @@ class TestUnreadable:
     """What the codec cannot read, in a queue without a dead-letter queue."""
 
     async def test_without_a_lease(self, server, rsmq):
-        """It is hidden for a second at the least: consumers of a queue of vt=0 do not spin on
-        it.
-        """
+        """It is hidden for at least a second: consumers of a queue of vt=0 do not spin on it."""
         queue = rsmq.queue("jobs", codec=JSON)
         await queue.create(vt=0)
         await queue.send(b"no JSON")
@@ -268,7 +268,7 @@ class TestDeadline:
             proxy.silent = False
 
     async def test_sends_that_wait_behind_others(self, server, queue, proxy):
-        """So does a send; one that was not sent says so, and is not stored."""
+        """So does a send; the error of one that was not sent tells that, and it is not stored."""
         async with AsyncRSMQ.from_url(proxy.url, realtime=False, deadline=1) as rsmq:
             there = rsmq.queue("jobs")
             await there.send("warm-up")
@@ -303,7 +303,7 @@ class TestDeadline:
             assert server.redis.zcard("rsmq:jobs") == 5001
             assert (
                 len(turns) < 2 * 5000 / 64
-            )  # two at a time would be as many turns one after the other
+            )  # two at a time would be that many turns one after the other
 
     async def test_what_has_come_is_handed_out(self, server, queue, proxy):
         """A receive_many that reaches its deadline hands out what it has."""

@@ -417,7 +417,7 @@ class TestErrors:
             await anext(rsmq.queue("none").messages())
         assert caught.value.qname == "none"
 
-    async def test_queue_deleted_meanwhile(self, server, queue):
+    async def test_queue_deleted_while_waiting(self, server, queue):
         """Deleting a queue ends its waiting consumers with QueueDoesNotExist, at the next poll or
         announcement.
         """

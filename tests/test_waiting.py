@@ -90,7 +90,7 @@ class TestWakeUps:
                 await stream.aclose()
                 server.redis.client_kill_filter(
                     _type="pubsub", skipme=False
-                )  # so that it subscribes anew
+                )  # so that it subscribes again
 
     async def test_polls_without_realtime(self, server, queue):
         """With realtime=False a client neither listens nor announces, and polls."""

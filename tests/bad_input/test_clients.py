@@ -18,8 +18,8 @@ class TestClients:
                 AsyncRSMQ.from_url("redis://", ns=ns)
 
     async def test_client(self, refused):
-        """A client that is passed is a redis.asyncio.Redis; one that is none is not shown, it may
-        be a URL.
+        """A client that is passed is a redis.asyncio.Redis; anything else is not shown: it may be a
+        URL.
         """
         for client in (
             redis.Redis(),
@@ -57,7 +57,7 @@ class TestClients:
         "host", ["redis://:secret@host", "user:secret@host", "host/0", "a b", "", 5]
     )
     async def test_host(self, refused, host):
-        """A host is a name or an address; what is none is not shown, it may be a URL."""
+        """A host is a name or an address; anything else is not shown: it may be a URL."""
         async with refused("host", host, "AsyncRSMQ.from_url"):
             AsyncRSMQ(host=host)
 

@@ -240,9 +240,7 @@ class TestNumbers:
         ids=["receive_many", "peek", "prefetch"],
     )
     async def test_counts(self, queue, refused, parameter, call, bad):
-        """How many is an int, 1 or more; 0 or more to be prefetched; 1000 at the most to be peeked
-        at.
-        """
+        """A count is an int of at least 1; `prefetch` at least 0, `peek` at most 1000."""
         for value in (*bad, 1.0, True, "1", None, math.inf, timedelta(1)):
             async with refused(parameter, value, "must be an int"):
                 await done(call(queue, value))
@@ -426,7 +424,7 @@ class TestIds:
                 await call(rsmq, queue, id)
 
     async def test_one_of_many(self, queue, refused):
-        """delete_many with one id that is none deletes nothing."""
+        """delete_many deletes nothing if one of the ids is invalid."""
         good, bad = await queue.send("x"), "not an id"
         async with refused("ids", bad, "1 to 128 characters"):
             await queue.delete_many([good, bad])

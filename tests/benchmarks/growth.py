@@ -36,8 +36,8 @@ def here(work: Work, server: Server, _contender: str, point: Any) -> dict[str, f
 
 
 async def waiting(rsmq: AsyncRSMQ, server: Server, messages: int) -> dict[str, float]:
-    """Send, receive and delete some thousand messages, in small turns: as many go on waiting all
-    the time.
+    """Send, receive and delete some thousand messages, in small turns, so that the number of
+    waiting messages stays the same.
 
     First some turns that do not count. A server whose hash table has just doubled, as it does at
     917,504 messages, moves a bit of it with each command; that costs two to four times as much

@@ -1,4 +1,4 @@
-"""How fast is fast enough: the ratios to others that this library is held to, beside what was
+"""How fast is fast enough: the ratios to others that this library is held to, and what was
 measured.
 """
 
@@ -54,7 +54,7 @@ NAMES = {
 
 
 def _stream(consumers: str, callers: int, against: str, at_least: float, aim: float) -> Goal:
-    """The iterator beside what others reach when as many callers receive and delete."""
+    """The iterator, compared with what others reach when that many callers receive and delete."""
     return Goal(
         f"stream, {consumers.replace(' ', ' consumers, ' if callers > 1 else ' consumer, ', 1)}",
         f"{NAMES.get(against, against)}, receive + delete, {callers} caller{'s' * (callers > 1)}",

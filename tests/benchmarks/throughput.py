@@ -11,8 +11,8 @@ from server import Server, Usage
 
 OURS = ("aiorsmq", "aiorsmq uvloop")
 CALLERS = (1, 16, 64, 256)
-# How many messages each sends; and receives, half as many. The same number where that takes seconds
-# at the most: the fuller a queue, the dearer is each of its messages, for the server's caches hold
+# How many messages each sends; and receives, half of that. The same number where that takes seconds
+# at most: the fuller a queue, the dearer is each of its messages, for the server's caches hold
 # less of it.
 USUAL = {1: 6_000, 16: 32_000, 64: 64_000, 256: 64_000}
 MESSAGES = {

@@ -160,7 +160,7 @@ BREAKAGES = {
             ),
             Change("_failures.py", "MASTERDOWN|READONLY|TRYAGAIN", "MASTERDOWN|TRYAGAIN"),
         ),
-        ("chaos/test_conditions.py::test_waited_out",),
+        ("chaos/test_conditions.py::test_waits",),
     ),
     "stays-at-the-replica": Breakage(
         "a connection that has ended at a replica is kept",
@@ -343,7 +343,7 @@ BREAKAGES = {
     "no-fence-for-the-dead": Breakage(
         "a stale receipt buries the message of another consumer",
         (Change("_lua/move.lua", "(over or free or fence_of(values[2], values[3]) == fence)", "true"),),
-        ("dead_letters/test_move.py::TestBury::test_fenced", "dead_letters/test_redrive.py::test_received_meanwhile"),
+        ("dead_letters/test_move.py::TestBury::test_fenced", "dead_letters/test_redrive.py::test_received_before_the_move"),
     ),
     "a-move-leaves-a-copy": Breakage(
         "a message that is moved stays where it was, too",
@@ -749,7 +749,7 @@ BREAKAGES = {
     "a-lost-name-stays-lost": Breakage(
         "creating a queue that is there does not enter it in the set of all queues",
         (Change("_lua/create_queue.lua", "    redis.pcall('SADD', KEYS[3], ARGV[2])\n", ""),),
-        ("test_missing_queue.py::TestSetOfAllQueues::test_mended",),
+        ("test_missing_queue.py::TestSetOfAllQueues::test_restored",),
     ),
     "replies-alone-are-a-sign-of-life": Breakage(
         "a reply that takes long to arrive is taken for silence",
@@ -854,7 +854,7 @@ BREAKAGES = {
     "refused-password-is-final-at-once": Breakage(
         "a password that is refused while it is rotated ends streams and workers",
         (Change("_connection.py", "self._refused_since + LOGIN_PATIENCE", "self._refused_since"),),
-        ("test_connection.py::TestRefusedLogin::test_waited_out",),
+        ("test_connection.py::TestRefusedLogin::test_login_works_again",),
     ),
     "refused-password-is-never-final": Breakage(
         "a password that is refused for good is waited for, for ever",
@@ -902,7 +902,7 @@ BREAKAGES = {
                 "        else:\n            claim = claim._replace(more=self._more_are_visible())\n",
             ),
         ),
-        ("test_receive.py::TestCutShort::test_without_a_lease_beside_the_dead", MODEL),
+        ("test_receive.py::TestCutShort::test_without_a_lease_among_the_dead", MODEL),
     ),
     "what-the-system-holds-is-sent": Breakage(
         "an upload that the system has taken over counts as done, while it goes out",
@@ -942,6 +942,6 @@ BREAKAGES = {
                 "for deadline, futures in self._calls if not futures[-1].done()",
             ),
         ),
-        ("test_batch.py::test_deadline_beside_a_cancelled_call",),
+        ("test_batch.py::test_deadline_after_a_cancelled_call",),
     ),
 }

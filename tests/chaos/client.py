@@ -40,7 +40,7 @@ class Client:
         )  # in one piece, and there even if this is the last moment
 
     async def tell(self, doing: str, done: str, not_done: str, call: Any, **facts: Any) -> None:
-        """Make a call, and say so before and after."""
+        """Make a call, and report it before and after."""
         self.say(doing, **facts)
         started = time.monotonic()
         try:
@@ -134,7 +134,7 @@ class Client:
         first = self._say_delivered(msg)
         await asyncio.sleep(self.chance.expovariate(1) * self.options["pause"])
         if self.chance.random() < self.options["late"]:
-            await asyncio.sleep(self.options["vt"] * 1.5)  # the lease is renewed meanwhile
+            await asyncio.sleep(self.options["vt"] * 1.5)  # the lease is renewed while it waits
         delivery = (
             first
             if int(msg._settler.record.receive_count) == first["rc"]

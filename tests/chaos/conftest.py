@@ -87,7 +87,7 @@ def report(request):
 
 @pytest.fixture
 def load_on(seed, tmp_path):
-    """`await load_on(server)` is a `Load`, with its queue, of which nothing runs yet."""
+    """`await load_on(server)` is a `Load`, with its queue; nothing runs yet."""
     loads = []
 
     async def load_on(server):

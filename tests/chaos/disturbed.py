@@ -172,7 +172,7 @@ class DisturbedPrograms(DyingPrograms):
             for _ in range(turns):
                 await asyncio.sleep(0)
             patience = 0 if later is None else 50
-            while patience and self.server.script_calls() == calls:  # nothing is read meanwhile
+            while patience and self.server.script_calls() == calls:  # nothing is read then
                 patience -= 1
             for _ in range(later or 0):
                 await asyncio.sleep(0)

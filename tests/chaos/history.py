@@ -240,7 +240,7 @@ def _check_messages(
 
 def _lives(delivered: list[Operation], settled: list[Operation]) -> list[list[Operation]]:
     """The deliveries of one id, divided where it was delivered after it had been deleted, or its
-    count began anew.
+    count started again.
     """
     lives: list[list[Operation]] = []
     for one in sorted(delivered, key=lambda one: (one["at"], one["rc"])):
@@ -266,7 +266,7 @@ def _check_repetition(
     settled: list[Operation],
     acknowledged: int | None,
 ) -> None:
-    """A message may begin anew if it was deleted while its sender still did not know that it had
+    """A message may start again if it was deleted while its sender still did not know that it had
     been stored.
     """
     for before, after in pairwise(lives):

@@ -19,7 +19,7 @@ NONSENSE = dict.fromkeys((b"abc", b"", b"-5", b"1e300", b"9" * 30, b"\xff", b"na
 
 ATTRIBUTES = {"vt": 30, "delay": 0, "maxsize": 65536}
 CALL, CALL_BYTES = 64, 1024 * 1024
-"""Messages that one script call hands out at the most, and bytes of bodies after which it stops."""
+"""The most messages that one script call hands out, and bytes of bodies after which it stops."""
 
 
 def whole(value):
@@ -223,11 +223,10 @@ class Model:
         return receipts
 
     def _receive_again_and_again(self, now, limits):
-        """Without a lease: as many calls as it takes, each of which finds first what the others
-        have not handed out.
+        """Without a lease: each call first finds what the others have not handed out.
 
-        One call is for one receive of many at the most; who gets nothing although there is more is
-        in the next.
+        One call serves at most one receive of many. A consumer that gets nothing although there is
+        more is in the next call.
         """
         got, turn, deaths = [{} for _ in limits], {}, 0
         line = [

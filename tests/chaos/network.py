@@ -66,12 +66,12 @@ class Proxy:
         themselves.
         """
         self.late_by = (0.0, 1.0)
-        """How many seconds late, at the least and at the most."""
+        """How many seconds late: the least and the most."""
         self.late = 0
         """How many requests have been late."""
         self.latency = None
-        """Seconds on the way for each reply, at the least and at the most; none waits for another
-        but for its turn.
+        """Seconds on the way for each reply: the least and the most. Replies keep their order, and
+        do not wait for each other otherwise.
         """
         self.silent = False
         """Whether connections on which the server says something fall silent, and stay open."""
@@ -82,9 +82,9 @@ class Proxy:
         self.delay = 0.0
         """Seconds by which each piece may be late."""
         self.fragment = 0
-        """Bytes that are passed on at once at the most; 0 for as many as there are."""
+        """The most bytes that are passed on at once; 0 for no limit."""
         self.rate = 0
-        """Bytes a second that pass towards the clients; 0 for as many as they take."""
+        """Bytes a second that pass towards the clients; 0 for no limit."""
         self.unknown: dict[bytes, bytes] = {}
         """Commands that the server is not to hear, and what the proxy replies; with nothing to
         reply it closes.
@@ -127,9 +127,9 @@ class Proxy:
     async def black_hole(self, *, forget: bool):
         """Nothing passes and nothing is closed, new connections included.
 
-        What was said meanwhile arrives afterwards, late, as when TCP repeats it; or with `forget`
-        never, and nothing else either on connections of this time, as behind a router that has
-        forgotten them.
+        What was sent during that time arrives afterwards, late, as when TCP repeats it; or with
+        `forget` never, and nothing else either on connections of this time, as behind a router that
+        has forgotten them.
         """
         self._passing.clear()
         yield

@@ -92,9 +92,9 @@ async def test_nothing_is_lost(server, queue, seed, scale, report, blocked, capl
     assert "jumped" not in caplog.text
 
 
-async def test_leases_that_end_meanwhile(server, queue, report):
-    """What others have received meanwhile is theirs: late calls are refused, what was claimed ahead
-    is dropped.
+async def test_leases_that_end_while_blocked(server, queue, report):
+    """What others have received in that time is theirs: late calls are refused, what was claimed
+    ahead is dropped.
     """
     theirs = []
 

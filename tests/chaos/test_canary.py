@@ -65,7 +65,7 @@ def look_at(said, *things):
 
 
 def causes(error):
-    """What a traceback would show beside an error."""
+    """What a traceback would show in addition to an error."""
     while error := error.__cause__ or (not error.__suppress_context__ and error.__context__):
         yield error
 

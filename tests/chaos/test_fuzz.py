@@ -290,7 +290,7 @@ def test_names(fuzz):
 
 
 def test_arguments(fuzz, monkeypatch):
-    """`python -m aiorsmq` with other arguments than it knows says so, and ends with 2."""
+    """`python -m aiorsmq` reports arguments that it does not know, and ends with 2."""
 
     def check(arguments):
         said = io.StringIO()

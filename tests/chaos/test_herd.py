@@ -19,8 +19,8 @@ WORK = 0.002
 # it is announced to.
 @pytest.mark.parametrize(("burst", "limit"), [(1, 4.2), (10, 2.5), (200, 2.5)])
 async def test_two_processes_of_thirty(server, queue, seed, scale, report, burst, limit):
-    """Sixty consumers in two processes cost few script calls a message, and have about as many
-    messages each.
+    """Sixty consumers in two processes cost few script calls a message, and get about the same
+    number of messages each.
     """
     herds = [
         await asyncio.create_subprocess_exec(

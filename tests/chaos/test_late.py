@@ -146,7 +146,7 @@ class Ledger:
         self.seen.add(message.body)
         if (
             message.id in self.deleted
-        ):  # then its send has arrived since, and `totalsent` must say so
+        ):  # then its send has arrived since, and `totalsent` must count it
             self.deleted.discard(message.id)
             self.repeated += 1
         if until - VT < self.leases[message.id] - 0.002:

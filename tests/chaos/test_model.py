@@ -1,4 +1,4 @@
-"""A queue under everything at once, step by step beside a model of it."""
+"""A queue under everything at once, compared step by step with a model of it."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from chaos.disturbed import DisturbedPrograms
 
 STEPS = 50
-"""Of one program, at the most."""
+"""The most steps of one program."""
 PHASES = (
     (Phase.generate, Phase.shrink)
     if os.environ.get("AIORSMQ_CHAOS_SHRINK") != "no"

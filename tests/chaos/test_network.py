@@ -114,7 +114,7 @@ async def test_black_hole(server, proxy, load_on, scale, report, forget):
     assert verdict.violations == []
     assert (
         first - healed < (connect + 1.5) * 1000
-    )  # an attempt to connect may have to be waited out, and a pause
+    )  # an attempt to connect may have to end first, and a pause
     assert not forget or dead[0] - begun < notice * 1000
 
 

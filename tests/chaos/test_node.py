@@ -31,8 +31,8 @@ class NodeClient:
         return answer
 
     async def works_again(self):
-        """A connection that is killed while Node is opening it leaves Node's client silent for
-        ever.
+        """A connection that is killed while Node is opening it leaves Node's client silent
+        forever.
         """
         seen = self.answers
         await wait_until(lambda: self.answers > seen + 2)

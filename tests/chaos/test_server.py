@@ -41,8 +41,8 @@ async def test_killed_with_aof(own_server, load_on, seed, scale, report):
 
 
 async def test_killed_without_aof(own_server, load_on, scale, report):
-    """The control: a server without an append-only file loses what it held, and the checker says
-    so.
+    """The control: a server without an append-only file loses what it held, and the checker reports
+    it.
     """
     server = own_server()
     load = await load_on(server)

@@ -136,7 +136,7 @@ async def test_nonsense_while_consumers_work(server, queue, seed, scale, report,
                 assert message.sent_at.tzinfo
                 await (
                     message.delete()
-                )  # False if its count was damaged meanwhile: then it comes again
+                )  # False if its count was damaged in between: then it is redelivered
 
         for n in range(10):
             tasks.start_soon(consume, other.queue("jobs").messages(vt=0.3, prefetch=n % 3))

@@ -11,7 +11,7 @@ from support import PATIENCE, never_polling, wait_for_listener, wait_for_silence
 
 POLL = 0.25
 LATE = 1.0
-"""Seconds; what wakes at once takes milliseconds, what is missed takes for ever."""
+"""Seconds; what wakes at once takes milliseconds, what is missed takes forever."""
 
 
 class Lateness:
@@ -30,7 +30,7 @@ class Lateness:
 
     def __str__(self):
         return (
-            f"{len(self.ms)} woken, after {statistics.median(self.ms):.1f} ms (at the most "
+            f"{len(self.ms)} woken, after {statistics.median(self.ms):.1f} ms (at most "
             f"{max(self.ms):.1f})"
         )
 
@@ -165,8 +165,8 @@ async def test_visibility_of_0(server, queue, scale, report, whose):
 
 
 async def test_listener_killed_just_before(server, queue, scale, report):
-    """What is announced to a killed listener wakes its consumer when it has subscribed anew, though
-    nobody polls.
+    """What is announced to a killed listener wakes its consumer when it has subscribed again,
+    though nobody polls.
     """
     late = Lateness()
     async with never_polling(server) as rsmq:

@@ -101,7 +101,7 @@ async def test_cut_replies_to_deletes_and_moves(server, load_on, seed, scale, re
     rejected = {one["id"] for one in sent if int(one["body"].rpartition("/")[2]) % 10 == 0}
     report(
         f"{proxy.cuts} replies cut, {len(dead)} dead of {len(rejected)}: {verdict}",
-        f"{LIMIT}; as many dead",
+        f"{LIMIT}; the same number dead",
     )
     assert verdict.violations == []
     assert dead.keys() == rejected

@@ -92,7 +92,7 @@ async def test_order(server, queue):
     assert [message.id for message in messages] == [*batch, sooner, delayed]
 
 
-async def test_redelivered_after_those_sent_meanwhile(server, queue):
+async def test_redelivered_after_later_messages(server, queue):
     """A message whose lease has ended comes after those that became visible before that."""
     first = await queue.send("first")
     await queue.receive()
@@ -107,9 +107,7 @@ async def test_redelivered_after_those_sent_meanwhile(server, queue):
 
 
 async def test_receive_many(server, queue):
-    """receive_many hands out as many as there are, up to its limit, in order, and hides
-    each.
-    """
+    """receive_many hands out all that there are, up to its limit, in order, and hides each."""
     ids = await queue.send_many([str(n) for n in range(150)])
     messages = await queue.receive_many(100, vt=50)
     assert [message.id for message in messages] == ids[:100]
@@ -259,8 +257,8 @@ async def test_delete_many(queue):
 
 @pytest.mark.parametrize("vt", [100, 0.5, timedelta(hours=1), 0])
 async def test_change_visibility(server, queue, vt):
-    """change_message_visibility hides a message for vt from now on, whoever received it; it is
-    no receipt.
+    """change_message_visibility hides a message for vt from now on, no matter who received it, and
+    does not count as a receipt.
     """
     id = await queue.send("x")
     await queue.receive(vt=50)

@@ -61,7 +61,7 @@ async def test_impatient(server, jobs, wait):
 
 
 async def test_many(server, jobs):
-    """receive_many returns the good ones among the dead, as many as it was asked for."""
+    """receive_many returns the good ones among the dead, up to its limit."""
     ids = await spend(jobs, *(f"dead {n}" for n in range(150)))
     good = await jobs.send_many([f"good {n}" for n in range(150)])
     messages = await jobs.receive_many(100)
@@ -160,7 +160,7 @@ async def test_popped(server, jobs):
 
 
 async def test_policy_of_the_moment(server, rsmq, jobs):
-    """What counts is the policy at the receipt, whoever has changed it."""
+    """The policy at the time of the receipt counts, no matter who has changed it."""
     (id,) = await spend(jobs, "mortal")
     async with AsyncRSMQ.from_url(server.url) as admin:
         await admin.set_queue_attributes(qname="jobs", max_receives=2)
@@ -172,7 +172,7 @@ async def test_policy_of_the_moment(server, rsmq, jobs):
     await moved(server, [id], "elsewhere")
 
 
-async def test_policy_taken_away_meanwhile(server, jobs):
+async def test_policy_taken_away(server, jobs):
     """Without a policy it is handed out again."""
     await spend(jobs, "mortal")
     await jobs.set_attributes(dead_letter_queue="")

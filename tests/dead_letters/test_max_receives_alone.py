@@ -91,7 +91,7 @@ async def test_taken_away(jobs):
 
 
 async def test_last_attempt_fails(jobs):
-    """A worker drops what fails for the `max_receives`th time at once, and says so."""
+    """A worker drops what fails for the `max_receives`th time at once, and logs it."""
     events = []
 
     async def handler(message):
@@ -144,7 +144,7 @@ async def test_at_a_claim(jobs):
 
 
 async def test_nowhere_to_put_it(queue, caplog):
-    """With neither, `Reject` has a message come again, and the warning says what to do."""
+    """With neither, a message that is rejected is redelivered, and the warning says what to do."""
 
     async def handler(message):
         if message.receive_count == 1:
@@ -205,7 +205,7 @@ async def test_lost_reply(server, jobs, proxy):
 
 
 @pytest.mark.parametrize("to", ["", "dead"])
-async def test_policy_changes_meanwhile(server, rsmq, jobs, to):
+async def test_policy_changes_before_the_move(server, rsmq, jobs, to):
     """What was to be dropped goes where the policy says by then: nothing is dropped that should be
     kept.
     """
@@ -223,8 +223,8 @@ async def test_policy_changes_meanwhile(server, rsmq, jobs, to):
 
 
 async def test_dead_letter_queue_is_taken_away(server, rsmq):
-    """What was to move is dropped if the policy says so by then; what cannot be decoded is kept
-    even then.
+    """What was to move is dropped if the policy has changed to that by then; what cannot be decoded
+    is kept even then.
     """
     queue, typed = rsmq.queue("jobs"), rsmq.queue("jobs", codec=JSON)
     await queue.create(dead_letter_queue="dead")
@@ -292,8 +292,8 @@ async def test_dead_letters_are_dropped(server, rsmq):
 
 
 async def test_limit_raised_while_a_handler_runs(rsmq, server):
-    """What fails for the last time by a `max_receives` that has been raised since comes again, and
-    is not dropped.
+    """A message that has failed for the last time is redelivered, not dropped, if `max_receives`
+    has been raised since.
     """
     queue = rsmq.queue("jobs")
     await queue.create(max_receives=1)

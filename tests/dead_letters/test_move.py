@@ -27,8 +27,8 @@ class TestBury:
         assert ids_in(server, "dead") == [first.id]
 
     async def test_over_count(self, server, jobs):
-        """As over max_receives it moves whoever has received it since, if that was more often than
-        max_receives.
+        """A move for being over max_receives goes ahead although others have received the message
+        since, if that was more often than max_receives.
         """
         await jobs.send_many(["a", "b"])
         await jobs.set_attributes(max_receives=4)
@@ -88,9 +88,9 @@ class TestBury:
         assert [message.id for message in await dead.receive_many(500)] == ids
         assert await jobs._shared.bury([], "none") == []
 
-    async def test_mourners(self, jobs):
-        """Whoever asked is told of each message that a claim moved, and why; not of what others
-        bury on purpose.
+    async def test_observers(self, jobs):
+        """An observer is told of each message that a claim moved, and why; not of what is moved on
+        purpose.
         """
         told = []
         jobs._shared.mourners.append(

@@ -232,7 +232,7 @@ async def test_two_admins(server):
             assert [type(outcome) for outcome in outcomes].count(InvalidParameterValue) == 1
 
 
-async def test_chain_that_changes_meanwhile(server, rsmq, monkeypatch):
+async def test_chain_that_changes_in_between(server, rsmq, monkeypatch):
     """A chain that has become another one between the looks at it is followed where it now
     goes.
     """
@@ -291,7 +291,7 @@ async def test_senseless_number(server, queue, number):
 
 @foreign_data
 async def test_circle_of_others(server, rsmq, queue):
-    """A circle that another program has made elsewhere is not followed for ever."""
+    """A circle that another program has made elsewhere is not followed forever."""
     for name, following in (("b", "c"), ("c", "b")):
         await rsmq.create_queue(qname=name)
         server.redis.hset(f"rsmq:{name}:Q", "dead_letter_queue", following)

@@ -46,7 +46,7 @@ async def test_hidden(server, jobs, dead):
 
 
 async def test_limit(jobs, dead):
-    """As many as asked for, at most 1000."""
+    """Up to `limit`, which is at most 1000."""
     await bury(jobs, *map(str, range(30)))
     assert [letter.raw for letter in await dead.reasons(limit=2)] == [b"0", b"1"]
     for limit in (0, 1001, "1", 1.0, True):

@@ -50,7 +50,7 @@ async def test_nothing_to_do(jobs, dead):
 
 
 async def test_many(server, jobs, dead):
-    """Any number, in steps of 64 at the most, counted up."""
+    """Any number of messages, in steps of at most 64, counted up."""
     ids = []
     for n in range(5):
         ids += await bury(jobs, *(f"{n}/{m}" for m in range(100)))
@@ -80,7 +80,7 @@ async def test_elsewhere(server, rsmq, jobs, dead):
 
 
 async def test_limit(server, jobs, dead):
-    """`limit` messages at the most, the oldest first."""
+    """At most `limit` messages, the oldest first."""
     ids = await bury(jobs, *map(str, range(100)))
     assert (await counts(dead.redrive(limit=70)))[-1] == 70
     assert (ids_in(server, "jobs"), ids_in(server, "dead")) == (ids[:70], ids[70:])
@@ -112,7 +112,7 @@ async def test_where_raises(server, jobs, dead):
 
 
 async def test_rate(server, jobs, dead):
-    """`rate` messages a second at the most, spread evenly."""
+    """At most `rate` messages a second, spread evenly."""
     await bury(jobs, *map(str, range(100)))
     started, told = time.monotonic(), []
     async for count in dead.redrive(rate=200):
@@ -133,7 +133,7 @@ async def test_held(server, jobs, dead):
     assert await counts(dead.redrive()) == [1]
 
 
-async def test_received_meanwhile(server, jobs, dead):
+async def test_received_before_the_move(server, jobs, dead):
     """What is received between the look at it and the move stays with its consumer."""
     await bury(jobs, "a", "b")
     held = []
@@ -164,9 +164,9 @@ async def test_dies_again(server, rsmq, dead):
     await asyncio.wait([consuming])
 
 
-async def test_queue_worked_on_meanwhile(server, jobs, dead):
-    """No message is passed over because others are taken from the dead-letter queue
-    meanwhile.
+async def test_queue_with_other_consumers(server, jobs, dead):
+    """No message is passed over because others are taken from the dead-letter queue at the same
+    time.
     """
     ids = await bury(jobs, *map(str, range(400)))
     server.redis.zadd("rsmq:dead", dict.fromkeys(ids, 5))  # in whatever order they are among equals
@@ -186,8 +186,8 @@ async def test_queue_worked_on_meanwhile(server, jobs, dead):
     assert set(ids_in(server, "jobs")) == set(ids[::2])
 
 
-async def test_broken_off(server, jobs, dead):
-    """It can be broken off at any step and begun again; nothing is lost or doubled."""
+async def test_stopped_and_run_again(server, jobs, dead):
+    """It can be stopped at any step and run again; nothing is lost or doubled."""
     ids = await bury(jobs, *map(str, range(300)))
     async for count in dead.redrive(rate=10_000):
         assert count == 64

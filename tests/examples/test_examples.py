@@ -394,7 +394,7 @@ async def test_a_killed_app_loses_no_job(start, server, name):
 
 @pytest.mark.parametrize("name", APPS)
 async def test_an_outage_is_waited_out(start, own_server, name):
-    """While the server is away, the app stays: a job that is posted meanwhile is accepted and done
+    """While the server is away, the app stays: a job that is posted then is accepted, and done
     afterwards.
     """
     server = own_server("--appendonly", "yes", "--appendfsync", "always")

@@ -123,8 +123,8 @@ class TestFields:
     @pytest.mark.parametrize("rc", NUMBERS)
     @pytest.mark.parametrize("fr", [b"1700000000000", None], ids=["fr", "no-fr"])
     async def test_rc(self, server, queue, rc, fr):
-        """A receive count that is none holds nothing up: the message is received, kept and settled
-        as others are.
+        """An invalid receive count holds nothing up: the message is received, kept and settled as
+        others are.
         """
         put(server, **({"rc": rc} if fr is None else {"rc": rc, "fr": fr}))
         healthy = await queue.send("healthy")
@@ -185,7 +185,7 @@ class TestFields:
 
 class TestScores:
     async def test_never(self, server, queue):
-        """A message at +inf is hidden for ever, holds nothing up, and can be made visible."""
+        """A message at +inf is hidden forever, holds nothing up, and can be made visible."""
         put(server, score="+inf")
         assert await queue.receive() is None
         asking = asyncio.ensure_future(stream(queue, 1))
@@ -315,8 +315,8 @@ class TestBodies:
     )
     @pytest.mark.parametrize("how", ["stream", "receive", "receive_many", "wait"])
     async def test_no_json(self, server, rsmq, body, how, caplog):
-        """With JSON, a body that is none stays where it is, hidden for its lease, and the others
-        are handed out.
+        """With JSON, a body that is not JSON stays where it is, hidden for its lease, and the
+        others are handed out.
         """
         jobs = rsmq.queue("jobs", codec=JSON)
         await jobs.create()

@@ -142,7 +142,7 @@ class TestAttributes:
         "names", [("totalrecv", "totalsent"), ("created", "modified")], ids=["totals", "times"]
     )
     async def test_garbage_in_the_rest(self, server, queue, names, value):
-        """Totals and times that are none keep nobody from sending, receiving and reading the
+        """Invalid totals and times keep nobody from sending, receiving and reading the
         attributes.
         """
         for name in names:

@@ -1,7 +1,7 @@
 """The three RSMQs that share queues here, behind the same verbs: ours, Node's rsmq (see peer.js),
 and PyRSMQ.
 
-Whoever refuses to do something, aiorsmq's exception for it is raised.
+When one of them refuses to do something, aiorsmq's exception for it is raised.
 """
 
 import asyncio
@@ -230,9 +230,7 @@ class Node:
             said = json.loads(line)
             if "n" not in said:
                 self._announcements.put_nowait((said["channel"], said["payload"]))
-            elif not (
-                reply := self._replies.pop(said["n"])
-            ).done():  # whoever asked may have given up
+            elif not (reply := self._replies.pop(said["n"])).done():  # the caller may have given up
                 reply.set_result(said)
         for reply in self._replies.values():
             if not reply.done():

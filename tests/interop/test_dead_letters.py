@@ -17,7 +17,7 @@ def anyio_backend():
 
 @pytest.fixture(params=["node", "pyrsmq"])
 def peer(request, policy):
-    """Another port, beside a queue of ours with a policy."""
+    """Another port, with a queue of ours that has a policy."""
     return request.getfixturevalue(request.param)
 
 

@@ -34,7 +34,7 @@ def anyio_backend():
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
 async def test_bodies(everyone, body):
-    """A body is received as it was sent, to the last bit, whoever sends and whoever receives."""
+    """A body is received as it was sent, to the last bit, between any two."""
     await everyone[0].create()
     for sender, receiver in permutations(everyone, 2):
         id = await sender.send(body)
@@ -128,7 +128,7 @@ async def test_undecodable(server, everyone):
 
 
 async def test_receive(pair):
-    """A message tells how often it was received, and since when, whoever received it."""
+    """A message tells how often it was received, and since when, no matter who received it."""
     one, other = pair
     await one.create()
     id = await one.send("hello")
@@ -175,7 +175,7 @@ async def test_delete(server, pair):
     id = await other.send("hello")
     await one.receive()
     assert server.message_fields() == {id, f"{id}:rc", f"{id}:fr"}
-    assert await other.delete(id)  # PyRSMQ says so only if it deleted all three fields
+    assert await other.delete(id)  # PyRSMQ returns True only if it deleted all three fields
     assert server.message_fields() == set()
     assert not await one.delete(id)
     assert not await other.delete(id)
@@ -183,7 +183,7 @@ async def test_delete(server, pair):
 
 
 async def test_delete_never_received(server, everyone):
-    """A message that nobody received can be deleted by any port, whoever sent it."""
+    """A message that nobody received can be deleted by any port, no matter who sent it."""
     await everyone[0].create()
     for sender, deleter in permutations(everyone, 2):
         id = await sender.send("hello")
@@ -305,7 +305,7 @@ async def test_ids(everyone):
 
 
 async def test_sent(server, everyone):
-    """`sent_at` is what Node reads from the same id, to the microsecond, whoever sent the
+    """`sent_at` is what Node reads from the same id, to the microsecond, no matter who sent the
     message.
     """
     ours, node, _ = everyone

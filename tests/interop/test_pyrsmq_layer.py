@@ -90,7 +90,7 @@ class Both:
             assert types(ours) == types(theirs), (n, ours, theirs)
 
     async def differ(self, call, theirs, ours):
-        """Run a call, of which each must return or raise what is said."""
+        """Run a call; each of the two must return or raise what is given."""
         assert await self.run(call) == (theirs, ours)
 
 

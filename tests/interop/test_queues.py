@@ -69,8 +69,8 @@ async def test_create_at_once(everyone):
 
 
 async def test_list(everyone):
-    """The list of queues is one for all, whoever created them, from [A-Za-z0-9_-] up to what all of
-    them take.
+    """All share one list of queues, no matter who created them, with names from [A-Za-z0-9_-] up to
+    what all of them take.
     """
     names = ["j" * 64, "Az09_-", "jobs"]  # PyRSMQ takes 64 characters, Node and we 160
     for peer, name in zip(everyone, names, strict=True):
@@ -152,7 +152,7 @@ async def test_maxsize_counts_bytes(ours, node):
 
 
 async def test_maxsize_of_pyrsmq(everyone):
-    """PyRSMQ's own maxsize, 65565, is none that we would write, and is gone by as it stands."""
+    """PyRSMQ's own maxsize, 65565, is one that we would not write, and is followed as it is."""
     ours, node, pyrsmq = everyone
     await pyrsmq.create()
     for peer in everyone:
@@ -197,8 +197,8 @@ async def test_fractional_vt_of_pyrsmq(server, everyone):
 
 
 async def test_counters(everyone):
-    """The counters are the same whoever reads them, with messages sent, received, popped and
-    deleted by all three.
+    """The counters are the same for every reader, with messages sent, received, popped and deleted
+    by all three.
     """
     await everyone[0].create()
     for peer in everyone:

@@ -40,7 +40,7 @@ async def test_the_life_of_a_message(server):
 
 
 async def test_a_consumer_and_a_producer(server):
-    """A consumer waits for work instead of polling for it; what fails comes again."""
+    """A consumer waits for work instead of polling for it; what fails is redelivered."""
     async with AsyncRSMQ.from_url(server.url, poll_interval=3600) as rsmq:
         queue = rsmq.queue("jobs", codec=JSON)
         await queue.create()
@@ -86,9 +86,7 @@ async def test_two_programs(server):
 
 
 async def test_a_job_that_fails_dies_and_comes_back(server):
-    """What fails too often lies in the dead-letter queue, with its reason, until it is sent
-    back.
-    """
+    """What fails too often is in the dead-letter queue, with its reason, until it is sent back."""
     async with AsyncRSMQ.from_url(server.url) as rsmq:
         jobs, dead = rsmq.queue("jobs", codec=JSON), rsmq.queue("jobs-dead", codec=JSON)
         await jobs.create(vt=30, max_receives=3, dead_letter_queue="jobs-dead")
@@ -102,7 +100,7 @@ async def test_a_job_that_fails_dies_and_comes_back(server):
                 raise ConnectionError("connection refused")
             mails.append(message.body["to"])
 
-        # Each job is tried three times at the most; what is hopeless is not tried again.
+        # Each job is tried at most three times; what is hopeless is not tried again.
         worker = jobs.worker(send_mail, backoff=exponential(first=0.05))
         async with worker:
             await jobs.send_many([{"to": "ann@example.org"}, {"to": "bob"}])
@@ -114,7 +112,7 @@ async def test_a_job_that_fails_dies_and_comes_back(server):
         reasons = {letter.receive_count: letter.reason for letter in await dead.reasons()}
         assert reasons == {1: "no address", 3: "ConnectionError: connection refused"}
 
-        # Once the fault is mended, those that died of it are sent back to where they came from, as
+        # Once the fault is fixed, those that died of it are sent back to where they came from, as
         # good as new.
         mail_server_is_up = True
         counts = [

@@ -273,7 +273,7 @@ async def create_both(place):
     assert await place.own.list_queues() == {"jobs", "dead"}
 
 
-async def create_beside(place):
+async def create_with_others_there(place):
     """The set of queues is there already."""
     await place.own.create_queue(qname="dead")
     yield
@@ -319,7 +319,7 @@ async def list_queues(place):
 
 
 async def delete_queue(place):
-    """With what is beside it: reasons, and what a purge has left."""
+    """With what belongs to it: reasons, and what a purge has left."""
     await place.prepare("a")
     place.server.redis.hset("rsmq:jobs:reasons", "x", "y")
     place.server.redis.expire("rsmq:jobs:reasons", 60)
@@ -368,7 +368,7 @@ async def redrive(place):
 
 
 async def redrive_pages(place):
-    """More than a page, of which one stays."""
+    """More than a page; one of them stays."""
     bodies = [str(n) for n in range(70)]
     await bury(place, *bodies)
     yield

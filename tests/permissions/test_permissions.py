@@ -24,8 +24,8 @@ from permissions.calls import (
     attributes,
     change_visibility,
     create,
-    create_beside,
     create_both,
+    create_with_others_there,
     delete,
     delete_many,
     delete_message,
@@ -70,8 +70,8 @@ def anyio_backend():
 class Role(NamedTuple):
     needed: str
     optional: str
-    """Without these nobody is woken, totals and what is kept beside a queue are less exact, and
-    nobody is told.
+    """Without these nobody is woken, totals and what belongs to a queue are less exact, and no call
+    fails.
     """
     keys: str
     calls: tuple
@@ -120,7 +120,7 @@ ROLES = {
             *(
                 create,
                 create_both,
-                create_beside,
+                create_with_others_there,
                 set_attributes,
                 set_policy,
                 set_no_policy,

@@ -10,7 +10,7 @@ from support import at_once, wait_until
 
 
 async def test_backoff(queue):
-    """A failed message comes again after `backoff`, which is asked with its receive count."""
+    """A failed message is redelivered after `backoff`, which is called with its receive count."""
     counts = []
 
     def backoff(receive_count):
@@ -38,7 +38,7 @@ def test_exponential():
 
 
 async def test_retry(queue):
-    """`Retry` is no failure, and says when the message comes again; without a delay the backoff
+    """`Retry` is no failure, and says when the message is redelivered; without a delay the backoff
     does.
     """
     events = []
@@ -59,7 +59,7 @@ async def test_retry(queue):
 
 
 async def test_reject_without_a_dead_letter_queue(queue, caplog):
-    """`Reject` where there is no dead-letter queue is logged, and the message comes again."""
+    """`Reject` without a dead-letter queue is logged, and the message is redelivered."""
 
     async def handler(message):
         if message.receive_count == 1:
@@ -169,8 +169,8 @@ class Strange(BaseException):
 
 @pytest.mark.parametrize("error", [Strange("x"), BaseExceptionGroup("two", [Strange(), Strange()])])
 async def test_any_exception(with_dead_letters, error):
-    """What is no Exception is a failed attempt as well: the handler's place is free again, its
-    message comes again.
+    """An error that is no Exception is a failed attempt as well: the handler's place is free again,
+    its message is redelivered.
     """
     queue, _ = with_dead_letters
 
@@ -254,8 +254,8 @@ async def test_reason_of_a_retry_is_its_cause(with_dead_letters):
 
 @pytest.mark.parametrize("option", ["backoff", "on_event"])
 async def test_callbacks_that_fail(queue, option, caplog):
-    """A callback that fails, or says what makes no sense, is logged, and the message comes again
-    nevertheless.
+    """A callback that fails, or returns something senseless, is logged, and the message is
+    redelivered all the same.
     """
     bad = {
         "backoff": lambda receive_count: "soon",

@@ -25,7 +25,7 @@ async def test_success(queue):
 
 
 async def test_plain_function(queue):
-    """A plain function runs in a thread, as many at a time as handlers may."""
+    """Plain functions run in threads, up to `concurrency` at a time."""
     together = threading.Barrier(3)
     threads = set()
 
@@ -114,7 +114,7 @@ async def test_handler_settles_by_itself(queue, server, renew, fails):
         if fails:
             raise ValueError
 
-    other = await queue.send("in hand beside it")
+    other = await queue.send("in hand too")
     await queue.send("x")
     async with queue.worker(handler, concurrency=2, backoff=at_once) as worker:
         await wait_until(lambda: worker.stats.received == 3 and worker.stats.in_flight == 1)

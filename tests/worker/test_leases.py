@@ -29,7 +29,7 @@ async def test_lease_is_renewed(queue, server):
         assert await queue.receive() is None
         assert (
             server.redis.hget("rsmq:jobs:Q", f"{id}:rc") == b"1"
-        )  # the worker has not received it anew either
+        )  # the worker has not received it again either
         go_on.set()
         await wait_until(lambda: worker.stats.succeeded == 1)
     assert worker.stats.received == 1
@@ -67,8 +67,8 @@ async def test_one_call_renews_all(queue, server):
 
 
 async def test_an_ended_handler_is_not_renewed(queue, server, renew):
-    """Nothing renews the lease of a message whose handler has ended: it comes again when its
-    backoff says.
+    """Nothing renews the lease of a message whose handler has ended: it is redelivered when its
+    backoff ends.
     """
     go_on = asyncio.Event()
 
@@ -163,7 +163,7 @@ async def test_result_after_a_lost_lease(queue, server):
 
 
 async def test_timeout(queue):
-    """A handler that runs past `timeout` is cancelled, and its message comes again."""
+    """A handler that runs past `timeout` is cancelled, and its message is redelivered."""
     events = []
 
     async def handler(message):
@@ -218,7 +218,7 @@ async def test_short_max_lease(queue):
         await message.delete()
 
 
-async def test_vt_changes_meanwhile(queue, server, renew):
+async def test_vt_changes_during_a_handler(queue, server, renew):
     """A worker keeps the leases that it began with when the queue's vt is changed."""
     begun, go_on = asyncio.Event(), asyncio.Event()
 

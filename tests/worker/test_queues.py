@@ -34,7 +34,7 @@ async def test_strict_priority(rsmq):
     assert order == ["urgent"] * 5 + ["bulk"] * 5 + ["bulk", "urgent", "bulk"]
 
 
-async def test_urgent_beside_a_full_queue(rsmq):
+async def test_urgent_before_a_full_queue(rsmq):
     """An urgent message is next, though the queue behind it has never been empty."""
     order, go_on = [], asyncio.Semaphore(20)
 
@@ -97,7 +97,7 @@ async def test_queue_named_twice(rsmq, queue):
 
 
 async def test_missing_queue(rsmq):
-    """A worker on a queue that does not exist says so at once."""
+    """A worker on a queue that does not exist raises at once."""
     with pytest.raises(QueueDoesNotExist):
         await rsmq.queue("nowhere").worker(print).run()
     with pytest.raises(QueueDoesNotExist):

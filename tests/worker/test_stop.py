@@ -156,7 +156,7 @@ async def test_entered_and_left_in_different_tasks(queue):
 
 
 async def test_queue_becomes_another_key(server, queue, caplog):
-    """If it cannot work any more, it stops, says so in the log, and raises it at the end of the
+    """If it cannot work any more, it stops, logs the error, and raises it at the end of the
     block.
     """
     with pytest.raises(ResponseError, match="WRONGTYPE"):
@@ -192,8 +192,8 @@ async def test_twice_at_a_time(queue):
 
 
 async def test_outage(own_server, caplog):
-    """A server that is away for longer than the lease: the worker is not healthy meanwhile, then
-    goes on by itself.
+    """A server that is away for longer than the lease: the worker is unhealthy until it is back,
+    then goes on by itself.
 
     So does a handler, with its message, if nobody else has received it when the server is back.
     """

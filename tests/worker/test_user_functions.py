@@ -36,7 +36,7 @@ class OddDelay(Retry):
 
 
 class Hostile(Exception):
-    """Whoever looks at it gets an exception."""
+    """Looking at it raises."""
 
     def __str__(self):
         raise Strange
@@ -214,7 +214,7 @@ def done(stats):
 
 @pytest.fixture(autouse=True)
 def no_caplog(caplog):
-    """pytest's own handler fails a test whose records cannot be formatted; whoever logs is not to
+    """pytest's own handler fails a test whose records cannot be formatted; the logger is not to
     blame here.
     """
     caplog.handler.handleError = lambda record: None
@@ -278,7 +278,7 @@ async def test_handler_in_a_thread_fails(jobs, error):
     [OwnRetry, OddDelay, HostileRetry, own_cause, lambda: Retry(timedelta(0)), cancel_itself_soon],
 )
 async def test_retries(jobs, make):
-    """Anything that is a Retry has the message come again, and is no failure."""
+    """Anything that is a Retry has the message redelivered, and is no failure."""
     handler = make if asyncio.iscoroutinefunction(make) else raiser(make)
     stats = await check(jobs, handler, backoff=at_once)
     assert (stats.failed, stats.retried, stats.dead) == (0, 2, 1)

@@ -1,5 +1,5 @@
-"""arq, which keeps each job's result besides. It polls: here at once again, not every half second
-as by default.
+"""arq, which also keeps each job's result. It polls: here without a pause, by default every half
+second.
 """
 
 import asyncio

@@ -34,7 +34,7 @@ async def _consume(queue: Queue[str]) -> None:
 
 
 async def _word() -> None:
-    """Wait for it beside the consumers."""
+    """Wait for it next to the consumers."""
     await asyncio.to_thread(sys.stdin.readline)
 
 

@@ -1,4 +1,4 @@
-"""SAQ, which keeps each job's state and result besides."""
+"""SAQ, which also keeps each job's state and result."""
 
 import asyncio
 

@@ -98,8 +98,8 @@ def stamp() -> str:
 
 
 def is_to_fill(qname: str) -> bool:
-    """Whether the messages are in the queue before the work; else another process sends them
-    meanwhile, or none.
+    """Whether the messages are in the queue before the work; else another process sends them during
+    the work, or there are none.
     """
     return TASK.what in {"receive", "consume", "jobs"} or (
         TASK.what in {"drain", "await"} and qname == "warm-up"

@@ -1,4 +1,4 @@
-"""Redis streams by hand: message by message, or as many at once as there are callers."""
+"""Redis streams by hand: message by message, or one batch for all callers."""
 
 import sys
 

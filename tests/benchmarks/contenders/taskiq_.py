@@ -1,4 +1,4 @@
-"""taskiq on a Redis stream, which keeps each job's result besides."""
+"""taskiq on a Redis stream, which also keeps each job's result."""
 
 import asyncio
 import logging
