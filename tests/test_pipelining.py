@@ -16,9 +16,10 @@ import pytest
 import redis
 from aiorsmq import AsyncRSMQ
 from aiorsmq._server import lane, wire
+from aiorsmq._server.futures import resolve
 from aiorsmq._server.home import Home
 from aiorsmq._server.lane import Lane
-from aiorsmq._server.tasks import Tasks, resolve
+from aiorsmq._server.tasks import Tasks
 from aiorsmq._server.wire import StreamWire, TransportWire, seize
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry

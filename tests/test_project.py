@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from aiorsmq._server.scripts import _load
+from aiorsmq._server.lua import load
 
 from chaos.breakages import BREAKAGES
 
@@ -15,7 +15,7 @@ TESTS = Path(__file__).parent
 @pytest.mark.parametrize("name", ["send", "receive", "delete"])
 def test_header(name):
     """Each script begins with what its keys, arguments and replies are."""
-    source = _load(name).source
+    source = load(name).source
     assert "-- KEYS" in source
     assert "-- Returns" in source
 

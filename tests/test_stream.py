@@ -196,7 +196,7 @@ class TestSharing:
         stream = queue.messages(prefetch=2)
         step = asyncio.ensure_future(anext(stream))
         await wait_for_listener(server)
-        stream._claims._line.rotate(-1)
+        stream._line._line.rotate(-1)
         await queue.send("while it waits")
         with anyio.fail_after(PATIENCE):
             assert (await step).body == "while it waits"

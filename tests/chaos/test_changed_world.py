@@ -112,9 +112,7 @@ def calls(far):
         "release": lambda cut, message: cut() or message.release(500),
         "change visibility": lambda cut, message: cut() or jobs.change_visibility(message.id, 700),
         "put back": lambda cut, message: cut() or jobs._core.settler.restore([message._record]),
-        "hand back": lambda cut, message: (
-            cut() or jobs._core.settler.hand_back([message._record])
-        ),
+        "hand back": lambda cut, message: cut() or jobs._core.settler.hand_back([message._record]),
         "bury": lambda cut, message: cut() or jobs._core.bury([message._record], "hopeless"),
         "redrive": lambda cut, _: redrive(dead, cut),
         "delete the queue": lambda cut, _: cut() or jobs.delete(missing_ok=True),

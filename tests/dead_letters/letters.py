@@ -16,7 +16,7 @@ async def bury(queue, *bodies, reason="of old age"):
     """Send messages and have them die."""
     await queue.send_many(bodies)
     records = [message._record for message in await queue.receive_many(len(bodies))]
-    assert await queue._shared.bury(records, reason) == ["dead"] * len(bodies)
+    assert await queue._core.bury(records, reason) == ["dead"] * len(bodies)
     await next_millisecond()
     return [record.id.decode() for record in records]
 

@@ -289,9 +289,9 @@ async def test_lost_reply(server, rsmq, jobs, proxy):
         queue = other.queue("jobs")
         await jobs.send_many(["a", "b"])
         records = [message._record for message in await queue.receive_many(2)]
-        await queue._shared.bury(records[:1], "first, so that the script is known")
+        await queue._core.bury(records[:1], "first, so that the script is known")
         proxy.cut_after_execution = 1
-        assert await queue._shared.bury(records[1:], "second") == ["dead"]
+        assert await queue._core.bury(records[1:], "second") == ["dead"]
     assert proxy.cuts == 1
     assert server.redis.zcard("rsmq:dead") == 2
     assert int(fields_of(server, "dead")[b"totalsent"]) == 2

@@ -21,9 +21,9 @@ class TestBury:
         first = await jobs.receive(vt=0)
         await jobs.set_attributes(max_receives=5)
         second = await jobs.receive()
-        assert await jobs._shared.bury([first._record], "stale") == [None]
-        assert await jobs._shared.bury([second._record], "mine") == ["dead"]
-        assert await jobs._shared.bury([second._record], "mine") == [None]  # it is gone
+        assert await jobs._core.bury([first._record], "stale") == [None]
+        assert await jobs._core.bury([second._record], "mine") == ["dead"]
+        assert await jobs._core.bury([second._record], "mine") == [None]  # it is gone
         assert ids_in(server, "dead") == [first.id]
 
     async def test_over_count(self, server, jobs):
@@ -35,9 +35,9 @@ class TestBury:
         held = [message._record for message in await jobs.receive_many(2, vt=0)]
         for _ in range(3):
             assert await jobs.receive(vt=0)
-        assert await jobs._shared.dead.bury(held, "too old", OVER_MAX_RECEIVES) == [None, None]
+        assert await jobs._core.dead.bury(held, "too old", OVER_MAX_RECEIVES) == [None, None]
         server.redis.hset("rsmq:jobs:Q", f"{held[0].id.decode()}:rc", "5")
-        assert await jobs._shared.dead.bury(held, "too old", OVER_MAX_RECEIVES) == ["dead", None]
+        assert await jobs._core.dead.bury(held, "too old", OVER_MAX_RECEIVES) == ["dead", None]
 
     async def test_nothing_known_yet(self, server, rsmq, jobs):
         """The dead-letter queue need not have been heard of: the server says which it is."""
@@ -45,18 +45,18 @@ class TestBury:
             await jobs.send("mortal")
             message = await jobs.receive()
             queue = other.queue("jobs")
-            assert queue._shared.dead_letter_queue == ""
-            assert await queue._shared.bury([message._record], "why") == ["dead"]
-            assert queue._shared.dead_letter_queue == "dead"
+            assert queue._core.dead.queue == ""
+            assert await queue._core.bury([message._record], "why") == ["dead"]
+            assert queue._core.dead.queue == "dead"
 
     async def test_remembered_wrongly(self, server, jobs):
         """It goes where the policy says now, not where it said at the last receive."""
         await jobs.send("mortal")
         message = await jobs.receive()
-        assert jobs._shared.dead_letter_queue == "dead"
+        assert jobs._core.dead.queue == "dead"
         async with AsyncRSMQ.from_url(server.url) as admin:
             await admin.set_queue_attributes(qname="jobs", dead_letter_queue="elsewhere")
-        assert await jobs._shared.bury([message._record], "why") == ["dead"]
+        assert await jobs._core.bury([message._record], "why") == ["dead"]
         assert (ids_in(server, "dead"), ids_in(server, "elsewhere")) == ([], [message.id])
 
     async def test_no_policy(self, server, queue):
@@ -64,7 +64,7 @@ class TestBury:
         await queue.send("immortal")
         message = await queue.receive()
         with pytest.raises(NoDeadLetterQueue) as error:
-            await queue._shared.bury([message._record], "why")
+            await queue._core.bury([message._record], "why")
         assert error.value.qname == "jobs"
         assert ids_in(server, "jobs") == [message.id]
 
@@ -73,7 +73,7 @@ class TestBury:
         await jobs.send("mortal")
         message = await jobs.receive()
         await jobs.delete()
-        assert await jobs._shared.bury([message._record], "why") == [None]
+        assert await jobs._core.bury([message._record], "why") == [None]
 
     async def test_many(self, server, jobs, dead):
         """Any number move, in steps, and keep their order."""
@@ -81,19 +81,19 @@ class TestBury:
         messages = await jobs.receive_many(500)
         server.reset_stats()
         assert (
-            await jobs._shared.bury([message._record for message in messages], "all of them")
+            await jobs._core.bury([message._record for message in messages], "all of them")
             == ["dead"] * 500
         )
         assert server.script_calls() <= 10
         assert [message.id for message in await dead.receive_many(500)] == ids
-        assert await jobs._shared.bury([], "none") == []
+        assert await jobs._core.bury([], "none") == []
 
     async def test_observers(self, jobs):
         """An observer is told of each message that a claim moved, and why; not of what is moved on
         purpose.
         """
         told = []
-        jobs._shared.mourners.append(
+        jobs._core.mourners.append(
             lambda record, death, reason: told.append((record.raw, death, reason))
         )
         await bury(jobs, "a", reason="tired")
@@ -180,9 +180,9 @@ class TestNotDecodable:
     async def test_read_by_another_since(self, server, typed, jobs):
         """A consumer whose codec reads it, and that has received it since, keeps it."""
         id = await typed.send(b"{no json")
-        (record,) = await typed._shared.receiving(0).take(1, 0)
+        (record,) = await typed._core.receiving(0).take(1, 0)
         message = await jobs.receive()
-        typed._shared.set_aside(record, "cannot be decoded", popped=False, peeked=False)
-        await typed._shared.tasks.finish(5)
+        typed._core.put_aside(record, "cannot be decoded", popped=False, peeked=False)
+        await typed._core.node.tasks.finish(5)
         assert ids_in(server, "jobs") == [id]
         assert await message.delete()

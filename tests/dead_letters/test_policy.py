@@ -239,7 +239,7 @@ async def test_chain_that_changes_in_between(server, rsmq, monkeypatch):
     for name, following in (("c", "d"), ("b", "c")):
         await rsmq.create_queue(qname=name, dead_letter_queue=following)
     await rsmq.create_queue(qname="a")
-    run, looks = rsmq._scripts.run, []
+    run, looks = rsmq._node.run, []
 
     async def run_and_change(call, *rest):
         looks.append(call)
@@ -247,7 +247,7 @@ async def test_chain_that_changes_in_between(server, rsmq, monkeypatch):
             server.redis.hset("rsmq:b:Q", "dead_letter_queue", "a")
         return await run(call, *rest)
 
-    monkeypatch.setattr(rsmq._scripts, "run", run_and_change)
+    monkeypatch.setattr(rsmq._node, "run", run_and_change)
     with pytest.raises(InvalidParameterValue, match="a -> b -> a"):
         await rsmq.set_queue_attributes(qname="a", dead_letter_queue="b")
 
@@ -265,7 +265,7 @@ async def test_senseless_name(server, rsmq, queue, name):
     message = await queue.receive()
     assert (message.body, message.receive_count) == ("alive", 3)
     with pytest.raises(NoDeadLetterQueue):
-        await queue._shared.bury([message._record], "why")
+        await queue._core.bury([message._record], "why")
     attributes = await queue.set_attributes(max_receives=3)
     assert (attributes.max_receives, attributes.dead_letter_queue) == (None, None)
     await rsmq.create_queue(qname="first", dead_letter_queue="jobs")
@@ -286,7 +286,7 @@ async def test_senseless_number(server, queue, number):
     await spend(queue, "alive", times=2)
     message = await queue.receive()
     assert message.receive_count == 3
-    assert await queue._shared.dead.bury([message._record], "why", OVER_MAX_RECEIVES) == [None]
+    assert await queue._core.dead.bury([message._record], "why", OVER_MAX_RECEIVES) == [None]
 
 
 @foreign_data

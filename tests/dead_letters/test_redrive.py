@@ -321,7 +321,7 @@ async def test_closed(server):
 
 def before(queue, script, action):
     """Have the action taken just before each call of a script by the client of a queue."""
-    scripts = queue._shared.scripts
+    scripts = queue._core.node
     run = scripts.run
 
     async def run_after_action(call, *args):
@@ -339,7 +339,7 @@ async def test_redrive_of_what_dies_again(far, rsmq, cut_reply):
 
     async def die():
         message = await jobs.receive()
-        assert await jobs._shared.bury([message._record], "hopeless") == ["dead"]
+        assert await jobs._core.bury([message._record], "hopeless") == ["dead"]
         await next_millisecond()
 
     await jobs.send("warm-up")

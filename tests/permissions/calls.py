@@ -348,7 +348,7 @@ async def bury(place, *bodies):
     """Some dead, whose reasons are known."""
     await place.prepare(*bodies, max_receives=1, dead_letter_queue="dead")
     queue = place.own.queue("jobs")
-    await queue._shared.bury(
+    await queue._core.bury(
         [message._record for message in await queue.receive_many(len(bodies))], "tired"
     )
     await next_millisecond()

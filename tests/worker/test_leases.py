@@ -318,7 +318,7 @@ async def test_delete_by_a_worker_whose_lease_was_renewed(far, queue, proxy, ren
             proxy.cut_after_execution = 1
 
     def lease():
-        (held,) = worker._sources[0].leases.held.values()
+        (held,) = worker._intakes[0].leases.held.values()
         return float(held.visible_until)
 
     worker = there.worker(handler, concurrency=1)

@@ -28,7 +28,7 @@ async def test_strict_priority(rsmq):
         await bulk.send_many(["x"] * 2)
         await wait_until(lambda: worker.stats.in_flight == 1)
         await urgent.send("x")
-        await wait_until(worker._sources[0].claims.has_reason)  # its announcement has come
+        await wait_until(worker._intakes[0].line.has_reason)  # its announcement has come
         go_on.set()
         await wait_until(lambda: worker.stats.succeeded == 13)
     assert order == ["urgent"] * 5 + ["bulk"] * 5 + ["bulk", "urgent", "bulk"]
@@ -49,7 +49,7 @@ async def test_urgent_before_a_full_queue(rsmq):
     async with rsmq.worker([urgent, bulk], handler, concurrency=1) as worker:
         await wait_until(lambda: len(order) == 21)
         await urgent.send("x")
-        await wait_until(worker._sources[0].claims.has_reason)  # its announcement has come
+        await wait_until(worker._intakes[0].line.has_reason)  # its announcement has come
         for _ in range(281):
             go_on.release()
         await wait_until(lambda: worker.stats.succeeded == 301)

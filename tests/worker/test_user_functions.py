@@ -498,7 +498,7 @@ async def test_where(server, jobs, rsmq, where):
     dead = rsmq.queue("dead")
     await jobs.send_many(["a", "b"])
     records = [message._record for message in await jobs.receive_many(2)]
-    await jobs._shared.bury(records, "why")
+    await jobs._core.bury(records, "why")
     while (
         await dead.attributes()
     ).hiddenmsgs:  # a message that moves in the millisecond of its receipt is shown later

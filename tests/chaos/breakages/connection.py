@@ -13,7 +13,7 @@ CONNECTION = {
                 "[deadline for deadline, futures in self._calls if not futures[-1].done()]",
             ),
         ),
-        ("test_batch.py::test_deadline_beside_a_cancelled_call",),
+        ("test_batch.py::test_deadline_after_a_cancelled_call",),
     ),
     "the-line-has-no-deadline": Breakage(
         "calls that wait behind others have no deadline",
@@ -21,22 +21,22 @@ CONNECTION = {
             Edit("Batch._expire_at", "deadline + SLACK", "deadline + 3600"),
             Edit("REPLY_TIMEOUT", "5.0", "3600.0"),
         ),
-        ("test_claims.py::TestDeadline::test_sends_that_wait_behind_others",),
+        ("test_receive.py::TestDeadline::test_sends_that_wait_behind_others",),
     ),
     "announced-in-two-pieces": Breakage(
         "the length of an array that comes in two pieces is not looked at",
         (Edit("Bounds.pieces", "_cut_array(..., ...)", "None"),),
-        ("test_pipeline.py::test_too_large_an_array -k 1-many",),
+        ("test_pipelining.py::test_too_large_an_array -k 1-many",),
     ),
     "bodies-taken-for-arrays": Breakage(
         "a line of a body that looks like a long array ends the connection",
         (Edit("Bounds.pieces", "not self._reader.has_data()", "True"),),
-        ("test_pipeline.py::test_bodies_like_long_arrays",),
+        ("test_pipelining.py::test_bodies_like_long_arrays",),
     ),
     "room-for-what-is-announced": Breakage(
         "a reply may announce any number of elements",
         (Edit("Bounds.pieces", 'self._check("elements", self._elements, MAX_ELEMENTS)', "pass"),),
-        ("test_pipeline.py::test_too_large_an_array -k many",),
+        ("test_pipelining.py::test_too_large_an_array -k many",),
     ),
     "patience-is-spent-once": Breakage(
         "a second rotation finds the patience of the first spent",
@@ -58,7 +58,7 @@ CONNECTION = {
                 "self.ever_open",
             ),
         ),
-        ("test_client.py::test_a_server_that_is_not_up_yet",),
+        ("test_outages.py::test_a_server_that_is_not_up_yet",),
     ),
     "refused-password-is-final-at-once": Breakage(
         "a password that is refused while it is rotated ends streams and workers",
@@ -69,7 +69,7 @@ CONNECTION = {
                 "self._refused_since",
             ),
         ),
-        ("test_connection.py::TestRefusedLogin::test_waited_out",),
+        ("test_connection.py::TestRefusedLogin::test_login_works_again",),
     ),
     "refused-password-is-never-final": Breakage(
         "a password that is refused for good is retried without end",
@@ -110,12 +110,12 @@ CONNECTION = {
             ),
             StringEdit("_NOT_YET_WORDS", "MASTERDOWN|READONLY|TRYAGAIN", "MASTERDOWN|TRYAGAIN"),
         ),
-        ("chaos/test_conditions.py::test_waited_out",),
+        ("chaos/test_conditions.py::test_waits",),
     ),
     "no-watchdog-of-the-calls": Breakage(
         "a connection on which no reply comes is kept",
         (Edit("Pipeline._check_silence", "self.lose(TimeoutError(...))", "pass"),),
-        ("test_pipeline.py::test_silence",),
+        ("test_pipelining.py::test_silence",),
     ),
     "an-upload-that-grows-stands-still": Breakage(
         "an upload is taken to stand still because others add to it",
@@ -124,12 +124,12 @@ CONNECTION = {
                 "Pipeline._look_for_upload", "self._sent - sent_then", "unsent_then - self._unsent"
             ),
         ),
-        ("test_pipeline.py::test_growing_upload",),
+        ("test_pipelining.py::test_growing_upload",),
     ),
     "another-form-is-not-told": Breakage(
         "a call whose reply is of another form than its script's hears nothing",
         (Edit("Scripts._answer", "answered(InvalidResponse(...))", "pass"),),
-        ("test_scripts.py::test_replies_of_another_form",),
+        ("test_outages.py::test_replies_of_another_form",),
     ),
     "no-eval": Breakage(
         "NOSCRIPT is the caller's",
@@ -141,7 +141,7 @@ CONNECTION = {
             ),
         ),
         (
-            "test_scripts.py::test_script_flush",
+            "test_outages.py::test_script_flush",
             "chaos/test_server.py::test_forgotten_scripts",
             MODEL,
         ),
@@ -149,7 +149,7 @@ CONNECTION = {
     "stays-at-the-replica": Breakage(
         "a connection that has ended at a replica is kept",
         (Edit("Scripts._learn_from", "is_replica(error)", "False"),),
-        ("test_scripts.py::test_left_at_a_replica",),
+        ("test_outages.py::test_left_at_a_replica",),
     ),
     "stays-logged-out": Breakage(
         "a connection that is no longer logged in is kept",
@@ -159,7 +159,7 @@ CONNECTION = {
     "no-deadline": Breakage(
         "a call is tried without a time limit",
         (Edit("Scripts._persist", "asyncio.timeout_at(until)", "asyncio.timeout_at(None)"),),
-        ("test_scripts.py::test_no_call_outlasts_the_deadline",),
+        ("test_outages.py::test_no_call_outlasts_the_deadline",),
     ),
     "login-that-never-worked-is-waited-for": Breakage(
         "a missing password is taken for one that is being rotated",
@@ -183,12 +183,12 @@ CONNECTION = {
     "no-patience-with-whole-replies": Breakage(
         "redis-py's public methods wait no longer for a whole reply than for a byte",
         (Edit("StreamWire.patience", "6", "1"),),
-        ("test_pipeline.py::test_reply_that_takes_long",),
+        ("test_pipelining.py::test_reply_that_takes_long",),
     ),
     "endless-replies": Breakage(
         "a reply may have any length",
         (Edit("TransportWire.data_received", "bounds.add(data)", "pass"),),
-        ("test_pipeline.py::test_endless_reply",),
+        ("test_pipelining.py::test_endless_reply",),
     ),
     "replies-alone-are-a-sign-of-life": Breakage(
         "a reply that takes long to arrive is taken for silence",
@@ -201,10 +201,10 @@ CONNECTION = {
             ),
         ),
         (
-            "test_claims.py::TestSlowLine::test_a_large_message",
-            "test_claims.py::TestSlowLine::test_many",
+            "test_receive.py::TestSlowLine::test_a_large_message",
+            "test_receive.py::TestSlowLine::test_many",
             "chaos/test_late.py::test_slow_line",
-            "test_pipeline.py::test_reply_that_takes_long",
+            "test_pipelining.py::test_reply_that_takes_long",
         ),
     ),
     "what-the-system-holds-is-sent": Breakage(
@@ -216,7 +216,7 @@ CONNECTION = {
                 "self._transport.get_write_buffer_size()",
             ),
         ),
-        ("test_pipeline.py::test_upload_in_the_hands_of_the_system",),
+        ("test_pipelining.py::test_upload_in_the_hands_of_the_system",),
     ),
     "a-script-is-quoted": Breakage(
         "an error repeats what a server without scripts says",

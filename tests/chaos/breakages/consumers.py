@@ -8,14 +8,14 @@ CONSUMERS = {
         "a claim that stopped early is taken for all that there is",
         (Edit("_claim", "bool(more)", "False"),),
         (
-            "test_claims.py::TestCutShort::test_without_a_lease",
-            "test_claims.py::TestCutShort::test_large_bodies_without_a_lease",
+            "test_receive.py::TestCutShort::test_without_a_lease",
+            "test_receive.py::TestCutShort::test_large_bodies_without_a_lease",
         ),
     ),
     "a-claim-per-consumer": Breakage(
         "each consumer claims by a script call of its own",
         (Edit("Claims._claim", "len(self._line)", "1"),),
-        ("test_stream.py::TestCounts::test_a_thousand_messages",),
+        ("test_waiting.py::TestCounts::test_a_thousand_messages",),
     ),
     "nobody-asks-for-those-left": Breakage(
         "consumers that a claim cut short left without a message wait for the safety poll",
@@ -27,7 +27,7 @@ CONSUMERS = {
             ),
         ),
         (
-            "test_claims.py::TestCutShort::test_more_than_there_are_of_large_bodies",
+            "test_receive.py::TestCutShort::test_more_than_there_are_of_large_bodies",
             MODEL,
         ),
     ),
@@ -42,7 +42,7 @@ CONSUMERS = {
     "in-the-line-is-answered": Breakage(
         "a long poll that stands behind an unanswered claim says that there is no message",
         (Edit("Claims._give_up", "not (has_been_answered and slot in line)", "slot not in line"),),
-        ("test_claims.py::TestNoAnswer::test_stopped_behind_another",),
+        ("test_receive.py::TestNoAnswer::test_stopped_behind_another",),
     ),
     "no-due-timer": Breakage(
         "a consumer does not know when the next message becomes visible",
@@ -80,8 +80,8 @@ CONSUMERS = {
             Edit("Claims._give_up", "slot.fail(trouble)", "slot.finish()"),
         ),
         (
-            "test_claims.py::TestNoAnswer::test_stopped",
-            "test_claims.py::TestNoAnswer::test_a_replica",
+            "test_receive.py::TestNoAnswer::test_stopped",
+            "test_receive.py::TestNoAnswer::test_a_replica",
         ),
     ),
     "claim-is-not-passed-on": Breakage(
@@ -95,16 +95,16 @@ CONSUMERS = {
     "filled-in-the-order-of-the-line": Breakage(
         "a stream hands out its slots in the order of the line, not in that of the claims",
         (Edit("Messages.__anext__", "done.done.popleft", "done.done.pop"),),
-        ("test_claims.py::TestCutShort::test_order_of_large_bodies_with_prefetch",),
+        ("test_receive.py::TestCutShort::test_order_of_large_bodies_with_prefetch",),
     ),
     "long-poll-leaves-what-arrives": Breakage(
         "a long poll that ends does not wait for a message that is arriving",
         (Edit("Scripts.while_heard.look", "pipeline is None", "True"),),
-        ("test_claims.py::TestSlowLine::test_a_long_poll_that_ends",),
+        ("test_receive.py::TestSlowLine::test_a_long_poll_that_ends",),
     ),
     "unreadable-at-once-again": Breakage(
         "a message that the codec cannot read is redelivered at once by a queue with vt=0",
         (Edit("Shared.set_aside", "left_ms < SHORTEST_HIDING * 1000", "False"),),
-        ("test_claims.py::TestUnreadable::test_without_a_lease",),
+        ("test_receive.py::TestUnreadable::test_without_a_lease",),
     ),
 }

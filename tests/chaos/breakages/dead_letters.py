@@ -14,7 +14,7 @@ DEAD_LETTERS = {
                 'name != "a b" and (not _QNAME.fullmatch(name) or name in (qname, "QUEUES"))',
             ),
         ),
-        ("test_dead_letters.py::TestPolicy::test_senseless_name",),
+        ("dead_letters/test_policy.py::test_senseless_name",),
     ),
     "circles-are-not-looked-for": Breakage(
         "a dead-letter queue may close a cycle",
@@ -24,60 +24,60 @@ DEAD_LETTERS = {
             ),
         ),
         (
-            "test_dead_letters.py::TestPolicy::test_circle",
-            "test_dead_letters.py::TestPolicy::test_two_admins",
+            "dead_letters/test_policy.py::test_circle",
+            "dead_letters/test_policy.py::test_two_admins",
         ),
     ),
     "dropped-by-a-former-limit": Breakage(
         "a worker drops what its queue no longer wants dropped",
         (LuaEdit("drop", "(ARGV[3] == 'rejected' or count >= most) and", ""),),
-        ("test_dropped.py::test_limit_raised_while_a_handler_runs",),
+        ("dead_letters/test_max_receives_alone.py::test_limit_raised_while_a_handler_runs",),
     ),
     "drops-what-should-be-kept": Breakage(
         "a queue that has been told to drop nothing drops what is rejected",
         (LuaEdit("drop", "if name or not most then", "if name then"),),
-        ("test_dropped.py::test_nowhere_to_put_it",),
+        ("dead_letters/test_max_receives_alone.py::test_nowhere_to_put_it",),
     ),
     "no-fence-for-the-dropped": Breakage(
         "a stale receipt drops the message of another consumer",
         (LuaEdit("drop", "local mine = score and meant", "local mine = score"),),
-        ("test_dropped.py::test_fenced",),
+        ("dead_letters/test_max_receives_alone.py::test_fenced",),
     ),
     "a-death-is-not-announced": Breakage(
         "a consumer of the dead-letter queue hears of nothing",
         (LuaEdit("move", "announce(argv[4], KEYS[3])", ""),),
-        ("test_dead_letters.py::TestReceivedTooOften::test_wakes_a_consumer",),
+        ("dead_letters/test_max_receives.py::test_wakes_a_consumer",),
     ),
     "a-full-server-keeps-its-dead": Breakage(
         "a move begins with a write that a full server refuses",
         (LuaEdit("move", "redis.call('ZREM', KEYS[1], '')", ""),),
-        ("test_dead_letters.py::TestBury::test_full_server",),
+        ("dead_letters/test_move.py::TestBury::test_full_server",),
     ),
     "a-move-leaves-a-copy": Breakage(
         "a message that is moved stays where it was, too",
         (LuaEdit("move", "redis.call('ZREM', KEYS[1], unpack(ids))", ""),),
         (
-            "test_dead_letters.py::TestReceivedTooOften::test_moves",
+            "dead_letters/test_max_receives.py::test_moves",
             "chaos/test_dead_letters.py::test_redrive_killed",
         ),
     ),
     "a-move-within-a-millisecond": Breakage(
         "a message moved in the millisecond of its first receive can get the same receipt",
         (LuaEdit("move", "whole(values[3]) == now and now + 1 or now", "now"),),
-        ("test_fence.py::test_received_again_in_the_millisecond_of_a_move",),
+        ("test_receipts.py::test_received_again_in_the_millisecond_of_a_move",),
     ),
     "no-fence-for-the-dead": Breakage(
         "a stale receipt buries the message of another consumer",
         (LuaEdit("move", "(over or free or fence_of(values[2], values[3]) == fence)", "true"),),
         (
-            "test_dead_letters.py::TestBury::test_fenced",
-            "test_dead_letters.py::TestRedrive::test_received_meanwhile",
+            "dead_letters/test_move.py::TestBury::test_fenced",
+            "dead_letters/test_redrive.py::test_received_before_the_move",
         ),
     ),
     "reasons-pile-up": Breakage(
         "the reasons of messages that are gone are kept",
         (LuaEdit("move", "2 * n + 8", "0"),),
-        ("test_dead_letters.py::TestReasons::test_pruned",),
+        ("dead_letters/test_reasons.py::test_pruned",),
     ),
     "the-remembered-queue-is-trusted": Breakage(
         "a message goes to the dead-letter queue of the last receive though the policy has changed",
@@ -86,12 +86,12 @@ DEAD_LETTERS = {
                 "move", "if dies and name ~= argv[3] then", "if dies and argv[3] == argv[2] then"
             ),
         ),
-        ("test_dead_letters.py::TestBury::test_remembered_wrongly",),
+        ("dead_letters/test_move.py::TestBury::test_remembered_wrongly",),
     ),
     "dead-messages-are-handed-out": Breakage(
         "what was received too often is moved, and handed out as well",
         (Edit("_claim", "int(record.receive_count) <= most", "True"),),
-        ("test_dead_letters.py::TestReceivedTooOften::test_moves",),
+        ("dead_letters/test_max_receives.py::test_moves",),
     ),
     "the-good-one-is-missed": Breakage(
         "a receive that meets dead messages only does not look behind them",
@@ -102,7 +102,7 @@ DEAD_LETTERS = {
                 "slot.patient or (claim.more and claim.records)",
             ),
         ),
-        ("test_dead_letters.py::TestReceivedTooOften::test_impatient",),
+        ("dead_letters/test_max_receives.py::test_impatient",),
     ),
     "received-again-beside-the-dead": Breakage(
         "a claim without a lease that meets dead messages claims its own messages again",
@@ -118,14 +118,14 @@ DEAD_LETTERS = {
             ),
         ),
         (
-            "test_claims.py::TestCutShort::test_without_a_lease_beside_the_dead",
+            "test_receive.py::TestCutShort::test_without_a_lease_among_the_dead",
             MODEL,
         ),
     ),
     "a-coroutine-is-true": Breakage(
         "a redrive moves everything if `where` returns a coroutine",
         (Edit("DeadLetters._redrive", 'call_plain("where", where, letter)', "where(letter)"),),
-        ("test_user_functions.py::test_where",),
+        ("worker/test_user_functions.py::test_where",),
     ),
     "redrive-in-circles": Breakage(
         "a redrive does not stop at what was there when it began",
@@ -136,11 +136,11 @@ DEAD_LETTERS = {
                 '"now", page.last is not None',
             ),
         ),
-        ("test_dead_letters.py::TestRedrive::test_dies_again",),
+        ("dead_letters/test_redrive.py::test_dies_again",),
     ),
     "redrive-loses-its-place": Breakage(
         "a redrive goes on behind the last entry that it looked at, which it may have moved",
         (Edit("DeadLetters._redrive", "stay[-1].place, stay[-1].id", "page.last or after"),),
-        ("test_dead_letters.py::TestRedrive::test_where",),
+        ("dead_letters/test_redrive.py::test_where",),
     ),
 }

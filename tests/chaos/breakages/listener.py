@@ -23,8 +23,8 @@ LISTENER = {
             ),
         ),
         (
-            "test_listener.py::test_sends_without_the_right_to_announce",
-            "test_permissions.py::test_channel[producer]",
+            "test_announcements.py::test_sends_without_the_right_to_announce",
+            "permissions/test_permissions.py::test_channel[producer]",
         ),
     ),
     "listener-is-not-closed": Breakage(
@@ -41,13 +41,13 @@ LISTENER = {
                 "self._pause(error, opened=False)",
             ),
         ),
-        ("test_listener.py::TestUnknown::test_subscribe_behind_a_proxy",),
+        ("test_announcements.py::TestUnknown::test_subscribe_behind_a_proxy",),
     ),
     "listens-once": Breakage(
         "a listener that has lost its connection makes no other",
         (Edit("Listener._listen", "self._pause(error, opened=wire is not None)", "return"),),
         (
-            "test_listener.py::test_killed",
+            "test_announcements.py::test_killed",
             "chaos/test_wake_up.py::test_listener_killed_just_before",
         ),
     ),
@@ -61,7 +61,7 @@ LISTENER = {
             ),
             Edit("Listener._refuse", "self._again_at = self._now() + RETRY_REFUSED", "pass"),
         ),
-        ("test_listener.py::TestUnknown::test_subscribe_on_a_server",),
+        ("test_announcements.py::TestUnknown::test_subscribe_on_a_server",),
     ),
     "no-ping-no-listening": Breakage(
         "a proxy that knows no PING costs a connection for each",
@@ -69,7 +69,7 @@ LISTENER = {
             Edit("Listener._refuse", "self._refused[command] = math.inf", "self._fail(error)"),
             Edit("Listener._lose", "command not in self._known", "False"),
         ),
-        ("test_listener.py::TestUnknown::test_ping",),
+        ("test_announcements.py::TestUnknown::test_ping",),
     ),
     "one-refused-channel-stops-all": Breakage(
         "a channel that is refused keeps the client from listening to any",
@@ -83,7 +83,7 @@ LISTENER = {
                 """,
             ),
         ),
-        ("test_listener.py::test_one_channel_is_refused",),
+        ("test_announcements.py::test_one_channel_is_refused",),
     ),
     "refused-for-ever": Breakage(
         "a channel that was refused once is never tried again",
@@ -94,7 +94,7 @@ LISTENER = {
                 "self._refused[command] = math.inf",
             ),
         ),
-        ("test_listener.py::test_one_channel_is_refused",),
+        ("test_announcements.py::test_one_channel_is_refused",),
     ),
     "no-watchdog-of-the-listener": Breakage(
         "a listener's connection that is silent is kept",
@@ -112,7 +112,7 @@ LISTENER = {
         ),
         (
             "chaos/test_wake_up.py::test_subscribing_while_it_is_sent",
-            "test_listener.py::test_killed",
+            "test_announcements.py::test_killed",
         ),
     ),
     "healthy-without-a-server": Breakage(
@@ -121,6 +121,6 @@ LISTENER = {
             Edit("_look_again", "shared.look_again()", "pass"),
             Edit("Listener._pause", "flag.set()", "pass"),
         ),
-        ("test_claims.py::TestHealth::test_a_worker_whose_server_is_killed",),
+        ("test_receive.py::TestHealth::test_a_worker_whose_server_is_killed",),
     ),
 }

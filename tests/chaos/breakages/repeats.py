@@ -17,18 +17,18 @@ REPEATS = {
                 "else",
             ),
         ),
-        ("test_scripts.py::test_lost_reply_to_a_delete",),
+        ("test_lost_replies.py::test_lost_reply_to_a_delete",),
     ),
     "both-have-deleted-it": Breakage(
         "a late delete says True of what another consumer has deleted",
         (LuaEdit("delete", "(tonumber(argv[i + 2 * n + 2]) or math.huge) < now_ms()", "false"),),
-        ("test_repeats.py::test_late_delete",),
+        ("test_lost_replies.py::test_late_delete",),
     ),
     "a-later-queue-is-deleted": Breakage(
         "deleting a queue is repeated on a queue that was created since",
         (LuaEdit("delete_queue", "if there and not done then", "if there then"),),
         (
-            "test_repeats.py::test_delete_of_a_queue",
+            "test_lost_replies.py::test_delete_of_a_queue",
             "chaos/test_changed_world.py::test_repeats",
         ),
     ),
@@ -36,37 +36,37 @@ REPEATS = {
         "a move whose reply was lost finds the message gone, and says that it has not moved it",
         (LuaEdit("move", "argv[1] == 'retry' and", "false and"),),
         (
-            "test_dead_letters.py::TestReceivedTooOften::test_lost_reply",
-            "test_dead_letters.py::TestRedrive::test_lost_reply",
+            "dead_letters/test_max_receives.py::test_lost_reply",
+            "dead_letters/test_redrive.py::test_lost_reply",
         ),
     ),
     "late-first-attempt": Breakage(
         "a first attempt of a send that arrives after its repetition shows what a consumer holds",
         (LuaEdit("send", "'ZADD', KEYS[1], 'NX',", "'ZADD', KEYS[1],"),),
         (
-            "test_repeats.py::test_first_attempt_after_its_repetition",
+            "test_lost_replies.py::test_first_attempt_after_its_repetition",
             "chaos/test_late.py::test_late_requests",
         ),
     ),
     "no-lookup-on-retry": Breakage(
         "a send that is repeated does not look whether it has been stored",
         (LuaEdit("send", "redis.call('HMGET', KEYS[2], argv[i - 1])[1]", "false"),),
-        ("test_repeats.py::test_send_of_which_some_are_gone",),
+        ("test_lost_replies.py::test_send_of_which_some_are_gone",),
     ),
     "sent-again-though-dead": Breakage(
         "a send is repeated though its message is in the dead-letter queue",
         (LuaEdit("send", "local dead = again and policy(KEYS[2], '')", "local dead = nil"),),
-        ("test_repeats.py::test_send_of_what_has_died",),
+        ("test_lost_replies.py::test_send_of_what_has_died",),
     ),
     "too-long-is-stored": Breakage(
         "a repeated send returns ids of messages that were too long at first and never stored",
         (LuaEdit("send", ">= math.floor(ARGV[3] / 1000000)", "< 0"),),
-        ("test_repeats.py::test_send_of_what_was_too_long",),
+        ("test_lost_replies.py::test_send_of_what_was_too_long",),
     ),
     "redriven-twice": Breakage(
         "a step of a redrive that is repeated moves what has died again",
         (Edit("DeadLetters._redrive", "AT + record.place", "IF_VISIBLE"),),
-        ("test_repeats.py::test_redrive_of_what_dies_again",),
+        ("dead_letters/test_redrive.py::test_redrive_of_what_dies_again",),
     ),
     "pop-is-retried": Breakage(
         "a pop whose reply was lost is repeated, and takes another message",
@@ -81,25 +81,25 @@ REPEATS = {
                 'Call("receive", keys.qname, keys.both, args, holds_messages=True)',
             ),
         ),
-        ("test_scripts.py::test_lost_reply_to_a_pop",),
+        ("test_lost_replies.py::test_lost_reply_to_a_pop",),
     ),
     "purge-takes-what-is-sent": Breakage(
         "a purge whose reply was lost is repeated on what was sent since",
         (Edit("purge", 'call("begin", retry_unknown=False)', 'call("begin", retry_unknown=True)'),),
         (
-            "test_repeats.py::TestPurge::test_lost_reply",
+            "test_purge.py::test_lost_reply",
             "chaos/test_changed_world.py::test_repeats",
         ),
     ),
     "repeated-claim-for-all": Breakage(
         "each repetition of a claim hides the same number of messages as the first attempt",
         (Edit("receive", "(1, lease, MAX_CLAIM_BYTES)", "(args[0], lease, MAX_CLAIM_BYTES)"),),
-        ("test_claims.py::TestRepeatedClaim::test_claims_one",),
+        ("test_receive.py::TestRepeatedClaim::test_claims_one",),
     ),
     "late-reply-dropped": Breakage(
         "messages in a reply that comes after the deadline are lost",
         (Edit("Scripts._persist", "call.holds_messages and attempts", "False"),),
-        ("test_claims.py::TestAfterTheDeadline::test_put_back",),
+        ("test_receive.py::TestAfterTheDeadline::test_put_back",),
     ),
     "a-new-id-per-retry": Breakage(
         "a send that is repeated takes new ids",
@@ -123,7 +123,7 @@ REPEATS = {
             ),
         ),
         (
-            "test_scripts.py::test_lost_reply_to_a_send",
+            "test_lost_replies.py::test_lost_reply_to_a_send",
             "chaos/test_network.py::test_cut_replies_to_sends",
         ),
     ),
@@ -136,7 +136,7 @@ REPEATS = {
                 "self._changes",
             ),
         ),
-        ("test_repeats.py::test_visibility_by_id",),
+        ("test_lost_replies.py::test_visibility_by_id",),
     ),
     "put-back-again": Breakage(
         "a popped message is put back again after another consumer has popped it",
@@ -148,7 +148,7 @@ REPEATS = {
             ),
         ),
         (
-            "test_repeats.py::test_put_back",
+            "test_lost_replies.py::test_put_back",
             "chaos/test_changed_world.py::test_repeats",
         ),
     ),

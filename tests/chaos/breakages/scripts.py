@@ -29,7 +29,7 @@ SCRIPTS = {
             ),
         ),
         (
-            "test_fence.py::test_a_receipt_from_before_a_move",
+            "test_receipts.py::test_a_receipt_from_before_a_move",
             "chaos/test_moves.py::test_stale_receipts",
             MODEL,
         ),
@@ -37,7 +37,7 @@ SCRIPTS = {
     "a-lost-name-stays-lost": Breakage(
         "creating a queue that is there does not enter it in the set of all queues",
         (LuaEdit("create_queue", "redis.pcall('SADD', KEYS[3], ARGV[2])", ""),),
-        ("test_missing_queue.py::TestSetOfAllQueues::test_mended",),
+        ("test_missing_queue.py::TestSetOfAllQueues::test_restored",),
     ),
     "a-refused-delete-is-ignored": Breakage(
         "a delete that may not delete the body says that it is done",
@@ -48,7 +48,7 @@ SCRIPTS = {
                 "redis.pcall('HDEL', KEYS[2], unpack(fields))",
             ),
         ),
-        ("test_permissions.py::test_needed_command[consumer-hdel]",),
+        ("permissions/test_permissions.py::test_needed_command[consumer-hdel]",),
     ),
     "no-fence": Breakage(
         "a stale receipt deletes the message all the same",
@@ -69,7 +69,7 @@ SCRIPTS = {
     "a-pop-that-cannot-be-undone": Breakage(
         "a pop does not ask for the right to put back what reaches nobody",
         (LuaEdit("receive", "redis.call('ZADD', KEYS[1], 'XX', 0, '')", ""),),
-        ("test_permissions.py::test_needed_command[consumer-zadd]",),
+        ("permissions/test_permissions.py::test_needed_command[consumer-zadd]",),
     ),
     "a-refused-count-is-ignored": Breakage(
         "a receive for which the receive count is refused hides the message all the same",
@@ -80,14 +80,14 @@ SCRIPTS = {
                 "redis.pcall('HSET', KEYS[2], 'totalrecv', total",
             ),
         ),
-        ("test_permissions.py::test_needed_command[consumer-hset]",),
+        ("permissions/test_permissions.py::test_needed_command[consumer-hset]",),
     ),
     "phantom-leaves-a-count": Breakage(
         "an entry without a body is removed, its receive count stays",
         (LuaEdit("receive", "redis.call('HDEL', KEYS[2], names[i + 1], fr)", ""),),
         (
             MODEL,
-            "test_foreign_data.py::TestPhantoms::test_received_before",
+            "foreign_data/test_messages.py::TestPhantoms::test_received_before",
         ),
     ),
     "pop-leaves-a-field": Breakage(
@@ -110,14 +110,14 @@ SCRIPTS = {
         "a receive begins with a write that a full server refuses",
         (LuaEdit("receive", "redis.call('ZREM', KEYS[1], '')", ""),),
         (
-            "test_foreign_data.py::TestFullServer::test_drained",
+            "test_full_server.py::test_drained",
             "chaos/test_full_server.py::test_refused_and_drained",
         ),
     ),
     "a-body-without-a-place": Breakage(
         "a send for which the place is refused leaves the body",
         (LuaEdit("send", "redis.call('ZADD', KEYS[1], 'XX', 0, '')", ""),),
-        ("test_permissions.py::test_needed_command[producer-zadd]",),
+        ("permissions/test_permissions.py::test_needed_command[producer-zadd]",),
     ),
     "a-place-before-its-body": Breakage(
         "a send for which the body is refused has stored the place, and is acknowledged",
@@ -140,7 +140,7 @@ SCRIPTS = {
                 """,
             ),
         ),
-        ("test_permissions.py::test_needed_command[producer-hset]",),
+        ("permissions/test_permissions.py::test_needed_command[producer-hset]",),
     ),
     "all-or-none-forgotten": Breakage(
         "send_many stores those that are not too long",

@@ -21,7 +21,7 @@ VALUES = {
                 'id.id.encode(errors="surrogateescape"), b""',
             ),
         ),
-        ("test_fence.py::test_a_receipt_is_a_fence",),
+        ("test_receipts.py::test_a_receipt_is_a_fence",),
     ),
     "a-url-is-shown": Breakage(
         "an error shows every value that may be a URL",
@@ -48,7 +48,7 @@ VALUES = {
     "a-host-is-anything": Breakage(
         "any text is looked up as a host, and shown",
         (Edit("_MUST_BE", "_HOST.fullmatch", "str"),),
-        ("test_bad_input.py::TestClients::test_host",),
+        ("bad_input/test_clients.py::TestClients::test_host",),
     ),
     "json-reads-infinity": Breakage(
         "JSON hands out numbers that it refuses to send",
@@ -87,7 +87,7 @@ VALUES = {
             ),
         ),
         (
-            "test_bad_input.py::TestMessages::test_codec_that_quotes",
+            "bad_input/test_parameters.py::TestMessages::test_codec_that_quotes",
             "chaos/test_canary.py::test_canaries",
         ),
     ),
@@ -101,7 +101,7 @@ VALUES = {
             ),
         ),
         (
-            "test_bad_input.py::TestClients::test_password_that_is_not_encoded",
+            "bad_input/test_clients.py::TestClients::test_password_that_is_not_encoded",
             "chaos/test_canary.py::test_canaries",
         ),
     ),

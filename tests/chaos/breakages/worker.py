@@ -8,8 +8,8 @@ WORKER = {
         "a backoff or an on_error that fails ends the task that was to settle the message",
         (Edit("Handling._ask", "BaseException", "KeyError"),),
         (
-            "test_user_functions.py::test_on_error",
-            "test_user_functions.py::test_backoff",
+            "worker/test_user_functions.py::test_on_error",
+            "worker/test_user_functions.py::test_backoff",
         ),
     ),
     "the-last-attempt-comes-again": Breakage(
@@ -21,35 +21,35 @@ WORKER = {
                 "False",
             ),
         ),
-        ("test_worker.py::test_last_attempt_fails",),
+        ("worker/test_failures.py::test_last_attempt_fails",),
     ),
     "the-stopped-keep-theirs": Breakage(
         "a message whose handler was cancelled by the end of the worker stays hidden",
         (Edit("Handling._follow", "await self._release(job, lease.release_ms or 0)", "pass"),),
-        ("test_worker_stopping.py::test_end_of_grace",),
+        ("worker/test_stop.py::test_end_of_grace",),
     ),
     "settled-by-a-cancelled-task": Breakage(
         "the handler's own task settles its message, though the handler may have cancelled it",
         (Edit("Handling._handle", "job.task = asyncio.create_task(settling)", "await settling"),),
         (
-            "test_user_functions.py::test_handler_fails",
-            "test_user_functions.py::test_retries",
+            "worker/test_user_functions.py::test_handler_fails",
+            "worker/test_user_functions.py::test_retries",
         ),
     ),
     "whatever-is-returned-is-done": Breakage(
         "a handler that returns False, to keep its message, has it deleted",
         (Edit("Handling._run", "check_result(result)", "pass"),),
-        ("test_user_functions.py::test_handler_fails",),
+        ("worker/test_user_functions.py::test_handler_fails",),
     ),
     "the-ended-are-renewed": Breakage(
         "the lease of a handler that has ended is renewed with the others",
         (Edit("Lease.give_up", "del held[id]", "pass"),),
-        ("test_worker.py::test_an_ended_handler_is_not_renewed",),
+        ("worker/test_leases.py::test_an_ended_handler_is_not_renewed",),
     ),
     "a-lost-lease-is-ignored": Breakage(
         "a handler goes on though another consumer has received its message",
         (Edit("Leases._renew", "lease.lost()", "pass"),),
-        ("test_worker.py::test_lost_lease",),
+        ("worker/test_leases.py::test_lost_lease",),
     ),
     "stuck-for-ever": Breakage(
         "a handler that does not end keeps its message beyond max_lease",
@@ -61,12 +61,12 @@ WORKER = {
             ),
             Edit("Leases._renew", "min(self._vt, lease.until - now)", "self._vt"),
         ),
-        ("test_worker.py::test_max_lease",),
+        ("worker/test_leases.py::test_max_lease",),
     ),
     "adopted-from-a-former-life": Breakage(
         "a worker takes the receipt of a message that came back for its own renewed lease",
         (Edit("Leases.adopt", "record.first_received != lease.record.first_received", "False"),),
-        ("test_fence.py::test_a_worker_that_receives_its_message_again",),
+        ("test_receipts.py::test_a_worker_that_receives_its_message_again",),
     ),
     "own-claims-are-strangers": Breakage(
         "a worker whose own claim comes before its renewal cancels the handler, and starts another",
@@ -80,20 +80,20 @@ WORKER = {
                 "return False",
             ),
         ),
-        ("test_worker_stopping.py::test_claimed_before_it_was_renewed",),
+        ("worker/test_leases.py::test_claimed_before_it_was_renewed",),
     ),
     "leases-are-not-renewed": Breakage(
         "a worker lets the leases of running handlers end",
         (Edit("Leases.keep", "await self._renew()", "await asyncio.sleep(0)"),),
         (
-            "test_worker.py::test_lease_is_renewed",
-            "test_worker_stopping.py::test_leases_are_renewed_while_stopping",
+            "worker/test_leases.py::test_lease_is_renewed",
+            "worker/test_stop.py::test_leases_are_renewed_while_stopping",
         ),
     ),
     "a-renewal-per-message": Breakage(
         "each lease is renewed by a script call of its own",
         (Edit("MAX_RENEWED", "1000", "1"),),
-        ("test_worker.py::test_one_call_renews_all",),
+        ("worker/test_leases.py::test_one_call_renews_all",),
     ),
     "own-retry-and-reject": Breakage(
         "a Retry or a Reject without attributes of its own has none",
@@ -104,8 +104,8 @@ WORKER = {
             Edit("Handling._ask", "BaseException", "KeyError"),
         ),
         (
-            "test_user_functions.py::test_rejects",
-            "test_user_functions.py::test_retries",
+            "worker/test_user_functions.py::test_rejects",
+            "worker/test_user_functions.py::test_retries",
         ),
     ),
     "a-worker-ends-with-its-queue": Breakage(
@@ -126,13 +126,13 @@ WORKER = {
         "a worker that stops cancels its handlers at once",
         (Edit("Worker._end", "anyio.move_on_after(self._grace)", "anyio.move_on_after(0)"),),
         (
-            "test_worker_stopping.py::test_leases_are_renewed_while_stopping",
-            "test_worker_stopping.py::test_signal",
+            "worker/test_stop.py::test_leases_are_renewed_while_stopping",
+            "worker/test_stop.py::test_signal",
         ),
     ),
     "first-queue-last": Breakage(
         "a list of queues is asked in no order",
         (Edit("Worker._in_turn", "return self._sources", "return self._sources[::-1]"),),
-        ("test_worker.py::test_strict_priority",),
+        ("worker/test_queues.py::test_strict_priority",),
     ),
 }
