@@ -14,7 +14,8 @@ import anyio.lowlevel
 import pytest
 import redis
 from aiorsmq import AsyncRSMQ, InvalidParameterValue, QueueDoesNotExist
-from aiorsmq._server import lane, scripts
+from aiorsmq._server import lane, node, retrier
+from aiorsmq._server.lua import Script
 
 from chaos.network import Proxy
 from chaos.test_conditions import loading
@@ -363,11 +364,12 @@ async def test_replies_of_another_form(server, rsmq, queue, monkeypatch, form):
     no other call.
     """
     source = FORMS[form]
-    script = scripts._Script(source, hashlib.sha1(source.encode()).hexdigest())
+    script = Script(source, hashlib.sha1(source.encode()).hexdigest())
     server.redis.script_load(source)
     for attempt in ("by EVALSHA", "by EVAL"):
         with monkeypatch.context() as patch:
-            patch.setattr(scripts, "_load", lambda name: script)
+            for module in (node, retrier):
+                patch.setattr(module, "load", lambda name: script)
             for verb, call in VERBS.items():
                 if attempt == "by EVAL":
                     server.redis.script_flush()
