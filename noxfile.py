@@ -1,6 +1,10 @@
-"""All that CI does: `nox -s NAME`; `nox -l` lists the names."""
+"""All that CI does: `nox -s NAME`; `nox -l` lists the names.
+
+A session keeps its environment, and installs the versions in lock.txt; `-R` installs nothing.
+"""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,67 +12,68 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["tests", "lint", "typing"]
+nox.options.sessions = ["lint", "typing", "tests"]
 nox.options.default_venv_backend = "venv"
+nox.options.reuse_venv = "yes"
+nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = True
 
 PYPROJECT = nox.project.load_toml()
 PROJECT = Path(__file__).parent
-
-
-def _other_interpreters() -> list[str]:
-    """Those of 3.11 to 3.13 that are present, start, and do not run this; pyenv's are found even if
-    not selected.
-    """
-    found: list[str] = []
-    for version in sorted({"3.11", "3.12", "3.13"} - {f"3.{sys.version_info.minor}"}):
-        on_path = shutil.which(f"python{version}")
-        pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
-        for python in [on_path, *map(str, pyenv)]:
-            if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:  # noqa: S603, PLW1510
-                found.append(python)
-                break
-    return found or [sys.executable]
-
-
-def _install(session: nox.Session, *groups: str) -> None:
-    session.install("-q", "-e", ".[embedded]", *nox.project.dependency_groups(PYPROJECT, *groups))
-
+PYTHONS = nox.project.python_versions(PYPROJECT)
+LOCK = PROJECT / "lock.txt"
+LOCKED = {"PIP_CONSTRAINT": str(LOCK), "PIP_BUILD_CONSTRAINT": str(LOCK)}
+"""For pip. Newer ones take the second for what they install to build with, older ones the first."""
 
 APART = [f"--ignore=tests/{folder}" for folder in ("interop", "examples", "chaos")]
-PLAIN = (*APART, "-n", "2", "-k", "not uvloop")
+PLAIN = (*APART, "-n", "2", "--loop", "asyncio")
 """On asyncio's own event loop, by two processes, each with its own server."""
 BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+REDIS_PY = {5: (2, 3), 6: (0, 1, 2, 3, 4), 7: (0, 1, 2, 3, 4), 8: (0, 1)}
+"""Its minor versions, by the major one."""
+
+
+def _interpreter(version: str) -> str:
+    """pyenv's interpreter, even if it is not selected; otherwise nox looks for one on PATH."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    return next(map(str, pyenv.glob(f"versions/{version}.*/bin/python")), version)
+
+
+def _install(session: nox.Session, *groups: str, editable: bool = True) -> None:
+    """The project with all extras, and dependency groups, in the versions of the lock."""
+    requirements = nox.project.dependency_groups(PYPROJECT, *groups)
+    for requirement in requirements:
+        name = re.split(r"[^\w-]", requirement)[0].lower()
+        if f"\n{name}==" not in LOCK.read_text():
+            session.error(f"no version of {name} in lock.txt: run `nox -s lock`")
+    project = ["-e"] if editable else []
+    session.install("-q", *project, ".[embedded,msgspec,pydantic]", *requirements, env=LOCKED)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The tests on asyncio's own event loop; they need nothing but Python, and take less than three
-    minutes.
-    """
+    """The tests on asyncio's event loop: they need only Python, and less than three minutes."""
     _install(session, "test")
     session.run("pytest", *PLAIN, *session.posargs)
 
 
-@nox.session(python=_other_interpreters())
-def interpreters(session: nox.Session) -> None:
-    """The tests on every other interpreter that is present."""
-    _install(session, "test")
-    session.run("pytest", "-q", *PLAIN, *session.posargs)
+for version in PYTHONS:  # `nox -s tests-3.12`
+    nox.session(tests, python=_interpreter(version), name=f"tests-{version}", default=False)
 
 
 @nox.session
 def uvloop(session: nox.Session) -> None:
     """The tests on uvloop."""
     _install(session, "test")
-    session.run("pytest", "-q", *APART, "-n", "2", "-k", "uvloop", *session.posargs)
+    session.run("pytest", "-q", *APART, "-n", "2", "--loop", "uvloop", *session.posargs)
 
 
 @nox.session
 def busy(session: nox.Session) -> None:
-    """The tests beside six busy loops: a slow machine turns none of them red."""
+    """The tests beside six busy loops: none fails because the machine is slow."""
     _install(session, "test")
-    loops = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(6)]  # noqa: S603 - each ends with this program
+    command = [sys.executable, "-c", BUSY]  # ends with this program
+    loops = [subprocess.Popen(command) for _ in range(6)]  # noqa: S603
     try:
         session.run("pytest", "-q", *PLAIN, *session.posargs)
     finally:
@@ -95,58 +100,30 @@ ON_EVERY_SERVER = (
 
 @nox.session
 def servers(session: nox.Session) -> None:
-    """What is promised of the wire and under faults, on Valkey 8.1, Redis 6.2 and Redis 7, which it
-    fetches itself.
-    """
+    """The wire format and faults on Valkey 8.1, Redis 6.2 and Redis 7, which it downloads."""
     _install(session, "test")
     folder = session.create_tmp()
     listed = session.run("python", "tests/servers.py", folder, silent=True) or ""
+    wire = ["conformance", "foreign_data", "stream", "dead_letters", "worker"]
+    faults = ["scripts", "listener", "connection", "startup", "permissions"]
+    files = [f"tests/test_{module}.py" for module in wire + faults]
     for line in listed.splitlines():
         name, binary = line.split("\t")
         session.log(f"{name}: {binary}")
-        session.run(
-            "pytest",
-            "-q",
-            "-k",
-            "not uvloop",
-            *ON_EVERY_SERVER,
-            *session.posargs,
-            env={"AIORSMQ_TEST_SERVER": binary},
-        )
+        env = {"AIORSMQ_TEST_SERVER": binary}
+        session.run("pytest", "-q", "--loop", "asyncio", *files, *session.posargs, env=env)
 
 
 @nox.session
 def redis_versions(session: nox.Session) -> None:
-    """Both ways to the socket, one of which touches redis-py's inside, on every minor version of
-    redis-py.
-    """
+    """Both ways to the socket, one inside redis-py, on every minor version of redis-py."""
     _install(session, "test")
-    for version in (
-        "5.2",
-        "5.3",
-        "6.0",
-        "6.1",
-        "6.2",
-        "6.3",
-        "6.4",
-        "7.0",
-        "7.1",
-        "7.2",
-        "7.3",
-        "7.4",
-        "8.0",
-        "8.1",
-    ):
+    slow = "tests/test_pipeline.py::test_slow_line"
+    command = ["pytest", "-q", "--loop", "asyncio", "tests/test_pipeline.py", "--deselect", slow]
+    for version in [f"{major}.{minor}" for major in REDIS_PY for minor in REDIS_PY[major]]:
         session.install("-q", f"redis[hiredis]~={version}.0")
         session.run("python", "-c", "import redis; print('redis-py', redis.__version__)")
-        session.run(
-            "pytest",
-            "-q",
-            "tests/test_pipelining.py",
-            "-k",
-            "asyncio and not slow_line",
-            *session.posargs,
-        )
+        session.run(*command, *session.posargs)
 
 
 @nox.session
@@ -159,9 +136,7 @@ def interop(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Nothing is lost, under faults: at most ten minutes, or two with `-- --profile quick`; needs
-    Node and npm.
-    """
+    """Nothing is lost under faults: ten minutes, or two with `-- --profile quick`; needs npm."""
     _install(session, "test", "interop", "chaos")
     _npm_ci(session, "tests/interop")
     _apt_install(session, "faketime", "faketime")
@@ -170,18 +145,14 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def controls(session: nox.Session) -> None:
-    """Break the library in one place at a time, and demand that a test goes red; eight to sixteen
-    minutes.
-    """
+    """Break the library in one place at a time; a test must fail each time. About 15 minutes."""
     _install(session, "test", "chaos")
     session.run("python", "tests/chaos/controls.py", *session.posargs)
 
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """The examples as programs, over HTTP and in a real browser; installs Debian's Chromium if
-    there is none.
-    """
+    """The examples as programs, over HTTP and in a browser; installs Chromium if needed."""
     _install(session, "test", "examples")
     _apt_install(session, "chromium", "chromium")
     session.run("pytest", "tests/examples", *session.posargs)
@@ -189,9 +160,7 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """The library beside nine others; needs Node and npm, installs redis-benchmark if it is
-    missing.
-    """
+    """The library beside nine others; needs npm, installs Debian's redis-benchmark if needed."""
     _install(session, "benchmarks")
     _npm_ci(session, "tests/benchmarks")
     _apt_install(session, "redis-benchmark", "redis-tools")
@@ -211,22 +180,36 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """The package in strict mode, the types that its users see, and that none is missing."""
-    session.install("-q", ".[embedded]", *nox.project.dependency_groups(PYPROJECT, "typing"))
+    _install(session, "typing", editable=False)
     session.run("pyright")
     session.run("pyright", "--verifytypes", "aiorsmq", "--ignoreexternal")
 
 
-@nox.session
+@nox.session(reuse_venv=False)
 def wheel(session: nox.Session) -> None:
-    """The wheel, installed without extras, away from the sources."""
-    session.install("-q", "build")
-    folder = session.create_tmp()
-    session.run("python", "-m", "build", "--wheel", "--outdir", folder, ".", silent=True)
-    (built,) = sorted(Path(folder).glob("*.whl"), key=os.path.getmtime)[-1:]
-    session.install("-q", str(built))
+    """Builds dist/, or takes `-- WHEEL`; tests the wheel without extras, away from the sources."""
+    wheels = session.posargs
+    if not wheels:
+        shutil.rmtree("dist", ignore_errors=True)
+        session.install("-q", "build", env=LOCKED)
+        session.run("python", "-m", "build", silent=True, env=LOCKED)
+        wheels = [str(path) for path in Path("dist").glob("*.whl")]
+    session.install("-q", *wheels)
     session.run("pip", "check")
-    session.chdir(folder)
+    session.chdir(session.create_tmp())
     session.run("python", "-I", str(PROJECT / "tests" / "wheel.py"))
+
+
+@nox.session(default=False)
+def lock(session: nox.Session) -> None:
+    """Update lock.txt when pyproject.toml has changed; `-- --upgrade` takes the newest versions."""
+    session.install("-q", *nox.project.dependency_groups(PYPROJECT, "lock"), env=LOCKED)
+    groups = [f"--group={group}" for group in PYPROJECT["dependency-groups"]]
+    session.run(
+        *("uv", "pip", "compile", "--quiet", "pyproject.toml", "--all-extras", *groups),
+        *("--universal", "--python-version", PYTHONS[0], "--output-file", "lock.txt"),
+        *("--custom-compile-command", "nox -s lock", *session.posargs),
+    )
 
 
 def _npm_ci(session: nox.Session, folder: str) -> None:

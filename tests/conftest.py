@@ -31,6 +31,24 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--loop", choices=("asyncio", "uvloop"), help="test on this event loop only")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Keep the tests on `--loop`; tests without an event loop count as asyncio's."""
+    if chosen := config.getoption("--loop"):
+        others = [item for item in items if _loop(item) != chosen]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if _loop(item) == chosen]
+
+
+def _loop(item):
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    _, options = params.get("anyio_backend", ("asyncio", {}))
+    return "uvloop" if options.get("use_uvloop") else "asyncio"
+
+
 @pytest.fixture(
     params=[
         pytest.param(("asyncio", {"debug": True}), id="asyncio"),
