@@ -81,21 +81,17 @@ def busy(session: nox.Session) -> None:
             loop.kill()
 
 
-ON_EVERY_SERVER = (
-    "tests/conformance",
-    "tests/dead_letters",
-    "tests/foreign_data",
-    "tests/permissions",
-    "tests/worker",
-    "tests/test_announcements.py",
-    "tests/test_connection.py",
-    "tests/test_full_server.py",
-    "tests/test_lost_replies.py",
-    "tests/test_outages.py",
-    "tests/test_server_settings.py",
-    "tests/test_stream.py",
-    "tests/test_waiting.py",
-)
+@nox.session(python=_interpreter(PYTHONS[0]))
+def lowest(session: nox.Session) -> None:
+    """The lowest versions that pyproject.toml allows of our dependencies, on the lowest Python."""
+    _install(session, "test")
+    project = PYPROJECT["project"]
+    allowed = [project["dependencies"], *project["optional-dependencies"].values()]
+    session.install("-q", *[name.replace(">=", "==") for names in allowed for name in names])
+    session.run("pip", "check")
+    modules = ["codecs", "conformance", "embedded", "pipeline", "stream", "worker"]
+    files = [f"tests/test_{module}.py" for module in modules]
+    session.run("pytest", "-q", "-n", "2", "--loop", "asyncio", *files, *session.posargs)
 
 
 @nox.session

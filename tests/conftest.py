@@ -4,6 +4,7 @@ The server is the embedded one; AIORSMQ_TEST_SERVER names the binary of another.
 """
 
 import asyncio
+import inspect
 import logging
 import shutil
 import signal
@@ -33,6 +34,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_addoption(parser):
     parser.addoption("--loop", choices=("asyncio", "uvloop"), help="test on this event loop only")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector, name, obj):
+    """Have anyio run async tests, as its `anyio_mode = "auto"` does, which came with 4.11."""
+    if inspect.iscoroutinefunction(obj) and collector.istestfunction(obj, name):
+        pytest.mark.anyio(obj)
 
 
 def pytest_collection_modifyitems(config, items):
