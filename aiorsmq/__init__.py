@@ -8,6 +8,8 @@ To read the code, follow a message: `client` and `queue`, then `_commands/send` 
 (the socket), `_tasks` (what outlives a call), `_protocol` (the wire format).
 """
 
+from importlib import metadata
+
 from .client import AsyncRSMQ
 from .codecs import (
     BYTES,
@@ -89,3 +91,8 @@ __all__ = [
     "WrongEventLoop",
     "exponential",
 ]
+
+try:
+    __version__ = metadata.version("aiorsmq-realtime")
+except metadata.PackageNotFoundError:  # the sources, not installed
+    __version__ = "0+unknown"

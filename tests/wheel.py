@@ -14,6 +14,7 @@ assert "site-packages" in str(package), package
 assert (package / "py.typed").is_file()
 scripts = {path.name for path in Path(__file__).parents[1].glob("aiorsmq/_lua/*.lua")}
 assert {script.name for script in (package / "_lua").iterdir()} >= scripts > set()
+assert aiorsmq.__version__ == version("aiorsmq-realtime") != "0+unknown"
 needed = sorted(name for name in requires("aiorsmq-realtime") or [] if "extra" not in name)
 assert [name.split(">")[0] for name in needed] == ["anyio", "redis[hiredis]"], needed
 aiorsmq.AsyncRSMQ()
