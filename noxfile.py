@@ -165,12 +165,13 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, which module may import which, and how large one may be."""
+    """Style, which module may import which, how large one may be, and GitHub's workflows."""
     _install(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
     session.run("python", "tests/sizes.py")
+    session.run("zizmor", "--quiet", "--offline", ".")
 
 
 @nox.session
