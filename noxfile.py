@@ -103,19 +103,21 @@ def servers(session: nox.Session) -> None:
     wire = ["conformance", "foreign_data", "stream", "dead_letters", "worker"]
     faults = ["scripts", "listener", "connection", "startup", "permissions"]
     files = [f"tests/test_{module}.py" for module in wire + faults]
+    command = ["pytest", "-q", "-n", "2", "--loop", "asyncio", *files]
     for line in listed.splitlines():
         name, binary = line.split("\t")
         session.log(f"{name}: {binary}")
         env = {"AIORSMQ_TEST_SERVER": binary}
-        session.run("pytest", "-q", "--loop", "asyncio", *files, *session.posargs, env=env)
+        session.run(*command, *session.posargs, env=env)
 
 
 @nox.session
 def redis_versions(session: nox.Session) -> None:
     """Both ways to the socket, one inside redis-py, on every minor version of redis-py."""
     _install(session, "test")
-    slow = "tests/test_pipeline.py::test_slow_line"
-    command = ["pytest", "-q", "--loop", "asyncio", "tests/test_pipeline.py", "--deselect", slow]
+    module = "tests/test_pipeline.py"
+    slow = f"{module}::test_slow_line"
+    command = ["pytest", "-q", "-n", "4", "--loop", "asyncio", module, "--deselect", slow]
     for version in [f"{major}.{minor}" for major in REDIS_PY for minor in REDIS_PY[major]]:
         session.install("-q", f"redis[hiredis]~={version}.0")
         session.run("python", "-c", "import redis; print('redis-py', redis.__version__)")
