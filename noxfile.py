@@ -29,6 +29,28 @@ APART = [f"--ignore=tests/{folder}" for folder in ("interop", "examples", "chaos
 PLAIN = (*APART, "-n", "2", "--loop", "asyncio")
 """On asyncio's own event loop, by two processes, each with its own server."""
 BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+ON_EVERY_SERVER = (
+    "tests/conformance",
+    "tests/dead_letters",
+    "tests/foreign_data",
+    "tests/permissions",
+    "tests/worker",
+    "tests/test_announcements.py",
+    "tests/test_connection.py",
+    "tests/test_full_server.py",
+    "tests/test_lost_replies.py",
+    "tests/test_outages.py",
+    "tests/test_server_settings.py",
+    "tests/test_stream.py",
+)
+WITH_LOWEST = (
+    "tests/conformance",
+    "tests/worker",
+    "tests/test_codecs.py",
+    "tests/test_embedded.py",
+    "tests/test_pipelining.py",
+    "tests/test_stream.py",
+)
 REDIS_PY = {5: (2, 3), 6: (0, 1, 2, 3, 4), 7: (0, 1, 2, 3, 4), 8: (0, 1)}
 """Its minor versions, by the major one."""
 
@@ -89,9 +111,7 @@ def lowest(session: nox.Session) -> None:
     allowed = [project["dependencies"], *project["optional-dependencies"].values()]
     session.install("-q", *[name.replace(">=", "==") for names in allowed for name in names])
     session.run("pip", "check")
-    modules = ["codecs", "conformance", "embedded", "pipeline", "stream", "worker"]
-    files = [f"tests/test_{module}.py" for module in modules]
-    session.run("pytest", "-q", "-n", "2", "--loop", "asyncio", *files, *session.posargs)
+    session.run("pytest", "-q", "-n", "2", "--loop", "asyncio", *WITH_LOWEST, *session.posargs)
 
 
 @nox.session
@@ -100,10 +120,7 @@ def servers(session: nox.Session) -> None:
     _install(session, "test")
     folder = session.create_tmp()
     listed = session.run("python", "tests/servers.py", folder, silent=True) or ""
-    wire = ["conformance", "foreign_data", "stream", "dead_letters", "worker"]
-    faults = ["scripts", "listener", "connection", "startup", "permissions"]
-    files = [f"tests/test_{module}.py" for module in wire + faults]
-    command = ["pytest", "-q", "-n", "2", "--loop", "asyncio", *files]
+    command = ["pytest", "-q", "-n", "2", "--loop", "asyncio", *ON_EVERY_SERVER]
     for line in listed.splitlines():
         name, binary = line.split("\t")
         session.log(f"{name}: {binary}")
@@ -115,7 +132,7 @@ def servers(session: nox.Session) -> None:
 def redis_versions(session: nox.Session) -> None:
     """Both ways to the socket, one inside redis-py, on every minor version of redis-py."""
     _install(session, "test")
-    module = "tests/test_pipeline.py"
+    module = "tests/test_pipelining.py"
     slow = f"{module}::test_slow_line"
     command = ["pytest", "-q", "-n", "4", "--loop", "asyncio", module, "--deselect", slow]
     for version in [f"{major}.{minor}" for major in REDIS_PY for minor in REDIS_PY[major]]:
