@@ -1,5 +1,6 @@
-"""Plain functions of the user's: a coroutine in place of what they should return is true, and
-nobody runs it.
+"""Checks for callbacks that must be plain functions.
+
+An `async def` in their place would return a coroutine, which is truthy and never runs.
 """
 
 import inspect
@@ -11,33 +12,35 @@ from .errors import InvalidParameterValue
 T = TypeVar("T")
 
 ENDS_THE_PROGRAM: Final = (SystemExit, KeyboardInterrupt)
-"""Raised by a function of the user's they go on up; everything else is an outcome like any
-other.
-"""
+"""Exceptions that propagate when a user's function raises them; all others are handled."""
 
-_KINDS = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+_CHECKS = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 
 def check_plain(parameter: str, function: object) -> None:
-    call = getattr(function, "__call__", None)  # noqa: B004 - of an object of the user's class
-    if not callable(function) or any(is_kind(function) or is_kind(call) for is_kind in _KINDS):
-        raise InvalidParameterValue(parameter, function, "must be a plain function")
+    call = getattr(function, "__call__", None)  # noqa: B004 - its method, if it is an object
+    if not callable(function) or any(check(function) or check(call) for check in _CHECKS):
+        raise InvalidParameterValue(
+            parameter, function, "must be a plain function, not async and not a generator"
+        )
 
 
 def call_plain(parameter: str, function: Callable[..., T], *args: object) -> T:
-    """Call a function that `check_plain` could not see through, such as a lambda round a
-    coroutine.
+    """Call a plain function, and check its result.
+
+    Finds what `check_plain` cannot see, such as a lambda that returns a coroutine.
     """
     result = function(*args)
     if result is not None and is_unrun(result):
-        reason = f"must be a plain function, and it returned a {type(result).__name__}"
+        reason = f"must be a plain function, but it returned a {type(result).__name__}"
         raise InvalidParameterValue(parameter, function, reason)
     return result
 
 
 def is_unrun(result: object) -> bool:
-    """Whether it is work that was not done: a coroutine, a generator. A coroutine is closed: nobody
-    will await it.
+    """Whether a result is a coroutine, an awaitable or a generator that has not run.
+
+    A coroutine is closed, because nothing will await it.
     """
     if inspect.iscoroutine(result):
         result.close()

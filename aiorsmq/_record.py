@@ -1,4 +1,4 @@
-"""A message as a script returned it, and what settles it."""
+"""A message as a script returned it, and the interface that settles it."""
 
 from asyncio import Future
 from collections import deque
@@ -7,22 +7,24 @@ from typing import NamedTuple, Protocol
 
 
 class Record(NamedTuple):
-    """A message as a script returned it, not yet parsed: most of it is never asked for."""
+    """A message as a script returned it. Left unparsed, because most fields are never read."""
 
     id: bytes
     raw: bytes
     receive_count: bytes
     first_received: bytes
-    """In ms; empty if it never was."""
+    """When it was first received, in ms since the epoch; empty if it never was."""
     place: bytes
-    """Its score before the script: where a message that is handed back belongs."""
+    """Its score before the script ran: the place that a message is handed back to."""
     visible: bytes
-    """Its score after the script."""
+    """Its score after the script ran."""
 
     @property
     def fence(self) -> bytes:
-        """Tells this receipt from every other, as `_common.lua` makes it: a move to another queue
-        and back resets the receive count, but not to the same first receipt.
+        """Identifies this delivery, in the format of `_common.lua`.
+
+        The receive count alone is not enough: a move to another queue and back resets it, but
+        changes the time of the first receipt.
         """
         return self.receive_count + b" " + self.first_received
 
@@ -31,7 +33,7 @@ class Record(NamedTuple):
 
 
 class Settles(Protocol):
-    """What a message needs to settle itself; see `_commands.settle`."""
+    """The methods that a message is settled with; implemented in `_commands.settle`."""
 
     def delete(self, record: Record, lease_end: bytes | None = None, /) -> Future[bool]: ...
     def lease_end(self, vt_ms: int, /) -> bytes: ...
@@ -40,8 +42,6 @@ class Settles(Protocol):
 
 
 class PendingDeletes(deque["Future[bool]"]):
-    """The deletes of one stream's messages that no block waits for; the stream does, until it is
-    left.
-    """
+    """Deletes that a stream waits for in place of its messages' blocks, until the stream ends."""
 
     abandoned: bool = False

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from ._commands.admin import list_queues
 from ._consuming.core import QueueCore
-from ._protocol import Keys, Seconds, at_least, check_ns, check_qname, check_seconds
+from ._protocol import Keys, Seconds, check_ns, check_qname, check_seconds, check_seconds_at_least
 from ._server.node import DEADLINE, Node
 from ._server.target import Target, target_from_url, target_of
 from .codecs import TEXT, Codec
@@ -91,7 +91,7 @@ class AsyncRSMQ:
         self._cores: WeakValueDictionary[str, QueueCore] = WeakValueDictionary()
         self._node = Node(
             target,
-            deadline=at_least(MIN_DEADLINE, "deadline", deadline),
+            deadline=check_seconds_at_least(MIN_DEADLINE, "deadline", deadline),
             connect_timeout=check_seconds("connect_timeout", connect_timeout),
             realtime=realtime,
             on_lost=partial(_look_again, self._cores),

@@ -1,6 +1,6 @@
-"""How a body becomes bytes, and bytes become a body.
+"""Codecs: how a message body is encoded to bytes and decoded again.
 
-Bodies are data: nothing here unpickles, for that would run whatever a sender has put into them.
+Nothing here unpickles: unpickling a body would run code chosen by its sender.
 """
 
 import json
@@ -14,30 +14,29 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeV
 from .errors import ExtraNotInstalled, InvalidParameterValue
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeForm  # type checkers carry it themselves
+    from typing_extensions import TypeForm  # type checkers bundle it, so it is no dependency
 
 T = TypeVar("T")
 
 MAX_DEPTH: Final = 500
-"""How deep lists and objects may be nested in JSON: less than what Python's recursion limit
-allows.
-"""
+"""How deep JSON arrays and objects may nest. Stays below Python's recursion limit."""
 
 _STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_STEPS = bytes.maketrans(b"[{]}", b"\1\1\xff\xff")  # as signed bytes: one deeper, one back
-_NO_STRUCTURE = bytes(set(range(256)) - set(b'[{]}"'))
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
-_HALF = re.compile("[\ud800-\udfff]")
+_BRACKETS_TO_STEPS = bytes.maketrans(b"[{]}", b"\1\1\xff\xff")  # +1 and -1 as signed bytes
+_ALL_BUT_STRUCTURE = bytes(set(range(256)) - set(b'[{]}"'))
+_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd".encode()
 _SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-# Begins with a set of bytes, which the engine looks for quickly. What it finds too much is only
-# looked at more closely.
+# hot path: starts with a set of bytes, which `re` finds quickly. A false positive only costs a
+# closer look.
 _MAY_BE_INFINITE = re.compile(
     rb"[nNiIeE](?:(?<=[nN])[aA][nN]\b|(?<=[iI])[nN][fF](?i:inity)?\b|(?<=[\d.][eE])\+?\d[\d_]{2})"
 )
 _MANY_DIGITS = re.compile(rb"\d[\d_]{308}")
+_TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
 
-_WITH_FIELDS = (
+_FIELD_ATTRIBUTES = (
     "__struct_fields__",
     "__dataclass_fields__",
     "__attrs_attrs__",
@@ -46,26 +45,26 @@ _WITH_FIELDS = (
 
 
 class Codec(Protocol[T]):
-    """Between what a program handles and what RSMQ stores; any object with these two methods is
-    one.
+    """Converts between a program's bodies and the bytes that RSMQ stores.
+
+    Any object with these two methods is a codec.
     """
 
     def encode(self, body: T) -> bytes:
-        """Return what is to be stored. Raise TypeError or ValueError for a body that cannot be."""
+        """Return the bytes to store. Raise TypeError or ValueError if that is impossible."""
         ...
 
     def decode(self, raw: bytes) -> T:
-        """Return the body. Raise ValueError for bytes that are none of this codec's.
+        """Return the body. Raise ValueError if this codec cannot decode the bytes.
 
-        Such a message is not handed to this consumer: it moves to the dead-letter queue, and if
-        there is none it stays in its queue, hidden for its lease, until it has been received more
-        often than `max_receives`.
+        Such a message is not delivered. It moves to the dead-letter queue; without one it stays in
+        its queue, hidden for its lease, until it has been received more often than `max_receives`.
         """
         ...
 
 
 class BytesCodec:
-    """Bodies are bytes, as stored."""
+    """Bodies are bytes, stored unchanged."""
 
     def encode(self, body: bytes) -> bytes:
         if isinstance(body, bytes | bytearray | memoryview):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -79,8 +78,8 @@ class BytesCodec:
 class TextCodec:
     """Bodies are str, stored as UTF-8, as Node rsmq and PyRSMQ store them.
 
-    Bytes that are not UTF-8 are read as U+FFFD; `Message.raw` has them as they are. Half a
-    surrogate pair is refused.
+    Bytes that are not UTF-8 are decoded as U+FFFD; `Message.raw` has the original bytes. Lone
+    surrogates are rejected.
     """
 
     def encode(self, body: str) -> bytes:
@@ -89,34 +88,34 @@ class TextCodec:
         try:
             return body.encode()
         except UnicodeEncodeError:  # its text quotes the body
-            raise ValueError("has half a surrogate pair, which UTF-8 cannot say") from None
+            raise ValueError("contains a lone surrogate, which UTF-8 cannot encode") from None
 
     def decode(self, raw: bytes) -> str:
         return raw.decode(errors="replace")
 
 
 class JsonCodec:
-    """Bodies are what JSON can say, stored as compact JSON text in UTF-8.
+    """Bodies are JSON values, stored as compact JSON text in UTF-8.
 
-    What is read can be sent, and is read as it was. So what cannot be sent is not read either: NaN
-    and infinities, also as numbers too large for a float (1e999); integers of more digits than
-    `sys.get_int_max_str_digits()`; lists and objects nested more than 500 deep; what is not UTF-8.
-    Half a surrogate pair is read and written as an escape, as JSON.stringify does. Of two equal
-    keys the last is read. As ever with Python's json, tuples are read as lists, and keys that are
-    numbers as str.
+    Every body that can be received can be sent again unchanged. What cannot be sent is therefore
+    not decoded either: NaN and infinities, including numbers too large for a float (1e999);
+    integers with more digits than `sys.get_int_max_str_digits()`; arrays and objects nested more
+    than 500 deep; bytes that are not UTF-8. Lone surrogates are read and written as escapes, like
+    JSON.stringify does. If a key is repeated, the last value wins. As usual with Python's json,
+    tuples become lists, and keys that are numbers become str.
     """
 
     def encode(self, body: Any) -> bytes:
         try:
-            text = _writer.encode(body)
+            text = _encoder.encode(body)
         except RecursionError:
-            raise ValueError("too deep") from None
+            raise ValueError(_TOO_DEEP) from None
         try:
             raw = text.encode()
         except UnicodeEncodeError:
             if _SPLIT_PAIR.search(text):
                 raise ValueError(
-                    "has a surrogate pair as two characters, which JSON cannot say"
+                    "contains a surrogate pair as two characters, which JSON cannot represent"
                 ) from None
             raw = text.encode(errors="backslashreplace")
         _check_depth(raw)
@@ -125,141 +124,149 @@ class JsonCodec:
     def decode(self, raw: bytes) -> Any:
         _check_depth(raw)
         try:
-            return _reader.decode(raw.decode().removeprefix("\ufeff"))
+            return _decoder.decode(raw.decode().removeprefix("\ufeff"))
         except RecursionError:
-            raise ValueError("too deep") from None
+            raise ValueError(_TOO_DEEP) from None
 
 
 def _check_depth(raw: bytes) -> None:
     if len(raw) > 2 * MAX_DEPTH and raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         if b"\\" not in raw:
-            raw = raw.translate(None, _NO_STRUCTURE).replace(b'""', b"")  # leaves less to search
-        steps = array("b", _STRINGS.sub(b"", raw).translate(_STEPS, _NO_BRACKETS))
+            # hot path: leaves less text for the regular expression
+            raw = raw.translate(None, _ALL_BUT_STRUCTURE).replace(b'""', b"")
+        without_strings = _STRINGS.sub(b"", raw)
+        steps = array("b", without_strings.translate(_BRACKETS_TO_STEPS, _ALL_BUT_BRACKETS))
         if max(accumulate(steps), default=0) > MAX_DEPTH:
-            raise ValueError(f"is nested more than {MAX_DEPTH} deep")
+            raise ValueError(_TOO_DEEP)
 
 
-def _finite(number: str) -> float:
-    if math.isfinite(value := float(number)):
+def _parse_finite(number: str) -> float:
+    value = float(number)
+    if math.isfinite(value):
         return value
-    raise ValueError("has a number too large for a float")
+    raise ValueError("contains a number too large for a float")
 
 
-def _no_json(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+def _reject_constant(name: str) -> NoReturn:
+    raise ValueError(f"contains {name}, which is not JSON")
 
 
-_writer = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-_reader = json.JSONDecoder(parse_float=_finite, parse_constant=_no_json)
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_decoder = json.JSONDecoder(parse_float=_parse_finite, parse_constant=_reject_constant)
 
 
-class _Typed(Generic[T]):
-    """Bodies of one type as JSON text, by another package.
+class _TypedCodec(Generic[T]):
+    """Bodies of one type as JSON text, encoded and decoded by another package.
 
-    It may write NaN and infinities as null, half a surrogate pair as U+FFFD. Where that can be read
-    back, what is read is another body: so such a body is refused, and not read either, unless the
-    type writes them in a way of its own.
+    That package may write NaN and infinities as null, and lone surrogates as U+FFFD. Decoding then
+    succeeds but gives a different body. Such a body is therefore rejected when it is sent and when
+    it is received, unless the type has its own representation for these values.
 
-    Its errors are neither passed on nor kept as causes: they quote what they are about.
+    The package's errors are neither raised nor chained: they quote the body.
     """
 
     _reads_infinity = False
-    """Whether the package itself reads NaN or an infinity, in whatever form."""
+    """Whether the package decodes NaN or an infinity in any form."""
 
     def __init__(
         self,
         type: Any,
-        write: Callable[[T], bytes],
-        read: Callable[[bytes], T],
+        dump: Callable[[T], bytes],
+        load: Callable[[bytes], T],
         unpack: Callable[[T], Any],
     ) -> None:
-        self._write = write
-        self._read = read
+        self._dump = dump
+        self._load = load
         self._unpack = unpack
         origin = get_origin(type) or type
-        self._class = origin if any(hasattr(origin, mark) for mark in _WITH_FIELDS) else object
+        has_fields = any(hasattr(origin, attribute) for attribute in _FIELD_ATTRIBUTES)
+        self._class = origin if has_fields else object
         self._name = getattr(type, "__qualname__", str(type)) if origin is type else str(type)
 
     def encode(self, body: T) -> bytes:
         if not isinstance(body, self._class):
             raise TypeError(f"must be an instance of {self._name}")
         try:
-            raw = self._write(body)
-        except Exception as error:  # noqa: BLE001 - a type may have hooks of its own
-            reason = type(error).__name__
+            raw = self._dump(body)
+        except Exception as error:  # noqa: BLE001 - a type's own hooks may raise anything
+            error_type = type(error).__name__
         else:
-            again = self._parse(raw)
-            replaced = b"null" in raw or _REPLACEMENT in raw
-            if (
-                replaced
-                and (unsayable := self._unsayable(body))
-                and unsayable != self._unsayable(again)
-            ):
-                raise ValueError(
-                    "has NaN, an infinity or half a surrogate pair, which JSON cannot say"
-                )
+            decoded = self._parse(raw)
+            if b"null" in raw or _REPLACEMENT in raw:
+                self._check_unreplaced(body, decoded)
             return raw
-        raise ValueError(f"cannot be written as JSON ({reason})")
+        raise ValueError(f"cannot be encoded as JSON: {error_type}")
+
+    def _check_unreplaced(self, body: T, decoded: T) -> None:
+        count = self._count_unrepresentable(body)
+        if count and count != self._count_unrepresentable(decoded):
+            raise ValueError(
+                "contains NaN, an infinity or a lone surrogate, which JSON cannot represent"
+            )
 
     def decode(self, raw: bytes) -> T:
         body = self._parse(raw)
-        if self._reads_infinity and _may_be_infinite(raw) and self._unsayable(body):
-            self.encode(body)
+        if (
+            self._reads_infinity
+            and _may_contain_infinity(raw)
+            and self._count_unrepresentable(body)
+        ):
+            self.encode(body)  # raises unless the type has its own representation
         return body
 
     def _parse(self, raw: bytes) -> T:
         _check_depth(raw)
         try:
-            return self._read(raw)
-        except Exception as error:  # noqa: BLE001 - as above
-            reason = self._reason(error)
-        raise ValueError(f"cannot be read as {self._name}: {reason}")
+            return self._load(raw)
+        except Exception as error:  # noqa: BLE001 - a type's own hooks may raise anything
+            reason = self._describe(error)
+        raise ValueError(f"cannot be decoded as {self._name}: {reason}")
 
-    def _unsayable(self, body: T) -> int:
-        """In how many places it has what JSON cannot say."""
+    def _count_unrepresentable(self, body: T) -> int:
+        """Count the NaNs, infinities and lone surrogates in a body."""
         try:
-            return _count_unsayable(self._unpack(body))
-        except Exception:  # noqa: BLE001 - as above
+            return _count_unrepresentable(self._unpack(body))
+        except Exception:  # noqa: BLE001 - a type's own hooks may raise anything
             return 0
 
-    def _reason(self, error: Exception) -> str:
+    def _describe(self, error: Exception) -> str:
+        """Describe an error without quoting the body."""
         return type(error).__name__
 
 
-def _may_be_infinite(raw: bytes) -> bool:
+def _may_contain_infinity(raw: bytes) -> bool:
     return _MAY_BE_INFINITE.search(raw) is not None or (
         len(raw) > 308 and _MANY_DIGITS.search(raw) is not None
     )
 
 
-def _count_unsayable(value: object) -> int:
+def _count_unrepresentable(value: object) -> int:
     match value:
         case float():
             return not math.isfinite(value)
         case str():
-            return _HALF.search(value) is not None
+            return _LONE_SURROGATE.search(value) is not None
         case dict():
-            pairs = cast("dict[object, object]", value).items()
-            return sum(_count_unsayable(key) + _count_unsayable(one) for key, one in pairs)
+            items = cast("dict[object, object]", value).items()
+            return sum(_count_unrepresentable(key) + _count_unrepresentable(x) for key, x in items)
         case list() | tuple() | set() | frozenset():
-            return sum(map(_count_unsayable, cast("list[object]", value)))
+            return sum(map(_count_unrepresentable, cast("list[object]", value)))
         case _:
             return 0
 
 
-class MsgspecCodec(_Typed[T]):
-    """Bodies of a type that msgspec knows, stored as compact JSON text in UTF-8, and checked when
-    they are read.
+class MsgspecCodec(_TypedCodec[T]):
+    """Bodies of a type that msgspec supports, stored as compact JSON text in UTF-8.
 
     Args:
         type: a Struct, a dataclass, `list[int]`, a union, ...
 
-    What is sent is checked too: where the type is a class with fields, that the body is an
-    instance; and always that it can be read back, which costs about as much as reading it. NaN and
-    infinities, and half a surrogate pair, are neither sent nor read. No error repeats what stands
-    in a body.
+    Bodies are validated when they are received. They are checked when they are sent, too: a body
+    must be an instance if the type is a class with fields, and it must decode again, which costs
+    about as much as receiving it. NaN, infinities and lone surrogates are neither sent nor
+    received. No error quotes a body.
 
-    Needs the extra `msgspec`, else ExtraNotInstalled is raised here.
+    Requires the extra `msgspec`; the constructor raises ExtraNotInstalled without it.
     """
 
     def __init__(self, type: "TypeForm[T]") -> None:
@@ -271,33 +278,33 @@ class MsgspecCodec(_Typed[T]):
             decoder = msgspec.json.Decoder(type)
         except Exception as error:
             raise InvalidParameterValue(
-                "type", type, "must be a type that msgspec knows"
+                "type", type, "must be a type that msgspec supports"
             ) from error
         super().__init__(type, msgspec.json.encode, decoder.decode, msgspec.to_builtins)
 
-    def _reason(self, error: Exception) -> str:
+    def _describe(self, error: Exception) -> str:
         text = str(error)
-        tells_of_the_type = (
-            text.startswith(("Expected ", "Object missing ")) and error.__cause__ is None
-        )
-        return text if tells_of_the_type else super()._reason(error)
+        names_types_only = text.startswith(("Expected ", "Object missing "))
+        if names_types_only and error.__cause__ is None:
+            return text
+        return super()._describe(error)
 
 
-class PydanticCodec(_Typed[T]):
-    """Bodies of a type that pydantic knows, stored as compact JSON text in UTF-8, and validated
-    when they are read.
+class PydanticCodec(_TypedCodec[T]):
+    """Bodies of a type that pydantic supports, stored as compact JSON text in UTF-8.
 
     Args:
-        type: a BaseModel, a dataclass, `list[int]`, a union, whatever pydantic's TypeAdapter takes.
+        type: anything that pydantic's TypeAdapter accepts: a BaseModel, a dataclass, `list[int]`,
+            a union, ...
 
-    Fields are written by their aliases, and without computed ones. What is sent is checked too:
-    where the type is a class with fields, that the body is an instance; and always that it can be
-    read back, which costs about as much as reading it. NaN and infinities are neither sent nor
-    read, unless the type's config has `ser_json_inf_nan` for them; half a surrogate pair neither.
-    No error repeats what stands in a body, so validation errors are told by pydantic's names for
-    them.
+    Fields are written under their aliases; computed fields are left out. Bodies are validated when
+    they are received. They are checked when they are sent, too: a body must be an instance if the
+    type is a class with fields, and it must decode again, which costs about as much as receiving
+    it. NaN and infinities are neither sent nor received, unless the type's config sets
+    `ser_json_inf_nan` to allow them. Lone surrogates are rejected likewise. No error quotes a
+    body, so validation errors show only pydantic's error types, such as `int_parsing`.
 
-    Needs the extra `pydantic`, else ExtraNotInstalled is raised here.
+    Requires the extra `pydantic`; the constructor raises ExtraNotInstalled without it.
     """
 
     _reads_infinity = True
@@ -311,26 +318,23 @@ class PydanticCodec(_Typed[T]):
             adapter = pydantic.TypeAdapter(type)
         except Exception as error:
             raise InvalidParameterValue(
-                "type", type, "must be a type that pydantic knows"
+                "type", type, "must be a type that pydantic supports"
             ) from error
 
-        def write(body: T) -> bytes:
+        def dump(body: T) -> bytes:
             return adapter.dump_json(body, by_alias=True, round_trip=True, warnings=False)
 
         def unpack(body: T) -> Any:
             return adapter.dump_python(body, round_trip=True, warnings=False)
 
-        super().__init__(type, write, adapter.validate_json, unpack)
-        self._invalid = pydantic.ValidationError
+        super().__init__(type, dump, adapter.validate_json, unpack)
+        self._validation_error = pydantic.ValidationError
 
-    def _reason(self, error: Exception) -> str:
-        if isinstance(error, self._invalid):
-            return ", ".join(
-                sorted(
-                    {one["type"] for one in error.errors(include_url=False, include_input=False)}
-                )
-            )
-        return super()._reason(error)
+    def _describe(self, error: Exception) -> str:
+        if isinstance(error, self._validation_error):
+            details = error.errors(include_url=False, include_input=False)
+            return ", ".join(sorted({detail["type"] for detail in details}))
+        return super()._describe(error)
 
 
 BYTES: Final = BytesCodec()
@@ -338,8 +342,8 @@ TEXT: Final = TextCodec()
 JSON: Final = JsonCodec()
 
 
-def why_not(codec: object, error: Exception) -> str:
-    """Why a codec refuses a body, in words that quote nothing of it."""
+def refusal_reason(codec: object, error: Exception) -> str:
+    """Return why a codec rejected a body, without quoting the body."""
     if type(codec) not in (BytesCodec, TextCodec, JsonCodec, MsgspecCodec, PydanticCodec):
         return f"{type(codec).__name__} raised {type(error).__name__}"
     return error.reason if isinstance(error, UnicodeEncodeError) else str(error)
@@ -356,7 +360,7 @@ def encode_body(codec: Codec[T], body: T | bytes, parameter: str) -> bytes:
     try:
         encoded = codec.encode(body)
     except Exception as error:  # noqa: BLE001 - a user's codec
-        reason = why_not(codec, error)
+        reason = refusal_reason(codec, error)
     else:
         if type(encoded) is bytes:
             return encoded

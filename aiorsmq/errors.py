@@ -1,4 +1,4 @@
-"""What this library raises itself; what a broken server raises is redis-py's.
+"""The exceptions that this library raises. Server and network errors are redis-py's own.
 
 RedisSMQException
 ├── InvalidParameterValue       (also a ValueError)
@@ -14,7 +14,7 @@ RedisSMQException
 ├── UnsupportedServer
 └── ExtraNotInstalled           (also an ImportError)
 
-The names that PyRSMQ has keep PyRSMQ's spelling. Every fact in a message is an attribute too.
+Exceptions that PyRSMQ has too keep their names. Every fact in an error text is also an attribute.
 """
 
 import pickle
@@ -41,23 +41,24 @@ __all__ = [
 ]
 
 ONE_SHARD: Final = (
-    'AsyncRSMQ(host=..., port=..., ns="{rsmq}") on the shard that owns the slot of "{rsmq}" works'
+    'connect to the shard that owns the slot of "{rsmq}" '
+    'with AsyncRSMQ(host=..., port=..., ns="{rsmq}")'
 )
 
 _BODIES = ("message", "body", "bodies")
-_SECRET = ("client", "host", "username", "password", "ssl_password")
+_SECRETS = ("client", "host", "username", "password", "ssl_password")
 
 
 class RedisSMQException(Exception):
-    """Anything that this library raises of its own."""
+    """Base class of all exceptions of this library."""
 
 
 class InvalidParameterValue(RedisSMQException, ValueError):
-    """A parameter was refused before anything was sent.
+    """A parameter was rejected before anything was sent.
 
     Attributes:
         parameter: the parameter's name.
-        value: what was passed; what the error says has no body in it, only of which type it was.
+        value: the value that was passed. The error text shows only the type of a message body.
         reason: what is accepted.
     """
 
@@ -68,104 +69,103 @@ class InvalidParameterValue(RedisSMQException, ValueError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.parameter}={self._shown()}: {self.reason}"
+        return f"{self.parameter}={self._display_value()}: {self.reason}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
 
-    def _shown(self) -> str:
-        """Errors are logged: they show no body, and nothing in which a password may be."""
-        hidden = f"<{type(self.value).__name__}>"
-        if self.parameter in _BODIES + _SECRET:
-            return hidden
+    def _display_value(self) -> str:
+        """Errors are logged, so they show no message body and nothing that may hold a password."""
+        type_name = f"<{type(self.value).__name__}>"
+        if self.parameter in _BODIES + _SECRETS:
+            return type_name
         try:
             value = reprlib.repr(self.value)
-        except ValueError:  # an int of more digits than Python prints
-            return hidden
-        return hidden if self.parameter != "url" and re.search("://|@", value) else value
+        except ValueError:  # an int with more digits than Python prints
+            return type_name
+        if self.parameter != "url" and re.search("://|@", value):
+            return type_name
+        return value
 
     def __reduce__(self) -> tuple[object, ...]:
         try:
-            value = pickle.loads(pickle.dumps(self.value))  # noqa: S301 - our own
-        except Exception:  # noqa: BLE001 - whatever it is, the error itself must arrive
-            value = self._shown()
+            value = pickle.loads(pickle.dumps(self.value))  # noqa: S301 - pickled right here
+        except Exception:  # noqa: BLE001 - an unpicklable value must not lose the error
+            value = self._display_value()
         return type(self), (self.parameter, value, self.reason), vars(self) | {"value": value}
 
 
-class _AboutQueue(RedisSMQException):
-    says = ""
+class _QueueError(RedisSMQException):
+    text = ""
 
     def __init__(self, qname: str) -> None:
         super().__init__(qname)
         self.qname = qname
 
     def __str__(self) -> str:
-        return self.says.format(qname=self.qname)
+        return self.text.format(qname=self.qname)
 
 
-class QueueAlreadyExists(_AboutQueue):
-    """The queue to be created is there already (attribute: qname)."""
+class QueueAlreadyExists(_QueueError):
+    """The queue to create already exists (attribute: qname)."""
 
-    says = "queue {qname!r} already exists"
-
-
-class QueueDoesNotExist(_AboutQueue):
-    """The queue is not there, or is no longer there (attribute: qname)."""
-
-    says = "queue {qname!r} does not exist"
+    text = "queue {qname!r} already exists"
 
 
-class NoMessageInQueue(_AboutQueue):
-    """No message is visible; PyRSMQ's way to say what the native API says with None (attribute:
-    qname).
-    """
+class QueueDoesNotExist(_QueueError):
+    """The queue was never created, or has been deleted (attribute: qname)."""
 
-    says = "queue {qname!r} has no visible message"
+    text = "queue {qname!r} does not exist"
 
 
-class NoDeadLetterQueue(_AboutQueue):
-    """A message cannot be moved to the queue's dead-letter queue: none is set (attribute:
-    qname).
-    """
+class NoMessageInQueue(_QueueError):
+    """No message is visible (attribute: qname). The native API returns None instead of raising."""
 
-    says = "queue {qname!r} has no dead-letter queue"
+    text = "queue {qname!r} has no visible message"
 
 
-class NotPermitted(_AboutQueue, redis.exceptions.NoPermissionError):
-    """The server's ACL refuses this user a command or a key that a call needs. The call has changed
-    nothing but totals.
+class NoDeadLetterQueue(_QueueError):
+    """The queue has no dead-letter queue to move a message to (attribute: qname)."""
+
+    text = "queue {qname!r} has no dead-letter queue"
+
+
+class NotPermitted(_QueueError, redis.exceptions.NoPermissionError):
+    """The server's ACL denies this user a command or a key that the call needs.
+
+    The call has changed nothing except the queue's totals.
 
     Attributes:
-        qname: the queue; "*" for a list of all.
-        script: the part of the call that was refused: a file in `aiorsmq/_lua`.
-        command: what was refused, in upper case; None if it was a key.
-        grant: what the user needs, as ACL SETUSER takes it: "+hset", or all keys of the call, for
-            the server does not say which of them it refuses: "~rsmq:jobs ~rsmq:jobs:Q".
+        qname: the queue; "*" for a call that lists all queues.
+        script: the script that was denied, named after its file in `aiorsmq/_lua`.
+        command: the denied command in upper case; None if a key was denied.
+        grant: what to add with ACL SETUSER: a command, as "+hset"; or all keys of the call, as
+            "~rsmq:jobs ~rsmq:jobs:Q", because the server does not say which key it denied.
     """
 
     def __init__(self, qname: str, script: str, command: str | None, grant: str) -> None:
         super().__init__(qname)
-        Exception.__init__(self, qname, script, command, grant)  # what it is pickled with
+        Exception.__init__(self, qname, script, command, grant)  # pickle passes `args` to __init__
         self.script = script
         self.command = command
         self.grant = grant
 
     def __repr__(self) -> str:
-        return Exception.__repr__(self)  # redis-py's has none of the facts
+        return Exception.__repr__(self)  # redis-py's repr leaves out the attributes
 
     def __str__(self) -> str:
-        what = f"the command {self.command}" if self.command else "one of its keys"
-        where = f"script {self.script} for queue {self.qname!r}"
-        return f"this user may not run {where}: the server refuses {what}; grant {self.grant}"
+        denied = f"command {self.command}" if self.command else "one of its keys"
+        script = f"script {self.script!r} for queue {self.qname!r}"
+        return f"no permission to run {script}: the server denies {denied}; grant {self.grant}"
 
 
 class MessageTooLong(RedisSMQException, ValueError):
-    """The message is longer than the queue's maxsize and was not stored.
+    """The message is larger than the queue's maxsize and was not stored.
 
     Attributes:
         qname: the queue.
-        size: the message's length in bytes, as it would have been sent.
-        maxsize: the longest that the queue takes, in bytes.
+        size: the size of the encoded message in bytes.
+        maxsize: the queue's limit in bytes.
     """
 
     def __init__(self, qname: str, size: int, maxsize: int) -> None:
@@ -176,33 +176,31 @@ class MessageTooLong(RedisSMQException, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"a message of {self.size} bytes is over the maxsize of queue {self.qname!r}, "
-            f"{self.maxsize} bytes"
+            f"message too long for queue {self.qname!r}: "
+            f"{self.size} bytes, maxsize is {self.maxsize}"
         )
 
 
 class ClientClosed(RedisSMQException, RuntimeError):
-    """This AsyncRSMQ has been closed; make a new one."""
+    """This AsyncRSMQ has been closed; create a new one."""
 
-    def __init__(self, message: str = "this AsyncRSMQ is closed: make a new one") -> None:
+    def __init__(self, message: str = "this AsyncRSMQ is closed; create a new one") -> None:
         super().__init__(message)
 
 
 class WrongEventLoop(RedisSMQException, RuntimeError):
-    """An AsyncRSMQ was used from another event loop, or from another process, than it was first
-    used in.
-    """
+    """An object was used in a different event loop or process than the one it was first used in."""
 
 
 class EmbeddedServerError(RedisSMQException):
-    """The embedded server could not be started; the message ends with what it logged."""
+    """The embedded server could not be started; the text ends with the server's log, if any."""
 
 
 class UnsupportedServer(RedisSMQException):
-    """The server cannot run this library's scripts: it is part of a cluster, or has no scripts
-    (attribute: reason).
+    """The server cannot run this library's scripts (attribute: reason).
 
-    In a cluster the keys of a queue must lie on one shard, and the calls must go there.
+    It is part of a cluster, or it has no Lua scripts, or it lacks a command that they call. In a
+    cluster, all keys of a queue must be on one shard, and the client must connect to that shard.
     """
 
     def __init__(self, reason: str) -> None:
@@ -211,11 +209,11 @@ class UnsupportedServer(RedisSMQException):
 
 
 class ExtraNotInstalled(RedisSMQException, ImportError):
-    """A feature needs an optional package.
+    """An optional package is not installed.
 
     Attributes:
-        feature: what needs it.
-        extra: the name of the extra that brings it.
+        feature: the feature that needs it.
+        extra: the extra that installs it.
     """
 
     def __init__(self, feature: str, extra: str) -> None:
@@ -225,6 +223,6 @@ class ExtraNotInstalled(RedisSMQException, ImportError):
 
     def __str__(self) -> str:
         return (
-            f"{self.feature} needs an optional package: pip install "
-            f"'aiorsmq-realtime[{self.extra}]'"
+            f"{self.feature} requires an optional package: "
+            f"pip install 'aiorsmq-realtime[{self.extra}]'"
         )

@@ -1,4 +1,4 @@
-"""What the library hands out: messages and the attributes of queues."""
+"""The values that the library returns: messages, queue attributes, dead letters, worker events."""
 
 import logging
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
-_LATEST_MS = 253_402_300_799_000  # the last second that a datetime can say; scores can be anything
+_LATEST_MS = 253_402_300_799_000  # the last second that a datetime can hold; a score can be later
 
 
 def utc_from_ms(ms: float) -> datetime:
@@ -22,25 +22,23 @@ def utc_from_ms(ms: float) -> datetime:
 
 
 class Receipt(NamedTuple):
-    """What settles one delivery of a message from anywhere, another process included; plain values,
-    to be pickled.
+    """Settles one delivery of a message from anywhere, including other processes.
 
-    `Queue.delete_message`, `delete_many` and `change_visibility` take it in place of an id, and are
-    fenced by it: they return False, and change nothing, once another consumer has received the
-    message.
+    It holds plain values and can be pickled. `Queue.delete_message`, `delete_many` and
+    `change_visibility` accept a receipt instead of an id and are then fenced: they return False
+    and change nothing once another consumer has received the message.
     """
 
     id: str
     receive_count: int
     first_received: int | None
-    """When the message was received for the first time, in ms since the epoch."""
+    """When the message was first received, in ms since the epoch; None if that is unknown."""
 
     @property
     def fence(self) -> bytes:
-        """As `Record.fence`."""
-        return (
-            f"{self.receive_count} {'' if self.first_received is None else self.first_received}"
-        ).encode()
+        """The same as `Record.fence`."""
+        first_received = "" if self.first_received is None else self.first_received
+        return f"{self.receive_count} {first_received}".encode()
 
 
 def id_and_fence(id: object, parameter: str = "id") -> tuple[bytes, bytes]:
@@ -54,15 +52,16 @@ def id_and_fence(id: object, parameter: str = "id") -> tuple[bytes, bytes]:
 
 
 class Message(Generic[T]):
-    """One delivery of one message. Immutable; it knows its queue and can settle itself.
+    """One delivery of one message. Immutable.
 
-    `delete`, `extend` and `release` are fenced: they carry the receive count and the first receipt
-    of this delivery, and change nothing once another consumer has received the message, or it has
-    moved to another queue and back.
+    `delete`, `extend` and `release` are fenced: they carry the receive count and the time of the
+    first receipt, and change nothing once another consumer has received the message, or once it
+    has moved to another queue and back.
 
-    `async with message:` deletes it at the end of the block, and makes it visible again at once if
-    the block raises or is cancelled. The end of the block waits until the server has deleted it,
-    but for the messages of a stream with `prefetch` that goes on (see `Queue.messages`).
+    `async with message:` deletes the message at the end of the block. If the block raises or is
+    cancelled, the message becomes visible again at once. Leaving the block waits until the server
+    has deleted the message, except in a stream with `prefetch` that is still being iterated (see
+    `Queue.messages`).
 
     A popped message is no longer in the queue: settling it returns False and does nothing.
     """
@@ -87,7 +86,7 @@ class Message(Generic[T]):
     ) -> None:
         self._record = record
         self._lease_end: bytes | None = None
-        """In ms, once extended."""
+        """When the lease ends, in ms since the epoch; None until the first `extend`."""
         self._body = body
         self._queue = queue
         self._settler = settler
@@ -109,17 +108,15 @@ class Message(Generic[T]):
 
     @property
     def receive_count(self) -> int:
-        """How often the message has been received, this time included; 0 for one that was only
-        peeked at.
-        """
+        """How often the message has been received, including this time; 0 if it was only peeked."""
         return int(self._record.receive_count)
 
     @property
     def sent_at(self) -> datetime:
-        """When it was sent, by the server's clock, as its id tells.
+        """When the message was sent, by the server's clock. Read from the id.
 
-        For a foreign id that carries no time: the earliest moment known, its first receipt or
-        `visible_until`.
+        If the id carries no time, because another library wrote it, this is the earliest time
+        known: that of the first receipt, or else `visible_until`.
         """
         seconds = id_time(self.id)
         if seconds is None:
@@ -128,49 +125,49 @@ class Message(Generic[T]):
 
     @property
     def first_received_at(self) -> datetime | None:
-        """When it was received for the first time; None for one that never was (see
-        `Queue.peek`).
-        """
+        """When the message was first received; None if it never was (see `Queue.peek`)."""
         ms = self._record.first_received
         return utc_from_ms(float(ms)) if ms else None
 
     @property
     def visible_until(self) -> datetime:
-        """When this delivery's lease ends and others may receive the message, as of this delivery.
+        """When this delivery's lease ends, not counting later calls of `extend`.
 
-        Of a popped message: when it was popped. Of a peeked one: when it becomes, or became,
-        visible.
+        For a popped message: when it was popped. For a peeked message: when it becomes, or
+        became, visible.
         """
         return utc_from_ms(float(self._record.visible))
 
     @property
     def queue(self) -> str:
-        """The name of its queue."""
+        """The name of the message's queue."""
         return self._queue
 
     @property
     def receipt(self) -> Receipt:
-        """What settles this delivery from another process: see `Receipt`."""
+        """A value that settles this delivery from another process, see `Receipt`."""
         first_received = self._record.first_received
         return Receipt(self.id, self.receive_count, int(first_received) if first_received else None)
 
     async def delete(self) -> bool:
-        """Delete the message; the work is done.
+        """Delete the message, because it has been processed.
 
-        Returns False, and changes nothing, if another consumer has received it meanwhile, or if it
-        is gone; also if the reply was lost, the lease has ended, and by the time of the repetition
-        it is gone: another may have deleted it. Cancelling stops the waiting, not the delete.
+        Returns False and changes nothing if another consumer has received the message since, or
+        if it is gone. Also returns False if the reply to the first attempt was lost and a retry
+        after the end of the lease finds the message gone, because another consumer may have
+        deleted it. Cancelling ends the wait; the message is deleted anyway.
         """
         settler = self._settler
         return settler is not None and await settler.delete(self._record, self._lease_end)
 
     async def extend(self, vt: Seconds) -> bool:
-        """Keep the message hidden for `vt` seconds from now on.
+        """Keep the message hidden for `vt` seconds, counted from now.
 
-        Returns False, and changes nothing, if another consumer has received it meanwhile, or if it
-        is gone. Cancelling stops the waiting, not the change.
+        Returns False and changes nothing if another consumer has received the message since, or
+        if it is gone. Cancelling ends the wait; the lease is extended anyway.
         """
-        vt_ms, settler = milliseconds("vt", vt), self._settler
+        vt_ms = milliseconds("vt", vt)
+        settler = self._settler
         if settler is None:
             return False
         lease_end = settler.lease_end(vt_ms)
@@ -180,12 +177,14 @@ class Message(Generic[T]):
         return extended
 
     async def release(self, delay: Seconds = 0) -> bool:
-        """Give the message back: visible after `delay` seconds, and announced to waiting consumers.
+        """Return the message to the queue, visible after `delay` seconds. Wakes waiting consumers.
 
-        The receive count stays. Returns False, and changes nothing, if another consumer has
-        received it meanwhile, or if it is gone. Cancelling stops the waiting, not the change.
+        The receive count is kept. Returns False and changes nothing if another consumer has
+        received the message since, or if it is gone. Cancelling ends the wait; the message is
+        released anyway.
         """
-        delay_ms, settler = milliseconds("delay", delay), self._settler
+        delay_ms = milliseconds("delay", delay)
+        settler = self._settler
         return settler is not None and await settler.release(self._record, delay_ms)
 
     async def __aenter__(self) -> "Message[T]":
@@ -204,21 +203,25 @@ class Message(Generic[T]):
                 or self._settler is None
             ):
                 await self.delete()
-            else:  # the stream that it came from waits
+            else:  # the message's stream waits for the delete
                 self._pending_deletes.append(self._settler.delete(self._record, self._lease_end))
             return
         try:
             await self.release()
-        except Exception as error:  # noqa: BLE001 - the block's own exception is what matters
-            _logger.warning("could not release message %s, its lease will end: %s", self.id, error)
+        except Exception as error:  # noqa: BLE001 - must not replace the block's own exception
+            _logger.warning(
+                "could not release message %s; it will be redelivered when its lease expires: %s",
+                self.id,
+                error,
+            )
 
     def __copy__(self) -> "Message[T]":
         return self  # immutable
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "a Message cannot be pickled: pass its body and its receipt, and settle it there with "
-            "queue.delete_message(receipt) or queue.change_visibility(receipt, vt)"
+            "cannot pickle a Message: pass message.body and message.receipt instead, and settle "
+            "with queue.delete_message(receipt) or queue.change_visibility(receipt, vt)"
         )
 
     def __repr__(self) -> str:
@@ -240,42 +243,39 @@ class QueueSettings(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class QueueAttributes:
-    """A queue's settings and counters, all of one moment."""
+    """A consistent snapshot of a queue's settings and counters."""
 
     vt: int
-    """Seconds for which a received message stays hidden, unless the receive says otherwise."""
+    """Seconds that a received message stays hidden, unless the receive overrides it."""
     delay: int
-    """Seconds for which a sent message stays hidden, unless the send says otherwise."""
+    """Seconds that a sent message stays hidden, unless the send overrides it."""
     maxsize: int
-    """The longest message in bytes; -1 for unlimited."""
+    """The maximum message size in bytes; -1 for unlimited."""
     totalrecv: int
     """How often messages were received; a message received twice counts twice."""
     totalsent: int
     created: datetime
     modified: datetime
     msgs: int
-    """Messages in the queue, hidden ones included."""
+    """Messages in the queue, including hidden ones."""
     hiddenmsgs: int
-    """Those among them that are not visible now; exact to the millisecond (Node rsmq: to the
-    second).
-    """
+    """Messages that are hidden now; exact to the millisecond (Node rsmq: to the second)."""
     max_receives: int | None
-    """How often a message may be received before it moves to the dead-letter queue, or if there is
-    none, is dropped; None for any number.
+    """How often a message may be received; None for no limit.
+
+    After that it moves to the dead-letter queue, or is dropped if there is none.
     """
     dead_letter_queue: str | None
-    """Where messages go that were received too often, were rejected, or cannot be decoded; None for
-    nowhere.
-    """
+    """The queue for messages that were received too often, were rejected, or cannot be decoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message in a dead-letter queue, and how it came there.
+    """A message in a dead-letter queue, and why it is there.
 
-    Of one whose reason has been forgotten, or that was sent there, only `id` and `raw` are known:
-    then `reason` and `queue` are empty, `receive_count` is 0, and `died_at` is when it becomes, or
-    became, visible.
+    If its reason has expired, or if it was sent there directly, only `id` and `raw` are known.
+    Then `reason` and `queue` are empty, `receive_count` is 0, and `died_at` is when the message
+    becomes, or became, visible.
     """
 
     id: str
@@ -284,58 +284,55 @@ class DeadLetter:
     reason: str
     died_at: datetime
     queue: str
-    """The queue that it was moved from."""
+    """The queue that the message was moved from."""
     receive_count: int
-    """How often it had been received there, the receipt included that found it received too
-    often.
-    """
+    """How often it was received there, including the receive that exceeded `max_receives`."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStats:
-    """What has become of the messages since the worker was made.
+    """Counters of a worker, since it was created.
 
-    Each one received is in flight, or is counted as succeeded, retried, dead, dropped or lost; or,
-    when the worker stops or the server does not answer, left to its lease. One whose attempt failed
-    is counted as failed too.
+    Each received message is in flight, or is counted as succeeded, retried, dead, dropped or lost.
+    When the worker stops, or while the server does not answer, a message may instead be left until
+    its lease expires. A failed attempt is counted as failed as well.
     """
 
     in_flight: int = 0
     received: int = 0
     succeeded: int = 0
     failed: int = 0
-    """Attempts that ended with an exception other than Retry and Reject, or ran out of time."""
+    """Attempts that timed out or raised an exception other than Retry and Reject."""
     retried: int = 0
-    """Released to come again."""
+    """Messages released for another attempt."""
     dead: int = 0
-    """Moved to a dead-letter queue, by this worker or by a claim of its client's."""
+    """Messages moved to a dead-letter queue, by this worker or by a claim of the same client."""
     dropped: int = 0
-    """Given up and deleted, for the queue has `max_receives` and no dead-letter queue: by this
-    worker or by a claim of its client's.
+    """Messages deleted because the queue has `max_receives` but no dead-letter queue.
+
+    Deleted by this worker or by a claim of the same client.
     """
     lost_leases: int = 0
-    """Another consumer received the message, or it was deleted, before its handler had ended."""
+    """Messages that were deleted or received by another consumer while their handler still ran."""
 
 
 Death = Literal["dead", "dropped"]
-"""Moved to a dead-letter queue; or deleted, of a queue with `max_receives` and no dead-letter
-queue.
-"""
+"""Moved to the dead-letter queue, or deleted because the queue has `max_receives` but none."""
 
 EventKind = Literal["received", "succeeded", "failed", "retried", "dead", "dropped", "lease lost"]
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerEvent:
-    """What has happened to one message, for `on_event`."""
+    """Something that happened to one message. Passed to `on_event`."""
 
     kind: EventKind
     queue: str
     id: str
     receive_count: int
     error: BaseException | None = None
-    """Of "failed"."""
+    """The exception, for "failed"."""
     delay: float | None = None
-    """Of "retried": seconds after which it comes again."""
+    """Seconds until the message is redelivered, for "retried"."""
     reason: str = ""
-    """Of "dead" and "dropped"."""
+    """Why the message was given up, for "dead" and "dropped"."""

@@ -16,7 +16,7 @@ from ._protocol import (
     DEFAULT_VT,
     Seconds,
     check_count,
-    check_look,
+    check_peek_limit,
     check_seconds,
     milliseconds,
 )
@@ -246,7 +246,7 @@ class Queue(Generic[T]):
             create: create the queue with RSMQ's defaults if it does not exist, also when it is
                 deleted later. If False, the iteration raises QueueDoesNotExist.
         """
-        check_count("prefetch", prefetch, at_least=0)
+        check_count("prefetch", prefetch, minimum=0)
         if pop and vt is not None:
             reason = "must not be given with pop=True: a popped message has no lease"
             raise InvalidParameterValue("vt", vt, reason)
@@ -282,7 +282,7 @@ class Queue(Generic[T]):
         Receives nothing and counts no receipt. Messages that the codec cannot decode are left out.
         `limit` is 1 to 1000.
         """
-        page = await peek(self._core.node, self._core.keys, check_look(limit))
+        page = await peek(self._core.node, self._core.keys, check_peek_limit(limit))
         read = self._reader.read
         return [message for record in page.records if (message := read(record, peeked=True))]
 
@@ -292,7 +292,7 @@ class Queue(Generic[T]):
 
         Reasons are kept until 14 days after the last death. `limit` is 1 to 1000.
         """
-        return await self._core.dead.reasons(check_look(limit))
+        return await self._core.dead.reasons(check_peek_limit(limit))
 
     def redrive(
         self,

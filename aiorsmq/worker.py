@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypedDict, TypeVar
 
 import anyio
 
-from ._protocol import Seconds, at_least, check_count, check_seconds
+from ._protocol import Seconds, check_count, check_seconds, check_seconds_at_least
 from ._record import Record
 from ._working.intake import MIN_LEASE, Intake
 from ._working.jobs import Jobs
@@ -118,8 +118,8 @@ class Worker(Generic[T]):
         self._weights = weights
         self._max_lease = math.inf
         if max_lease is not None:
-            self._max_lease = at_least(MIN_LEASE, "max_lease", max_lease)
-        limit = math.inf if timeout is None else at_least(0.001, "timeout", timeout)
+            self._max_lease = check_seconds_at_least(MIN_LEASE, "max_lease", max_lease)
+        limit = math.inf if timeout is None else check_seconds_at_least(0.001, "timeout", timeout)
         self._jobs: Jobs[T] = Jobs(
             handler,
             concurrency=concurrency,

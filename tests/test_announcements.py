@@ -43,8 +43,8 @@ async def test_killed(server, queue, caplog):
                 assert message.body == str(n)
                 await message.delete()
     assert {record.message.split(":")[0].split(",")[0] for record in caplog.records} <= {
-        "not listening",
-        "listening again",
+        "listener disconnected",
+        "listener reconnected",
     }
 
 
@@ -71,7 +71,7 @@ async def test_not_permitted(server, queue, caplog):
                     await (await asking).delete()
                 await other.queue("jobs").send("stored although it cannot be announced")
         assert [record.message.split(",")[0] for record in caplog.records] == [
-            "not permitted to listen"
+            "no permission to subscribe"
         ]
         assert (await queue.attributes()).msgs == 1
     finally:
@@ -144,7 +144,9 @@ class TestUnknown:
                     await wait_until(lambda: caplog.records)
                     await queue.send(str(n))
                     await (await asking).delete()
-        assert [record.message.split(",")[0] for record in caplog.records] == ["not listening"]
+        assert [record.message.split(",")[0] for record in caplog.records] == [
+            "listener disconnected"
+        ]
 
     async def test_subscribe_on_a_server(self, own_server, caplog, eager):
         """Without SUBSCRIBE a client logs it once, polls, and opens no further connection."""
@@ -175,7 +177,7 @@ class TestUnknown:
         proxy.unknown[b"SUBSCRIBE"] = reply
         async with AsyncRSMQ.from_url(proxy.url, poll_interval=3600) as other:
             asking = asyncio.ensure_future(other.queue("jobs").receive(wait=30))
-            await wait_until(lambda: other._node._listener._silent)
+            await wait_until(lambda: other._node._listener._outage_logged)
             proxy.unknown.clear()
             await wait_for_listener(server, "jobs")
             await queue.send("x")
@@ -221,7 +223,7 @@ class TestUnknown:
             asking = asyncio.ensure_future(other.queue("jobs").receive(wait=30))
             await wait_for_listener(server, "jobs")
             first = server.redis.client_list(_type="pubsub")[0]["id"]
-            await wait_until(lambda: len(other._node._listener._refused) == 2)
+            await wait_until(lambda: len(other._node._listener._refusals) == 2)
             server.reset_stats()
             await wait_until(lambda: server.script_calls() > 5)
             assert server.redis.client_list(_type="pubsub")[0]["id"] == first

@@ -259,7 +259,7 @@ def test_typed_infinity(codec, type, number):
     read.
     """
     for body in (type(degrees=number), type(more={"a": [None, number]})):
-        with pytest.raises(ValueError, match="JSON cannot say"):
+        with pytest.raises(ValueError, match="JSON cannot represent"):
             codec(type).encode(body)
     assert codec(type).decode(codec(type).encode(type(more={"a": [None, 1.5]}))) == type(
         more={"a": [None, 1.5]}
@@ -370,14 +370,14 @@ strict.text = CANARY
         (
             MsgspecCodec(Order),
             Order(CANARY, CANARY),
-            "read as Order: Expected `int`, got `str` - at `$.count`",
+            "decoded as Order: Expected `int`, got `str` - at `$.count`",
         ),
         (
             MsgspecCodec(Order),
             Order(CANARY, notes={CANARY: CANARY}),
-            "read as Order: Expected `int`, got `str` - at `$.notes[...]`",
+            "decoded as Order: Expected `int`, got `str` - at `$.notes[...]`",
         ),
-        (MsgspecCodec(Order), Order(CANARY, notes={(CANARY,): 1}), "written as JSON"),
+        (MsgspecCodec(Order), Order(CANARY, notes={(CANARY,): 1}), "encoded as JSON"),
         (
             MsgspecCodec(Order | None),
             {"other": CANARY},
@@ -385,8 +385,8 @@ strict.text = CANARY
         ),
         (MsgspecCodec(list[int]), [1, CANARY], "Expected `int`, got `str`"),
         (MsgspecCodec(float), float("nan"), "Expected `float`, got `null`"),
-        (MsgspecCodec(Strict), Strict(CANARY), "read as Strict: ValidationError"),
-        (MsgspecCodec(Strict), strict, "read as Strict: ValidationError"),
+        (MsgspecCodec(Strict), Strict(CANARY), "decoded as Strict: ValidationError"),
+        (MsgspecCodec(Strict), strict, "decoded as Strict: ValidationError"),
         (PydanticCodec(Invoice), {"item": CANARY}, "must be an instance of Invoice"),
         (
             PydanticCodec(Invoice),
@@ -397,7 +397,7 @@ strict.text = CANARY
         (
             PydanticCodec(Invoice),
             Invoice.model_construct(item=[CANARY]),
-            "read as Invoice: string_type",
+            "decoded as Invoice: string_type",
         ),
         (
             PydanticCodec(Invoice),
@@ -407,9 +407,9 @@ strict.text = CANARY
         (
             PydanticCodec(Invoice),
             Invoice.model_construct(item=CANARY, notes={CANARY: object()}),
-            "written as JSON",
+            "encoded as JSON",
         ),
-        (PydanticCodec(list[int]), [1, CANARY], "read as list[int]: int_parsing"),
+        (PydanticCodec(list[int]), [1, CANARY], "decoded as list[int]: int_parsing"),
         (PydanticCodec(StrictModel), StrictModel.model_construct(item=CANARY), "literal_error"),
         (PydanticCodec(StrictModel), StrictModel.model_construct(text=CANARY), "value_error"),
     ],

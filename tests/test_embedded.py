@@ -98,7 +98,7 @@ async def test_keeps_data(tmp_path):
 async def test_one_server_a_folder(tmp_path):
     """A second server on the same folder is refused."""
     async with EmbeddedServer(tmp_path):
-        with pytest.raises(EmbeddedServerError, match="another embedded server"):
+        with pytest.raises(EmbeddedServerError, match="in use by another embedded server"):
             await EmbeddedServer(tmp_path).start()
     async with EmbeddedServer(tmp_path):
         pass
@@ -233,7 +233,7 @@ async def test_client_made_before_a_fork():
     )
     assert printed[0] == "set()"
     assert printed[1].startswith(
-        "this embedded server belongs to another process: after a fork make a new one"
+        "this embedded server belongs to another process; after a fork, create a new one"
     )
     assert printed[2:] == ["True", "False"]
 
@@ -451,7 +451,7 @@ async def test_server_on_path(no_wheel, tmp_path, names):
 def test_not_installed(no_wheel):
     """Without the extra and a server on PATH, the error names both."""
     with pytest.raises(
-        ExtraNotInstalled, match=r"on PATH, .*aiorsmq-realtime\[embedded\]"
+        ExtraNotInstalled, match=r"on PATH\) .*aiorsmq-realtime\[embedded\]"
     ) as caught:
         AsyncRSMQ.from_url("embedded://")
     assert caught.value.extra == "embedded"

@@ -48,20 +48,20 @@ def test_all_are_exported():
         (
             errors.NotPermitted("q", "send", "HSET", "+hset"),
             (
-                "this user may not run script send for queue 'q': the server refuses the command "
-                "HSET; grant +hset"
+                "no permission to run script 'send' for queue 'q': "
+                "the server denies command HSET; grant +hset"
             ),
         ),
         (
             errors.NotPermitted("q", "peek", None, "~rsmq:q"),
             (
-                "this user may not run script peek for queue 'q': "
-                "the server refuses one of its keys; grant ~rsmq:q"
+                "no permission to run script 'peek' for queue 'q': "
+                "the server denies one of its keys; grant ~rsmq:q"
             ),
         ),
         (
             errors.MessageTooLong("q", 9, 5),
-            "a message of 9 bytes is over the maxsize of queue 'q', 5 bytes",
+            "message too long for queue 'q': 9 bytes, maxsize is 5",
         ),
     ],
 )

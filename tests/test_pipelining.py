@@ -368,7 +368,7 @@ async def test_too_large_an_array(tmp_path, said, size):
 async def test_endless_reply(tmp_path, monkeypatch, bound, said):
     """So is one that goes on and on, in one string or in many elements."""
     monkeypatch.setattr(wire, bound, 10_000)
-    monkeypatch.setattr(wire, "_BUFFER", 0)
+    monkeypatch.setattr(wire, "_MAX_READ", 0)
     pieces = [said[at : at + 1000] for at in range(0, len(said), 1000)]
     async with pipeline_to(tmp_path / "server.sock", says(*pieces)) as pipeline:
         with anyio.fail_after(5), pytest.raises(redis.InvalidResponse):

@@ -384,8 +384,8 @@ class TestExceptions:
         (record,) = [record for record in caplog.records if record.name == "aiorsmq.pyrsmq"]
         assert record.levelname == "WARNING"
         assert record.getMessage() == (
-            "sendMessage: MessageTooLong: a message of 7000 bytes is over the maxsize of queue "
-            "'jobs', 1024 bytes"
+            "sendMessage: MessageTooLong: message too long for queue 'jobs': "
+            "7000 bytes, maxsize is 1024"
         )
 
     async def test_no_server(self, server):

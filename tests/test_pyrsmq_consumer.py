@@ -129,7 +129,7 @@ class TestProcessor:
         await jobs.sendMessage(message="hunter2")
         await wait_until(lambda: is_empty(server))
         assert [rc for _, _, rc, _ in seen] == [1, 2, 3]
-        assert "failed, and comes back after 0 s" in caplog.text
+        assert "failed and will be redelivered in 0 s" in caplog.text
         assert "hunter2" not in caplog.text
 
     async def test_retry_delay(self, server, jobs, start):

@@ -337,7 +337,7 @@ class TestHealth:
             await queue.create()
             async with queue.worker(lambda _: None) as worker:
                 await wait_until(
-                    lambda: rsmq._node._listener._confirmed and worker._intakes[0].line._timer
+                    lambda: rsmq._node._listener._has_subscribed and worker._intakes[0].line._timer
                 )
                 await wait_until(lambda: not rsmq._node._in_flight)
                 server.kill()

@@ -45,7 +45,7 @@ async def create_queue(
 
     def call(chain: Sequence[str]) -> Call:
         args = (keys.qname, *values, *chain)
-        all_keys = (*keys.both, keys.queues, *_chain_keys(keys, chain))
+        all_keys = (*keys.pair, keys.queues, *_chain_keys(keys, chain))
         return Call(
             "create_queue",
             keys.qname,
@@ -63,7 +63,7 @@ async def create_queue(
 
 async def delete_queue(node: Node, keys: Keys, *, missing_ok: bool = False) -> bool:
     """See `Queue.delete`."""
-    all_keys = (*keys.both, keys.queues, keys.reasons, keys.purged, keys.deleted)
+    all_keys = (*keys.pair, keys.queues, keys.reasons, keys.purged, keys.deleted)
     memory = 2 * math.ceil(node.deadline)  # seconds: longer than the call may be repeated
     args = (keys.qname, token_hex(8), memory)
     policy = RetryPolicy.SAFE_WITH_MARK
@@ -88,7 +88,7 @@ async def list_queues(node: Node, ns: str) -> set[str]:
 
 async def get_queue_attributes(node: Node, keys: Keys) -> QueueAttributes:
     """See `Queue.attributes`."""
-    return await node.run(Call("attributes", keys.qname, keys.both, (keys.qname,)), _attributes)
+    return await node.run(Call("attributes", keys.qname, keys.pair, (keys.qname,)), _attributes)
 
 
 async def set_queue_attributes(node: Node, keys: Keys, settings: QueueSettings) -> QueueAttributes:
@@ -104,7 +104,7 @@ async def set_queue_attributes(node: Node, keys: Keys, settings: QueueSettings) 
     words = [word for change in changes.items() for word in change]
 
     def call(chain: Sequence[str]) -> Call:
-        all_keys = (*keys.both, keys.queues, *_chain_keys(keys, chain)) if chain else keys.both
+        all_keys = (*keys.pair, keys.queues, *_chain_keys(keys, chain)) if chain else keys.pair
         return Call("attributes", keys.qname, all_keys, (keys.qname, *words, *chain))
 
     return await _run_with_chain(node, keys.qname, str(dead_letter_queue or ""), call, _attributes)
@@ -115,7 +115,7 @@ async def purge(node: Node, keys: Keys) -> int:
     left."""
 
     def call(step: str, policy: RetryPolicy) -> Call:
-        return Call("purge", keys.qname, (*keys.both, keys.purged), (step, PURGE_STEP), policy)
+        return Call("purge", keys.qname, (*keys.pair, keys.purged), (step, PURGE_STEP), policy)
 
     taken = -1
     left = 0
@@ -165,7 +165,7 @@ def _check_dead_letter_queue(keys: Keys, qname: object) -> str:
 def _chain_keys(keys: Keys, chain: Sequence[str]) -> list[str]:
     if not chain:
         return []
-    return [keys.of(chain[0]).messages, *(keys.of(qname).queue for qname in chain)]
+    return [keys.sibling(chain[0]).messages, *(keys.sibling(qname).queue for qname in chain)]
 
 
 async def _run_with_chain(

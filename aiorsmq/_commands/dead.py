@@ -178,7 +178,7 @@ class DeadLetters:
         call = Call(
             "drop",
             self._keys.qname,
-            self._keys.both,
+            self._keys.pair,
             ("first", *args),
             RetryPolicy.SAFE_WITH_MARK,
             lambda: ("retry", *args),
@@ -191,7 +191,7 @@ class DeadLetters:
         """One call of `move.lua`. Without a reason it is the way back: then a missing queue is an
         error."""
         keys = self._keys
-        other = keys.of(target)
+        other = keys.sibling(target)
         args: list[Argument] = [
             keys.qname,
             target,
@@ -204,7 +204,7 @@ class DeadLetters:
         call = Call(
             "move",
             keys.qname,
-            (*keys.both, *other.both, keys.queues, dead_letters.reasons),
+            (*keys.pair, *other.pair, keys.queues, dead_letters.reasons),
             ("first", *args),
             RetryPolicy.SAFE_WITH_MARK,
             lambda: ("retry", *args),

@@ -68,7 +68,7 @@ def receive(
     call = Call(
         "receive",
         keys.qname,
-        keys.both,
+        keys.pair,
         (min(limit, MAX_CLAIM), lease, MAX_CLAIM_BYTES),
         RetryPolicy.SAFE_WITH_MARK,
         lambda: (1, lease, MAX_CLAIM_BYTES),
@@ -82,7 +82,7 @@ def pop(node: Node, keys: Keys, limit: int, on_claim: Callable[[Claim | Exceptio
     and the error is raised."""
     args = (min(limit, MAX_CLAIM), "pop", MAX_CLAIM_BYTES)
     policy = RetryPolicy.NEVER_IF_UNKNOWN
-    call = Call("receive", keys.qname, keys.both, args, policy, holds_messages=True)
+    call = Call("receive", keys.qname, keys.pair, args, policy, holds_messages=True)
     node.submit(call, partial(_on_reply, keys, on_claim, popped=True))
 
 
@@ -104,7 +104,7 @@ async def peek(
         after: score and id of the last entry of the page before.
         reasons: whether to read why each message came to this queue.
     """
-    all_keys = (*keys.both, keys.reasons) if reasons else keys.both
+    all_keys = (*keys.pair, keys.reasons) if reasons else keys.pair
     call = Call("peek", keys.qname, all_keys, (limit, max_bytes, highest, *after))
     return await node.run(call, _read_page)
 

@@ -62,7 +62,7 @@ class Sender:
         bodies, delays = zip(*messages, strict=True)
         args: list[Argument] = [mark, mode, us, self._channel, _encode_delays(delays)]
         args += chain.from_iterable(zip(ids, bodies, strict=True))
-        self._store(_Send(mode, messages, on_results, until, ids, args), self._keys.both)
+        self._store(_Send(mode, messages, on_results, until, ids, args), self._keys.pair)
 
     def _store(self, send: "_Send", all_keys: Sequence[str]) -> None:
         args = send.args
@@ -79,7 +79,7 @@ class Sender:
     def _on_stored(self, send: "_Send", all_keys: Sequence[str], reply: Reply | Exception) -> None:
         if isinstance(reply, NotPermitted) and reply.command is None and len(all_keys) > 2:
             # A user that may only send must not look into the dead-letter queue.
-            self._store(send, self._keys.both)
+            self._store(send, self._keys.pair)
         elif isinstance(reply, Exception):
             send.on_results(reply)
         elif reply == [b"clock"]:
@@ -88,8 +88,8 @@ class Sender:
             self._submit(send.mode, send.messages, send.on_results, send.until, RETRY)
         elif reply[0] == b"dead-letter queue":
             send.args[0] = RETRY + reply[1]
-            dead_letters = self._keys.of(reply[1].decode())
-            self._store(send, (*self._keys.both, dead_letters.queue))
+            dead_letters = self._keys.sibling(reply[1].decode())
+            self._store(send, (*self._keys.pair, dead_letters.queue))
         else:
             send.on_results(self._results(send, reply))
 

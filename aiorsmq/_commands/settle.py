@@ -137,7 +137,7 @@ class QueueSettler:
         policy: RetryPolicy = RetryPolicy.SAFE,
         marked_args: Any = None,
     ) -> Call:
-        return Call(script, self._keys.qname, self._keys.both, args, policy, marked_args)
+        return Call(script, self._keys.qname, self._keys.pair, args, policy, marked_args)
 
 
 def _first_deleters(

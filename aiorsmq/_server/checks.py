@@ -1,8 +1,7 @@
-"""Warns of a server that is set up to lose messages: asked once a client, over its first
-connection, without waiting.
+"""Warns about server settings that lose messages.
 
-Each warning has a logger of its own, by whose name it can be silenced; that of `aiorsmq.startup`
-silences all.
+Each client checks once, on its first connection, and does not wait for the replies. Each warning
+has its own logger, so that you can silence it by name; `aiorsmq.startup` silences all of them.
 """
 
 import logging
@@ -17,40 +16,37 @@ _SETTINGS = ("maxmemory-policy", "appendonly", "save")
 
 
 def warn(lane: Lane) -> None:
-    """Ask for the settings that matter, ahead of the first call, so that its reply is the last to
-    wait for.
+    """Request the settings ahead of the first call, and log a warning for each that is unsafe.
 
-    A server that does not tell them, as to most ACL users, is not warned of.
+    Does not warn if the server denies CONFIG GET, as it does to most ACL users.
     """
     settings: list[str | None] = []
 
-    def told(reply: Any) -> None:
-        settings.append(_value(reply))
+    def on_reply(reply: Any) -> None:
+        settings.append(_parse_setting(reply))
         if len(settings) == len(_SETTINGS):
-            _judge(*settings)
+            _check_settings(*settings)
 
     for name in _SETTINGS:
-        lane.call(told, "CONFIG", "GET", name)
+        lane.call(on_reply, "CONFIG", "GET", name)
 
 
-def _judge(policy: str | None, append_only: str | None, save_points: str | None) -> None:
+def _check_settings(policy: str | None, append_only: str | None, save_points: str | None) -> None:
     if policy is not None and policy.startswith("allkeys-"):
         _eviction.warning(
-            "the server's maxmemory-policy is %s: when it is full it will drop queues without an "
-            "error, "
-            "which noeviction prevents",
+            "maxmemory-policy is %s: a full server evicts queues without an error; "
+            "set maxmemory-policy to noeviction",
             policy,
         )
     if append_only == "no" and save_points == "":
         _persistence.warning(
-            "the server keeps neither an append-only file nor snapshots: when it stops all "
-            "messages are gone, "
-            "which appendonly prevents"
+            "the server has no persistence: all messages are lost when it stops; "
+            "set appendonly to yes"
         )
 
 
-def _value(reply: Any) -> str | None:
-    """The one value in a reply to CONFIG GET, as RESP2 or RESP3 has it."""
+def _parse_setting(reply: Any) -> str | None:
+    """Return the only value in a reply to CONFIG GET, in RESP2 or RESP3; None for an error."""
     match reply:
         case [_, bytes(value)]:
             return value.decode(errors="replace")

@@ -1,6 +1,4 @@
-"""What an error of redis-py or of the server means: whether to try again, and what to tell the
-caller.
-"""
+"""Classifies the errors of redis-py and of the server: what they mean, and whether to retry."""
 
 import random
 import re
@@ -31,43 +29,45 @@ CALL_ERRORS: Final = (*SERVER_ERRORS, RedisSMQException)
 """What a call of this library may raise."""
 LOGIN_REFUSED: Final = (AuthenticationError, AuthorizationError)
 
-# Inside a script an error loses its class: all on Redis 6.2, ACL errors everywhere. Hence the
-# words.
+# Errors raised inside a script lose their class: all of them on Redis 6.2, ACL errors on every
+# version. Hence the regular expressions.
 _NOT_YET = (BusyLoadingError, MasterDownError, ReadOnlyError, TryAgainError)
 _NOT_YET_WORDS = re.compile(r"\b(LOADING|BUSY|MASTERDOWN|READONLY|TRYAGAIN)\b")
 _NOT_PERMITTED_WORDS = re.compile(
     r"NOPERM|ACL failure|permission|[Tt]he user executing the script can't"
 )
 _NAMED_COMMAND = re.compile(r"run the '([\w-]+)")
-_LINE = re.compile(
-    r"@user_script: ?(\d+)"
-)  # 6.2 and 7.0 name no command, but where in the script it stands
+# Redis 6.2 and 7.0 do not name the denied command, only its line in the script.
+_SCRIPT_LINE = re.compile(r"@user_script: ?(\d+)")
 _COMMAND = re.compile(r"redis\.p?call\('(\w+)'")
 _NO_SCRIPTS = re.compile(r"(unknown|unsupported) command\W+eval", re.IGNORECASE)
 _NO_COMMAND = re.compile("unknown (redis |valkey )?command called from", re.IGNORECASE)
-_MOVED = re.compile(
-    r"(?:(?:MOVED|ASK) )?\d+ (\S+:\d+)$"
-)  # redis-py 5 has no classes for them but in a cluster
-_ELSEWHERE = (ClusterCrossSlotError, MovedError, AskError)
+# Outside of a cluster client, redis-py 5 does not raise MovedError or AskError.
+_MOVED = re.compile(r"(?:(?:MOVED|ASK) )?\d+ (\S+:\d+)$")
+_CLUSTER_ERRORS = (ClusterCrossSlotError, MovedError, AskError)
 
 
 def is_refused_login(error: Exception) -> bool:
-    """As a reply to a call. "Unauthenticated multibulk" is what Redis 7 says to a long command."""
+    """Whether the reply to a call says that the connection is not authenticated.
+
+    Redis 7 replies "unauthenticated multibulk" to a long command.
+    """
     return isinstance(error, LOGIN_REFUSED) or "unauthenticated" in str(error)
 
 
-def not_permitted(
+def permission_error(
     error: Exception, qname: str, script: str, source: str, keys: Sequence[str]
 ) -> NotPermitted | None:
-    """What an error of the server's ACL is about, in a script or before it; None if it is
-    another's, or not known.
+    """Turn an ACL error, raised by a script or instead of it, into NotPermitted.
+
+    Returns None if it is no ACL error, or if what was denied cannot be told.
     """
     text = str(error)
     if not (isinstance(error, NoPermissionError) or _NOT_PERMITTED_WORDS.search(text)):
         return None
     command = _NAMED_COMMAND.search(text)
-    if command is None and (lines := _LINE.findall(text)):
-        command = _COMMAND.search(source.splitlines()[int(lines[-1]) - 1])
+    if command is None and (line_numbers := _SCRIPT_LINE.findall(text)):
+        command = _COMMAND.search(source.splitlines()[int(line_numbers[-1]) - 1])
     if command is not None:
         return NotPermitted(qname, script, command[1].upper(), f"+{command[1].lower()}")
     if re.search(r"\bkeys?\b", text):
@@ -76,15 +76,18 @@ def not_permitted(
 
 
 def is_unknown(error: Exception) -> bool:
+    """Whether the outcome is unknown: the call may or may not have been executed."""
     return isinstance(error, ConnectionError | TimeoutError) and not isinstance(
         error, LOGIN_REFUSED + _NOT_YET
     )
 
 
 def is_not_yet(error: Exception) -> bool:
+    """Whether the server cannot execute the call at the moment: loading, busy, a replica, ..."""
     if isinstance(error, _NOT_YET):
         return True
-    text = str(error)  # which may name a user, a queue or a key, who may have any name
+    # The text of an ACL error quotes names of users and keys, which may look like these words.
+    text = str(error)
     return _NOT_YET_WORDS.search(text) is not None and not (
         isinstance(error, NoPermissionError) or _NOT_PERMITTED_WORDS.search(text)
     )
@@ -94,27 +97,32 @@ def is_replica(error: Exception) -> bool:
     return isinstance(error, ReadOnlyError) or "READONLY" in str(error)
 
 
-def unsupported(error: Exception) -> str | None:
-    """Why no call can succeed on this server, if the error says so."""
-    moved = _MOVED.match(str(error))
-    if moved or isinstance(error, _ELSEWHERE) or str(error).startswith("CROSSSLOT "):
-        where = f"; this slot is at {moved[1]}" if moved else ""
-        return f"the server is part of a cluster, which is not supported yet: {ONE_SHARD}{where}"
-    if _NO_SCRIPTS.search(str(error)):
-        return "the server does not know EVALSHA or EVAL, and this library needs Lua scripts"
-    if _NO_COMMAND.search(str(error)):
+def unsupported_reason(error: Exception) -> str | None:
+    """Return why no call can succeed on this server, or None if the error does not say that."""
+    text = str(error)
+    moved = _MOVED.match(text)
+    if moved or isinstance(error, _CLUSTER_ERRORS) or text.startswith("CROSSSLOT "):
+        address = f" (this slot is at {moved[1]})" if moved else ""
+        return f"the server is part of a cluster, which is not supported yet; {ONE_SHARD}{address}"
+    if _NO_SCRIPTS.search(text):
         return (
-            "the server lacks or has renamed a command that the scripts call: use Redis 6.2, "
+            "the server does not support EVALSHA and EVAL, but this library needs Lua scripts; "
+            "use Redis 6.2, Valkey 8, or newer"
+        )
+    if _NO_COMMAND.search(text):
+        return (
+            "the server lacks or has renamed a command that the scripts call; use Redis 6.2, "
             "Valkey 8, or newer"
         )
     return None
 
 
 def backoff(limit: float = 1.0) -> Iterator[float]:
-    """Seconds to wait before each further attempt: 20 ms, doubled up to the limit, cut at random by
-    up to a half.
+    """Yield the seconds to wait before each retry.
+
+    Starts at 20 ms and doubles up to the limit; jitter shortens each wait by up to half.
     """
-    longest = 0.02
+    maximum = 0.02
     while True:
-        yield longest * random.uniform(0.5, 1)
-        longest = min(longest * 2, limit)
+        yield maximum * random.uniform(0.5, 1)
+        maximum = min(maximum * 2, limit)

@@ -119,7 +119,7 @@ class Lane:
         """Whether an upload has progressed since the last look, even if more was added to it."""
         unsent_before = self._unsent
         sent_before = self._sent
-        self._unsent = self._wire.unsent()
+        self._unsent = self._wire.unsent_bytes()
         self._sent = self._written - self._unsent
         progress = self._sent - sent_before
         return progress >= UPLOAD or (progress > 0 and (self._unsent > 0 or unsent_before > 0))

@@ -22,8 +22,8 @@ from .failures import (
     is_refused_login,
     is_replica,
     is_unknown,
-    not_permitted,
-    unsupported,
+    permission_error,
+    unsupported_reason,
 )
 from .futures import resolve
 from .home import Home
@@ -119,7 +119,7 @@ class Retrier:
 
     async def _wait_for_login(self, error: Exception, call: Call, lane: Lane | None) -> None:
         """Have the next attempt log in again, unless no login has ever worked."""
-        if not self._clock.known:
+        if not self._clock.is_known:
             raise error
         await self._connector.relogin(lane, error)
         if call.policy is RetryPolicy.NEVER or not self._connector.may_pass(error):
@@ -130,7 +130,7 @@ def _raise_if_final(error: Exception, call: Call) -> None:
     if "QUEUE_DOES_NOT_EXIST" in str(error):
         raise QueueDoesNotExist(call.qname) from None
     source = load(call.script).source
-    if (refusal := not_permitted(error, call.qname, call.script, source, call.keys)) is not None:
+    if (refusal := permission_error(error, call.qname, call.script, source, call.keys)) is not None:
         raise refusal from error
-    if reason := unsupported(error):
+    if reason := unsupported_reason(error):
         raise UnsupportedServer(reason) from None  # the server's text may quote bodies

@@ -1,10 +1,10 @@
-"""An open connection: what is written goes out, and what comes in is passed on, reply by reply.
+"""An open connection: sends commands, and passes each reply to a callback.
 
-redis-py opens the connection; then its transport is taken over. An asyncio protocol around
-hiredis's reader passes a reply on inside the read callback, where redis-py's StreamReader costs two
-more turns of the event loop: send and receive are about a third faster. That touches private
-attributes of redis-py, all in `seize`; where they are not as expected, `StreamWire` does the same
-through redis-py's public methods.
+redis-py opens the connection, then `seize` takes over its transport. An asyncio protocol around
+hiredis's reader passes each reply on inside the read callback. redis-py's StreamReader would take
+two more iterations of the event loop: send and receive are about a third faster without it. `seize`
+is the only place that touches private attributes of redis-py. If they are not as expected,
+`StreamWire` does the same through redis-py's public methods.
 """
 
 import asyncio
@@ -37,34 +37,35 @@ except ImportError:  # Windows
     fcntl = termios = None
 
 Argument = str | bytes | int
+# hot path: takes a tenth of the time of redis-py's own packing
 pack = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
-"""A command as bytes; a tenth of what redis-py's own packing costs."""
+"""Encode a command."""
 
-# redis-py raises these when they come as the reply to a command, although they are ConnectionErrors
-# by class.
-_REPLIES = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
+# Errors that are replies to a command. Some are ConnectionErrors, but redis-py raises them for a
+# reply, and the connection stays usable.
+_ERROR_REPLIES = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
 
-_PUSH = cast(
-    type, getattr(hiredis, "PushNotification", ())
-)  # RESP3's; hiredis 3.0 and 3.1 have no class for it
+# RESP3's push messages; hiredis 3.0 and 3.1 have no class for them.
+_PUSH = cast(type, getattr(hiredis, "PushNotification", ()))
 
-# What one reply may hold. The largest that there is reason to ask for: the names of millions of
-# queues; a body as large as servers take by default; `peek(1000)` of bodies of 64 KiB, each byte of
-# which may look like the end of an element.
+# The limits of one reply. They allow for the largest replies that a call can need: the names of
+# millions of queues; a body of the largest size that servers accept by default; `peek(1000)` of
+# bodies of 64 KiB in which every byte looks like the end of an element.
 MAX_ELEMENTS: Final = 4_000_000
-"""In arrays of 10,000 elements or more. hiredis makes room for all when an array begins, whether
-they come or not.
+"""Elements in arrays of 10,000 elements or more.
+
+hiredis allocates memory for all elements when an array begins, whether they arrive or not.
 """
 MAX_BULK: Final = 512 * 1024 * 1024
 MAX_BYTES: Final = 2 * 1024 * 1024 * 1024
 MAX_LINES: Final = 2**25
 
-_BUFFER = 1024 * 1024  # more than what comes in at once
-_CONSUMED = 1024  # as many bytes of which it has made elements hiredis may keep
+_MAX_READ = 1024 * 1024  # more than one read callback receives
+_MAX_CONSUMED = 1024  # how many bytes that it has parsed hiredis may keep in its buffer
 _LINE_FEED = 10
 
-# The types for which hiredis makes room; RESP3's are looked for in RESP2, too. Lines of bodies may
-# begin so as well: if such a line is found, the reader tells whether it is part of a body.
+# The headers of types that hiredis allocates memory for. Those of RESP3 are checked in RESP2, too.
+# A line of a body can look the same; then the reader tells whether it is inside a body.
 _long_array = re.compile(rb"\*(?<![^\n]\*)\d{5}").search
 _long_set = re.compile(rb"~(?<![^\n]~)\d{5}").search
 _long_push = re.compile(rb">(?<![^\n]>)\d{5}").search
@@ -75,39 +76,41 @@ _cut_array = re.compile(rb"[*~>|]\d*\Z").search
 _logger = logging.getLogger(__name__)
 
 
-def _nobody(_: Any) -> None: ...
+def _ignore(_: Any) -> None: ...
 
 
 class Wire(ABC):
-    """Reads by itself, from its making on; `attach` comes before the next await."""
+    """An open connection. It reads from the start, so call `attach` before the next await."""
 
     patience: int = 1
-    """How many times as long a silence may last as on a wire that notes each byte."""
+    """Factor for timeouts of silence; above 1 on a wire that only notices whole replies."""
 
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
         self.heard_at: float = 0.0
-        """When something came in last, by the event loop's clock."""
+        """When data last arrived, by the event loop's clock."""
 
-    def attach(self, received: Callable[[Any], None], lost: Callable[[Exception], None]) -> None:
-        """Have each reply, an error as an exception, passed to `received`, and to `lost` why there
-        will be no more.
+    def attach(self, on_reply: Callable[[Any], None], on_lost: Callable[[Exception], None]) -> None:
+        """Set the callbacks. The event loop calls them, and they must not raise.
 
-        Both are called from the event loop, and must not raise.
+        Args:
+            on_reply: called with each reply; an error reply is an exception.
+            on_lost: called with the error after which no more replies will arrive.
         """
-        self._received = received
-        self._lost = lost
+        self._on_reply = on_reply
+        self._on_lost = on_lost
 
     @abstractmethod
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes) -> None:
+        """Send data. Does not block; what cannot be sent now is buffered."""
 
     @abstractmethod
-    def unsent(self) -> int:
-        """How many bytes have not left this machine yet, as far as it can tell."""
+    def unsent_bytes(self) -> int:
+        """Return how many bytes have not left this machine yet, as far as that can be told."""
 
     def abort(self) -> None:
-        """Stop reading and writing at once; nothing is passed on any more."""
-        self.attach(_nobody, _nobody)
+        """Stop reading and writing at once. No callback is called any more."""
+        self.attach(_ignore, _ignore)
         self._stop()
 
     @abstractmethod
@@ -119,9 +122,9 @@ class Wire(ABC):
 
 
 def _has_long_array(data: bytes) -> object:
-    """Whether one seems to begin in it. One type after the other, and `in` first: it is asked for
-    each message.
-    """
+    """Whether a long array seems to begin in the data."""
+    # hot path: runs on each read. `in` is faster than the regular expressions, and one expression
+    # per type is faster than one for all.
     return (
         _long_array(data)
         or (b">" in data and _long_push(data))
@@ -130,61 +133,72 @@ def _has_long_array(data: bytes) -> object:
     )
 
 
+# Bounds counts what has arrived of the current reply. Its states, and what moves between them:
+#
+# - Idle (`is_counting` is False, all counts are 0): between replies, or the current reply is small.
+#   A long array outside of a body, or a read that completes no reply, starts the counting.
+# - Counting: each further array header, and each read that completes no reply, adds to the counts.
+#   A complete reply goes back to idle. A count over its limit raises, which ends the connection.
+#
+# Independent of that, `held` keeps the end of a read if that may be a header that was cut in two:
+# whether the array is long is only known with the next read.
+
+
 class Bounds:
-    """Refuses replies that are larger than any should be, before they stall the event loop or fill
-    the memory.
-    """
+    """Rejects oversized replies before they stall the event loop or exhaust memory."""
 
     def __init__(self, reader: "hiredis.Reader") -> None:
         self._reader = reader
         self.held: bytes = b""
-        """The beginning of what may be an array, and says in the next piece how long it is."""
-        self.used: bool = False
-        """Whether anything is counted for the reply that is coming in."""
+        """An incomplete array header at the end of the last read."""
+        self.is_counting: bool = False
+        """Whether anything has been counted for the current reply."""
         self.reset()
 
     def reset(self) -> None:
-        """A reply is complete: the next may be as large."""
-        self.used = False
+        """Start over, because a reply is complete."""
+        self.is_counting = False
         self._elements = self._bytes = self._lines = 0
 
     def pieces(self, data: bytes) -> Generator[bytes]:
-        """Cut before each long array, so that the reader tells whether that is one, or part of a
-        body.
+        """Split the data before each long array, and count the array's elements.
 
-        The reader is to be fed each piece, and asked for its replies, before the next.
+        Feed each piece to the reader, and take all replies from it, before requesting the next
+        piece: the state of the reader tells whether the header is an array's or part of a body.
         """
-        data, self.held = self.held + data, b""
-        if cut := _cut_array(data, max(0, len(data) - 16)):
-            data, self.held = data[: cut.start()], data[cut.start() :]
-        begin = 0
-        for array in _long_arrays(data) if _has_long_array(data) else ():
-            yield data[begin : array.start()]
-            begin = array.start()
-            if not self._reader.has_data():  # it waits for no end of a body
-                self.used = True
-                self._elements += int(array[1][:20])
+        data = self.held + data
+        self.held = b""
+        if header := _cut_array(data, max(0, len(data) - 16)):
+            self.held = data[header.start() :]
+            data = data[: header.start()]
+        start = 0
+        for header in _long_arrays(data) if _has_long_array(data) else ():
+            yield data[start : header.start()]
+            start = header.start()
+            if not self._reader.has_data():  # the reader is not inside a body
+                self.is_counting = True
+                self._elements += int(header[1][:20])
                 self._check("elements", self._elements, MAX_ELEMENTS)
-        yield data[begin:]
+        yield data[start:]
 
     def add(self, data: bytes) -> None:
-        """Count what came in of a reply that is not complete."""
-        self.used = True
+        """Count data that has not completed a reply."""
+        self.is_counting = True
         self._bytes += len(data)
         buffered = self._reader.len()
         self._check("bytes", self._bytes, MAX_BYTES)
-        self._check("bytes in one string", buffered, MAX_BULK + _BUFFER)
-        if buffered < len(data) + _CONSUMED:  # elements have been made of it
+        self._check("bytes in one string", buffered, MAX_BULK + _MAX_READ)
+        if buffered < len(data) + _MAX_CONSUMED:  # the reader has parsed elements from the data
             self._lines += data.count(b"\r\n")
             self._check("lines", self._lines, MAX_LINES)
 
-    def _check(self, what: str, number: int, most: int) -> None:
-        if number > most:
-            raise InvalidResponse(f"a reply of the server has more than {most:,} {what}")
+    def _check(self, unit: str, count: int, limit: int) -> None:
+        if count > limit:
+            raise InvalidResponse(f"reply from the server is too large: more than {limit:,} {unit}")
 
 
 class TransportWire(Wire, asyncio.Protocol):
-    """On the transport of a connection that redis-py has opened and authenticated."""
+    """A wire on the transport of a connection that redis-py has opened and authenticated."""
 
     def __init__(
         self,
@@ -199,12 +213,12 @@ class TransportWire(Wire, asyncio.Protocol):
         self._bounds = Bounds(reader)
         self._pushes = pushes
         self._now = asyncio.get_running_loop().time
-        self.write = transport.write
         transport.set_protocol(self)
 
-    def write(self, data: bytes) -> None: ...  # the transport's own
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
 
-    def unsent(self) -> int:
+    def unsent_bytes(self) -> int:
         return self._transport.get_write_buffer_size() + _unsent_by_system(self._transport)
 
     def _stop(self) -> None:
@@ -212,32 +226,34 @@ class TransportWire(Wire, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = self._now()
-        bounds, reader, any_reply = self._bounds, self._reader, False
+        bounds = self._bounds
+        reader = self._reader
+        is_complete = False
         try:
-            plain = data[-1] == _LINE_FEED and not (bounds.held or _has_long_array(data))
-            for piece in (data,) if plain else bounds.pieces(data):
+            # hot path: most reads need no split, and skip the generator
+            is_plain = data[-1] == _LINE_FEED and not (bounds.held or _has_long_array(data))
+            for piece in (data,) if is_plain else bounds.pieces(data):
                 reader.feed(piece)
                 while (reply := reader.gets()) is not False:
-                    any_reply = True
-                    if bounds.used:
+                    is_complete = True
+                    if bounds.is_counting:
                         bounds.reset()
                     if self._pushes or not isinstance(reply, _PUSH):
-                        self._received(reply)
-            if not any_reply:
+                        self._on_reply(reply)
+            if not is_complete:
                 bounds.add(data)
-        except (
-            InvalidResponse,
-            TypeError,
-        ) as error:  # hiredis's TypeError: a list as the key of a map
-            self._lost(InvalidResponse(str(error)))
+        except (InvalidResponse, TypeError) as error:
+            # hiredis raises TypeError for a map with an unhashable key
+            self._on_lost(InvalidResponse(str(error)))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost(ConnectionError(f"Connection closed by the server: {exc or 'end of stream'}"))
+        self._on_lost(ConnectionError(f"Connection closed by the server: {exc or 'end of stream'}"))
 
 
 def _unsent_by_system(transport: asyncio.Transport) -> int:
-    """What it holds, megabytes if need be, until the other side has confirmed it; 0 where it is not
-    Linux.
+    """Return how many bytes the kernel keeps until the peer acknowledges them; 0 except on Linux.
+
+    That can be megabytes.
     """
     if fcntl is None or termios is None:
         return 0
@@ -251,11 +267,11 @@ def _unsent_by_system(transport: asyncio.Transport) -> int:
 
 
 class StreamWire(Wire):
-    """Through redis-py's public methods: slower by two turns of the event loop a reply.
+    """A wire that uses redis-py's public methods, for versions with unknown private attributes.
 
-    They tell of whole replies only. So a silence is one after 30 seconds, as long as a call may
-    take by default: a reply that takes longer than that to arrive, with none before it, is cut. And
-    how much a reply may hold is left to redis-py.
+    Takes two more iterations of the event loop per reply. It only notices whole replies, so it is
+    considered silent after 30 seconds, the default deadline of a call: a single reply that takes
+    longer to arrive ends the connection. The size of a reply is not limited here.
     """
 
     patience = 6
@@ -263,54 +279,54 @@ class StreamWire(Wire):
     def __init__(self, connection: AbstractConnection, tasks: Tasks, pushes: bool) -> None:
         super().__init__(connection)
         self._pushes = pushes
-        self._unsent: list[bytes] = []
-        self._leaving = 0
-        self._something_to_send = asyncio.Event()
+        self._buffer: list[bytes] = []
+        self._bytes_in_transfer = 0
+        self._has_data = asyncio.Event()
         self._now = asyncio.get_running_loop().time
-        self._both = anyio.CancelScope()
-        self._serving = tasks.start(self._serve())
+        self._scope = anyio.CancelScope()
+        self._task = tasks.start(self._serve())
 
     def write(self, data: bytes) -> None:
-        self._unsent.append(data)
-        self._something_to_send.set()
+        self._buffer.append(data)
+        self._has_data.set()
 
-    def unsent(self) -> int:
-        return self._leaving + sum(map(len, self._unsent))
+    def unsent_bytes(self) -> int:
+        return self._bytes_in_transfer + sum(map(len, self._buffer))
 
     def _stop(self) -> None:
-        self._both.cancel()
+        self._scope.cancel()
 
     async def aclose(self) -> None:
         self.abort()
-        await asyncio.wait([self._serving])
+        await asyncio.wait([self._task])
         await super().aclose()
 
     async def _serve(self) -> None:
-        with self._both:
+        with self._scope:
             try:
-                async with anyio.create_task_group() as both:
-                    both.start_soon(self._send)
-                    both.start_soon(self._receive)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._send)
+                    tasks.start_soon(self._receive)
             except* (RedisError, OSError) as errors:
-                self._lost(errors.exceptions[0])
+                self._on_lost(errors.exceptions[0])
 
     async def _send(self) -> None:
         while True:
-            await self._something_to_send.wait()
-            self._something_to_send.clear()
-            unsent, self._unsent = self._unsent, []
-            self._leaving = sum(map(len, unsent))
-            await self._connection.send_packed_command(unsent, check_health=False)
-            self._leaving = 0
+            await self._has_data.wait()
+            self._has_data.clear()
+            data, self._buffer = self._buffer, []
+            self._bytes_in_transfer = sum(map(len, data))
+            await self._connection.send_packed_command(data, check_health=False)
+            self._bytes_in_transfer = 0
 
     async def _receive(self) -> None:
         while True:
             try:
                 reply = await self._read()
-            except _REPLIES as error:
+            except _ERROR_REPLIES as error:
                 reply = error
             self.heard_at = self._now()
-            self._received(reply)
+            self._on_reply(reply)
 
     async def _read(self) -> Any:
         return await cast(Any, self._connection).read_response(
@@ -319,20 +335,20 @@ class StreamWire(Wire):
 
 
 def seize(connection: AbstractConnection, tasks: Tasks, *, pushes: bool = False) -> Wire:
-    """Take over an open connection, which is used by nobody else from now on.
+    """Take over an open connection. Nothing else may use the connection afterwards.
 
-    `pushes`: pass on RESP3's announcements, too; else only replies to commands.
+    Args:
+        pushes: pass on RESP3's push messages, too, not only replies to commands.
     """
     private = cast(Any, connection)
     try:
-        transport, unread = private._writer.transport, private._reader._buffer  # noqa: SLF001
+        transport = private._writer.transport  # noqa: SLF001
+        unread = private._reader._buffer  # noqa: SLF001
         parse_error = private._parser.parse_error  # noqa: SLF001
-    except AttributeError as missing:
-        _logger.warning(
-            "this version of redis-py is not as expected (%s): calls take the slower path", missing
-        )
+    except AttributeError as error:
+        _logger.warning("unsupported redis-py internals (%s); using the slower public API", error)
         return StreamWire(connection, tasks, pushes)
     if unread:
-        raise ConnectionError(f"the server said {len(unread)} bytes that nobody asked for")
+        raise ConnectionError(f"unexpected data from the server: {len(unread)} bytes")
     reader = hiredis.Reader(protocolError=InvalidResponse, replyError=parse_error)
     return TransportWire(connection, transport, reader, pushes)

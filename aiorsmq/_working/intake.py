@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar
 from .._commands.admin import get_queue_attributes
 from .._consuming.core import QueueCore
 from .._consuming.line import ConsumerLine
-from .._protocol import Seconds, at_least
+from .._protocol import Seconds, check_seconds_at_least
 from .._record import Record, Settles
 from .._server.failures import SERVER_ERRORS
 from ..errors import InvalidParameterValue, QueueDoesNotExist
@@ -40,7 +40,7 @@ class Intake(Generic[T]):
         self.name: str = core.keys.qname
         self.core: QueueCore = core
         self.read = read
-        self._vt = None if vt is None else at_least(MIN_LEASE, "vt", vt)
+        self._vt = None if vt is None else check_seconds_at_least(MIN_LEASE, "vt", vt)
         self._create = create
         self._on_death: Callable[[Intake[T], Record, Death, str], None] | None = None
         self.is_missing: bool = False

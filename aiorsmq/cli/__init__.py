@@ -1,1 +1,1 @@
-"""What `python -m aiorsmq` does."""
+"""The commands of `python -m aiorsmq`."""

@@ -1,6 +1,4 @@
-"""What `python -m aiorsmq demo` shows: messages on a real server, in one program and across two
-processes.
-"""
+"""`python -m aiorsmq demo`: a tour on a real server, in one program and across two processes."""
 
 import asyncio
 import os
@@ -22,35 +20,35 @@ BURST = 64 * 300
 async def demo() -> None:
     started = time.monotonic()
     async with EmbeddedServer() as server, AsyncRSMQ.from_url(server.url) as rsmq:
-        print(f"A real Valkey server of our own listens at {server.url}\n")
+        print(f"Started a real Valkey server at {server.url}\n")
         await in_one_program(rsmq.queue("one-program"))
         await after_a_failure(rsmq.queue("failure"))
         await across_two_processes(rsmq.queue("two-processes"), server.url)
         await all_at_once(rsmq.queue("burst"))
-    print(f"Done in {time.monotonic() - started:.1f} seconds; the server is gone.")
+    print(f"Done in {time.monotonic() - started:.1f} seconds; the server has been stopped.")
 
 
 async def in_one_program(queue: Queue[str]) -> None:
-    print("1. One program: three consumers wait in `async for`, a producer sends now and then")
+    print("1. One program: three consumers wait in `async for`, a producer sends occasionally")
     await queue.create()
     latencies: list[float] = []
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
             tasks.start_soon(consume, queue, latencies)
-        await send_now_and_then(queue)
-        await until(queue, SENDS)
+        await send_occasionally(queue)
+        await wait_until_drained(queue, SENDS)
         print(f"   {SENDS} messages, from send to handler: {summary(latencies)}")
         await queue.send(str(time.monotonic() + 0.5), delay=0.5)
-        await until(queue, SENDS + 1)
+        await wait_until_drained(queue, SENDS + 1)
         print(
-            f"   one with a delay of 0.5 s came {latencies[-1] * 1000:.1f} ms after it was due; "
-            "nobody polls\n"
+            f"   a message with a delay of 0.5 s arrived {latencies[-1] * 1000:.1f} ms after it "
+            "was due, without polling\n"
         )
         tasks.cancel_scope.cancel()
 
 
 async def after_a_failure(queue: Queue[str]) -> None:
-    print("2. A handler fails, and the message comes again")
+    print("2. A handler fails, and the message is redelivered")
     await queue.create()
     await queue.send("hello")
     async for message in queue.messages():
@@ -66,21 +64,18 @@ async def after_a_failure(queue: Queue[str]) -> None:
 
 
 async def across_two_processes(queue: Queue[str], url: str) -> None:
-    print("3. Two processes: a consumer in another one")
+    print("3. Two processes: one sends, the other receives")
     await queue.create()
-    other = await asyncio.create_subprocess_exec(
+    consumer = await asyncio.create_subprocess_exec(
         sys.executable, "-m", __name__, url, queue.name, stdout=PIPE
     )
-    prints = other.stdout or asyncio.StreamReader()
-    print(
-        f"   process {(await prints.readline()).decode().strip()} waits for messages, "
-        f"{os.getpid()} sends them"
-    )
-    await send_now_and_then(queue)
-    print(
-        f"   {SENDS} messages, from send to handler: {(await prints.readline()).decode().strip()}\n"
-    )
-    await other.wait()
+    output = consumer.stdout or asyncio.StreamReader()
+    pid = (await output.readline()).decode().strip()
+    print(f"   process {pid} waits for messages, {os.getpid()} sends them")
+    await send_occasionally(queue)
+    latencies = (await output.readline()).decode().strip()
+    print(f"   {SENDS} messages, from send to handler: {latencies}\n")
+    await consumer.wait()
 
 
 async def all_at_once(queue: Queue[str]) -> None:
@@ -94,9 +89,9 @@ async def all_at_once(queue: Queue[str]) -> None:
             for _ in range(64):
                 tasks.start_soon(work, queue, latencies)
             if work is consume:
-                await until(queue, BURST)
+                await wait_until_drained(queue, BURST)
                 tasks.cancel_scope.cancel()
-        rates.append(f"{BURST / (time.monotonic() - started):,.0f} {verb} a second")
+        rates.append(f"{BURST / (time.monotonic() - started):,.0f} {verb} per second")
     print(f"   {', '.join(rates)}\n")
 
 
@@ -111,27 +106,28 @@ async def consume(queue: Queue[str], latencies: list[float]) -> None:
         await message.delete()
 
 
-async def send_now_and_then(queue: Queue[str]) -> None:
+async def send_occasionally(queue: Queue[str]) -> None:
     for _ in range(SENDS):
         await queue.send(str(time.monotonic()))
         await anyio.sleep(0.004)
 
 
-async def until(queue: Queue[str], received: int) -> None:
-    """Wait until all is received and deleted."""
+async def wait_until_drained(queue: Queue[str], receives: int) -> None:
+    """Wait until messages have been received that often, and all are deleted."""
     while True:
         attributes = await queue.attributes()
-        if attributes.totalrecv >= received and not attributes.msgs:
+        if attributes.totalrecv >= receives and not attributes.msgs:
             return
         await anyio.sleep(0.01)
 
 
 def summary(latencies: list[float]) -> str:
-    median, percentile_99 = statistics.median(latencies), statistics.quantiles(latencies, n=100)[98]
+    median = statistics.median(latencies)
+    percentile_99 = statistics.quantiles(latencies, n=100)[98]
     return f"median {median * 1000:.2f} ms, 99th percentile {percentile_99 * 1000:.2f} ms"
 
 
-async def other_process(url: str, qname: str) -> None:
+async def consume_in_subprocess(url: str, qname: str) -> None:
     latencies: list[float] = []
     async with AsyncRSMQ.from_url(url) as rsmq:
         print(os.getpid(), flush=True)
@@ -144,4 +140,4 @@ async def other_process(url: str, qname: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(other_process(*sys.argv[1:]))
+    asyncio.run(consume_in_subprocess(*sys.argv[1:]))

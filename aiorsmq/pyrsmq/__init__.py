@@ -1,7 +1,7 @@
-"""PyRSMQ's API, awaitable: a program that uses PyRSMQ ports by adding `await`.
+"""PyRSMQ's API with coroutines: port a PyRSMQ program by adding `await`.
 
-A thin layer over AsyncRSMQ. examples/migrating-from-pyrsmq.md has before and after, and every
-deliberate difference.
+A thin layer over AsyncRSMQ. examples/migrating-from-pyrsmq.md shows programs before and after, and
+lists every deliberate difference.
 """
 
 from ..errors import (

@@ -1,6 +1,4 @@
-"""PyRSMQ's commands: what each takes, how it is run on an AsyncRSMQ, what it returns; and the one
-builder of them.
-"""
+"""PyRSMQ's commands: their parameters, how they run on an AsyncRSMQ, and the command builder."""
 
 import json
 from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -10,7 +8,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypedDict, TypeVar,
 
 from .._protocol import Seconds
 from ..client import AsyncRSMQ
-from ..codecs import JSON, why_not
+from ..codecs import JSON, refusal_reason
 from ..errors import InvalidParameterValue, NoMessageInQueue
 from ..models import Message, QueueAttributes
 
@@ -22,8 +20,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Parameters(TypedDict, total=False):
-    """What commands take; which takes which: `COMMANDS`. None is as if it was not given, to the
-    controller either.
+    """The parameters of all commands; `COMMANDS` says which command accepts which.
+
+    None means that the parameter is not set, neither here nor on the controller.
     """
 
     qname: str | None
@@ -38,20 +37,20 @@ class Parameters(TypedDict, total=False):
 
 
 class ReceivedMessage(TypedDict):
-    """Times are milliseconds since the epoch."""
+    """A received message. Times are milliseconds since the epoch."""
 
     id: str
     message: Any
     rc: int
     ts: int
-    """When it was first received, as in PyRSMQ, whose README says otherwise."""
+    """When it was first received, as PyRSMQ does in spite of its README."""
     sent: int
     fr: int
-    """As `ts`; Node's name for it."""
+    """The same as `ts`, under Node's name."""
 
 
 class Attributes(TypedDict):
-    """`created` and `modified` are seconds since the epoch."""
+    """Attributes of a queue. `created` and `modified` are seconds since the epoch."""
 
     vt: float
     delay: float
@@ -94,50 +93,51 @@ async def _set_attributes(rsmq: AsyncRSMQ, **changes: Any) -> Attributes:
     return _attributes(await rsmq.set_queue_attributes(**changes))
 
 
-async def _send(rsmq: AsyncRSMQ, message: Any, encode: bool = False, **where_and_when: Any) -> str:
-    """Text as it is, bytes too unless they are to be encoded, all else as JSON: character by
-    character as PyRSMQ.
+async def _send(rsmq: AsyncRSMQ, message: Any, encode: bool = False, **params: Any) -> str:
+    """Send str unchanged, bytes too unless `encode` is set, everything else as JSON.
+
+    The JSON text is character for character that of PyRSMQ.
     """
     if not isinstance(message, str) and (encode or not isinstance(message, bytes)):
         try:
             text = json.dumps(message)
         except (TypeError, ValueError, RecursionError) as error:
-            reason = why_not(JSON, error)
+            reason = refusal_reason(JSON, error)
         else:
-            return await rsmq.send_message(message=text, **where_and_when)
-        raise InvalidParameterValue(
-            "message", message, reason
-        )  # without json's error, whose notes quote it
-    return await rsmq.send_message(message=message, **where_and_when)
+            return await rsmq.send_message(message=text, **params)
+        # raised outside of the handler: the notes of json's error quote the body
+        raise InvalidParameterValue("message", message, reason)
+    return await rsmq.send_message(message=message, **params)
 
 
 async def _receive(
     rsmq: AsyncRSMQ, qname: str, vt: Seconds | None = None, decode: bool = False
 ) -> ReceivedMessage:
-    return received(await rsmq.receive_message(qname=qname, vt=vt), qname, decode)
+    return received_message(await rsmq.receive_message(qname=qname, vt=vt), qname, decode)
 
 
 async def _pop(rsmq: AsyncRSMQ, qname: str, decode: bool = False) -> ReceivedMessage:
-    return received(await rsmq.pop_message(qname=qname), qname, decode)
+    return received_message(await rsmq.pop_message(qname=qname), qname, decode)
 
 
-def received(message: Message[str] | None, qname: str, decode: bool) -> ReceivedMessage:
+def received_message(message: Message[str] | None, qname: str, decode: bool) -> ReceivedMessage:
     if message is None:
         raise NoMessageInQueue(qname)
-    first = _milliseconds(message.first_received_at or message.sent_at)
+    first_received = _milliseconds(message.first_received_at or message.sent_at)
     return {
         "id": message.id,
         "message": _body(message.raw, decode),
         "rc": message.receive_count,
-        "ts": first,
+        "ts": first_received,
         "sent": _milliseconds(message.sent_at),
-        "fr": first,
+        "fr": first_received,
     }
 
 
 def _body(raw: bytes, decode: bool) -> Any:
-    """The text; if asked for, and if it is JSON, what that says; the bytes themselves if they are
-    no text.
+    """Decode a body: the JSON value if `decode` is set and it is JSON, else the text.
+
+    Bytes that are not UTF-8 are returned unchanged.
     """
     try:
         text = raw.decode()
@@ -155,23 +155,25 @@ async def _change_visibility(
     if vt is None:
         vt = (await rsmq.get_queue_attributes(qname=qname)).vt
     if not await rsmq.change_message_visibility(qname=qname, id=id, vt=vt):
-        await rsmq.get_queue_attributes(qname=qname)  # raises QueueDoesNotExist, as PyRSMQ does
+        await rsmq.get_queue_attributes(qname=qname)  # raises QueueDoesNotExist, like PyRSMQ
         raise NoMessageInQueue(qname)
     return True
 
 
 class Spec(NamedTuple):
+    """How a command runs, and which parameters it accepts."""
+
     run: Callable[..., Awaitable[Any]]
-    """Called with the AsyncRSMQ and the parameters by name."""
+    """Called with the AsyncRSMQ, and with the parameters by keyword."""
     needs: tuple[str, ...] = ()
-    may_have: tuple[str, ...] = ()
-    """Besides `quiet`, which all may have."""
+    options: tuple[str, ...] = ()
+    """Optional parameters, besides `quiet`, which every command accepts."""
     defaults: Mapping[str, Any] = {}
-    """Where they are not AsyncRSMQ's."""
+    """Defaults that differ from AsyncRSMQ's."""
 
     @property
-    def takes(self) -> tuple[str, ...]:
-        return (*self.needs, *self.may_have, "quiet")
+    def parameters(self) -> tuple[str, ...]:
+        return (*self.needs, *self.options, "quiet")
 
 
 COMMANDS = {
@@ -191,13 +193,11 @@ COMMANDS = {
 
 
 class Command(Generic[T_co]):
-    """A command and what has been said of its parameters: by keywords, by the setters here, in any
-    mix.
+    """A command and its parameters. Set them by keyword, with the setters, or both.
 
-    Made by the methods of RedisSMQ. It does nothing until it is awaited, or its `exec()` or
-    `execute()` is; that may be done several times. A setter for what the command does not take
-    raises InvalidParameterValue at once; what is wrong with a value is found when the command is
-    run.
+    The methods of RedisSMQ create commands. A command runs when you await it, its `exec()` or its
+    `execute()`, and may run several times. Setting a parameter that the command does not accept
+    raises InvalidParameterValue at once; a bad value raises it when the command runs.
     """
 
     def __init__(
@@ -210,7 +210,7 @@ class Command(Generic[T_co]):
         self._name = name
         self._params = {
             parameter: defaults[parameter]
-            for parameter in COMMANDS[name].takes
+            for parameter in COMMANDS[name].parameters
             if parameter in defaults
         }
         self._perform = perform
@@ -246,9 +246,10 @@ class Command(Generic[T_co]):
         return self._set("quiet", value)
 
     def _set(self, parameter: str, value: object) -> "Command[T_co]":
-        if parameter not in (takes := COMMANDS[self._name].takes):
+        accepted = COMMANDS[self._name].parameters
+        if parameter not in accepted:
             raise InvalidParameterValue(
-                "parameter", parameter, f"{self._name} takes only {', '.join(takes)}"
+                "parameter", parameter, f"{self._name} accepts only {', '.join(accepted)}"
             )
         if value is None:
             self._params.pop(parameter, None)
@@ -261,15 +262,15 @@ class Command(Generic[T_co]):
     @overload
     def exceptions(self, enabled: bool) -> "Command[T_co | Literal[False]]": ...
     def exceptions(self, enabled: bool = True) -> "Command[Any]":
-        """Whether this command raises, whatever its RedisSMQ does; see there."""
+        """Set whether this command raises. Overrides the controller's setting, see RedisSMQ."""
         self._raises = enabled
         return self
 
     async def exec(self) -> T_co:
-        """Run the command. Cancelling does what it does to the method of Queue that runs it."""
+        """Run the command. Cancelling has the same effect as on the Queue method behind it."""
         return await self._perform(self._name, self._params, self._raises)
 
-    execute = exec  # noqa: A003 - that one is meant
+    execute = exec  # noqa: A003 - the method above, not the builtin
 
     def __await__(self) -> Generator[Any, Any, T_co]:
         return self.exec().__await__()

@@ -1,4 +1,4 @@
-"""RedisSMQConsumer: hands a queue's messages to a function."""
+"""RedisSMQConsumer: passes a queue's messages to a function."""
 
 import asyncio
 import inspect
@@ -11,37 +11,37 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from .._protocol import Seconds, at_least, check_seconds
+from .._protocol import Seconds, check_seconds, check_seconds_at_least
 from .._working.intake import MIN_LEASE
 from ..client import MIN_POLL_INTERVAL, AsyncRSMQ
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
 from ..handlers import Retry
 from ..models import Message
 from ..worker import Worker
-from ._commands import received
+from ._commands import received_message
 from ._controller import RedisSMQ
 
 _logger = logging.getLogger("aiorsmq.pyrsmq")
 
 
 class RedisSMQConsumer:
-    """Hands the messages of a queue, one after the other, to a processor, for as long as `await
-    run()` lasts.
+    """Passes the messages of a queue to a processor, one at a time, while `await run()` runs.
 
-    A processor that returns something true has the message deleted; one that returns anything else,
-    or raises, has it come back after `retry_delay`. As long as it works, the lease is extended.
+    If the processor returns a true value, the message is deleted. If it returns anything else or
+    raises, the message is redelivered after `retry_delay`. The lease is extended while the
+    processor runs.
 
     Args:
-        processor: called with `id`, `message`, `rc` and `ts`: `async def`, or a plain function,
-            which runs in a thread.
-        rsmq: a RedisSMQ, on whose server and in whose namespace it works, with connections of its
-            own. Without one, what RedisSMQ takes.
-        retry_delay: seconds until a message comes back.
-        empty_queue_delay: seconds between two looks at a queue of which nothing is heard; announced
-            and delayed messages wake the consumer, so there is no need for it to be short.
-        decode: hand out what is JSON as what it says.
-        vt: seconds of each lease; the queue's if None.
-        realtime: listen for announcements, and announce what comes back at once.
+        processor: called with `id`, `message`, `rc` and `ts`. Either `async def` or a plain
+            function, which runs in a thread.
+        rsmq: a RedisSMQ, to use its server and namespace; the consumer opens its own connections.
+            Without it, pass the parameters of RedisSMQ.
+        retry_delay: seconds until a failed message is redelivered.
+        empty_queue_delay: seconds between two polls of an empty queue. Announced and delayed
+            messages wake the consumer, so it need not be short.
+        decode: decode message bodies that are JSON.
+        vt: lease in seconds; None for the queue's vt.
+        realtime: listen for announcements, and announce messages that are redelivered at once.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class RedisSMQConsumer:
     ) -> None:
         if rsmq is not None and rsmq_params:
             raise InvalidParameterValue(
-                "rsmq", rsmq, f"cannot be given together with {', '.join(sorted(rsmq_params))}"
+                "rsmq", rsmq, f"cannot be combined with {', '.join(sorted(rsmq_params))}"
             )
         self.qname = qname
         self.processor = processor
         self.retry_delay: float = check_seconds("retry_delay", retry_delay)
         self.empty_queue_delay: float = check_seconds("empty_queue_delay", empty_queue_delay)
         self.decode = decode
-        self.vt: float | None = None if vt is None else at_least(MIN_LEASE, "vt", vt)
+        self.vt: float | None = None if vt is None else check_seconds_at_least(MIN_LEASE, "vt", vt)
         self.realtime = realtime
         self.rsmq: RedisSMQ = rsmq or RedisSMQ(qname=qname, **rsmq_params)
         self._owns_rsmq = rsmq is None
@@ -76,16 +76,15 @@ class RedisSMQConsumer:
         self._ended = asyncio.Event()
 
     async def run(self) -> None:
-        """Create the queue if it is missing, and work until `stop()` is called, or this is
-        cancelled.
+        """Create the queue if it is missing, and process messages until `stop()` is called.
 
-        Cancelling loses nothing: the processor has 30 seconds to end, and what it returns counts;
-        then, or if this is cancelled once more, an `async def` processor is cancelled and its
-        message visible again at once. Outages of the server are waited out, and so is a queue that
-        is deleted later, until somebody makes it again.
+        Cancelling loses no message: the processor gets 30 seconds to finish, and its result
+        counts. After that, or on a second cancellation, an `async def` processor is cancelled and
+        its message becomes visible again at once. The consumer rides out server outages. If the
+        queue is deleted, it waits until the queue is created again.
         """
         self._ended = asyncio.Event()
-        poll_interval = max(self.empty_queue_delay, MIN_POLL_INTERVAL)  # PyRSMQ takes 0, too
+        poll_interval = max(self.empty_queue_delay, MIN_POLL_INTERVAL)  # PyRSMQ accepts 0
         try:
             async with self.rsmq.connect(
                 realtime=self.realtime, poll_interval=poll_interval
@@ -97,7 +96,8 @@ class RedisSMQConsumer:
                 if not self._stopping:
                     await self._worker.run(signals=False)
         finally:
-            self._stopping, self._worker = False, None
+            self._stopping = False
+            self._worker = None
             try:
                 if self._owns_rsmq:
                     await self.rsmq.quit()
@@ -105,8 +105,9 @@ class RedisSMQConsumer:
                 self._ended.set()
 
     async def stop(self, wait: float | None = None) -> bool:
-        """Have `run()` end after the message in hand; wait for that so many seconds. Returns
-        whether it has ended.
+        """Make `run()` return after the current message.
+
+        Waits up to `wait` seconds for that, and returns whether `run()` has ended.
         """
         self._stopping = not self._ended.is_set()
         if self._worker is not None:
@@ -123,23 +124,30 @@ class RedisSMQConsumer:
                 await self.rsmq.createQueue(qname=self.qname, vt=self.vt).exceptions(True)
 
     async def _process(self, message: Message[str]) -> None:
-        what = received(message, self.qname, self.decode)
-        params = {"id": what["id"], "message": what["message"], "rc": what["rc"], "ts": what["ts"]}
-        why: Exception | None = None
+        fields = received_message(message, self.qname, self.decode)
+        params = {
+            "id": fields["id"],
+            "message": fields["message"],
+            "rc": fields["rc"],
+            "ts": fields["ts"],
+        }
+        failure: Exception | None = None
         try:
             if self._is_async:
-                done = await self.processor(**params)
+                success = await self.processor(**params)
             else:
-                done = await anyio.to_thread.run_sync(
+                success = await anyio.to_thread.run_sync(
                     partial(self.processor, **params), abandon_on_cancel=True
                 )
-                done = await done if inspect.isawaitable(done) else done
+                if inspect.isawaitable(success):
+                    success = await success
         except Exception as error:
             _logger.warning("message %s: the processor raised %s", message.id, type(error).__name__)
             _logger.debug("message %s", message.id, exc_info=error)
-            done, why = False, error
-        if not done:
+            success = False
+            failure = error
+        if not success:
             _logger.warning(
-                "message %s failed, and comes back after %s s", message.id, self.retry_delay
+                "message %s failed and will be redelivered in %s s", message.id, self.retry_delay
             )
-            raise Retry(self.retry_delay, "the processor did not return True") from why
+            raise Retry(self.retry_delay, "the processor did not return True") from failure

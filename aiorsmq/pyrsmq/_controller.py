@@ -1,4 +1,4 @@
-"""RedisSMQ: the controller, which makes commands and runs them."""
+"""RedisSMQ: the controller, which creates commands and runs them."""
 
 import logging
 from collections.abc import Mapping
@@ -22,18 +22,19 @@ _logger = logging.getLogger("aiorsmq.pyrsmq")
 
 
 class RedisSMQ:
-    """PyRSMQ's controller. Making it does no I/O; the first command connects, and `await quit()`
-    disconnects.
+    """PyRSMQ's controller.
+
+    The constructor does no I/O. The first command connects; `await quit()` disconnects.
 
     Args:
-        client: a `redis.asyncio.Redis`, as for AsyncRSMQ; then `host`, `port` and `options` say
-            nothing.
-        options: of `redis.asyncio.Redis`.
-        realtime: announce what is sent.
-        exceptions: whether commands raise. False: those that fail with a RedisSMQException return
-            False, with a warning in the log, unless they are `quiet`. What is wrong with the
-            program (ClientClosed, WrongEventLoop) and redis-py's errors are raised nevertheless.
-        **defaults: what commands are given that take it, and are not given another.
+        client: a `redis.asyncio.Redis`, as for AsyncRSMQ. `host`, `port` and `options` are then
+            ignored.
+        options: options of `redis.asyncio.Redis`.
+        realtime: publish an announcement for each message sent.
+        exceptions: whether commands raise. If False, a command that fails with a RedisSMQException
+            returns False and logs a warning, unless it is `quiet`. NotPermitted, ClientClosed,
+            WrongEventLoop and redis-py's errors are always raised.
+        **defaults: default parameters for all commands that accept them.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class RedisSMQ:
         exceptions: bool = True,
         **defaults: Unpack[Parameters],
     ) -> None:
-        known = {parameter for spec in COMMANDS.values() for parameter in spec.takes}
-        for parameter in defaults.keys() - known:
+        accepted = {parameter for spec in COMMANDS.values() for parameter in spec.parameters}
+        for parameter in defaults.keys() - accepted:
             raise InvalidParameterValue(
-                "parameter", parameter, "no command takes it; redis-py's go into options={...}"
+                "parameter",
+                parameter,
+                "is not a parameter of any command; pass redis-py's options as options={...}",
             )
         self._options: dict[str, Any] = dict(options or {})
         for option, value in (("host", host), ("port", port)):
@@ -67,15 +70,16 @@ class RedisSMQ:
         self._use(client, ns)
 
     def _use(self, client: "Redis | None", ns: str) -> "RedisSMQ":
-        native = self._connect(
-            client, ns, realtime=self._realtime
-        )  # raises before anything has changed
+        native = self._connect(client, ns, realtime=self._realtime)  # may raise, so it comes first
         self._retire()
-        self._client, self._ns, self._native = client, ns, native
+        self._client = client
+        self._ns = ns
+        self._native = native
         return self
 
-    def _connect(self, client: "Redis | None", ns: str, **how: Any) -> AsyncRSMQ:
-        return AsyncRSMQ(client, ns=ns, **how, **(self._options if client is None else {}))
+    def _connect(self, client: "Redis | None", ns: str, **settings: Any) -> AsyncRSMQ:
+        options = self._options if client is None else {}
+        return AsyncRSMQ(client, ns=ns, **settings, **options)
 
     def _retire(self) -> None:
         if self._native is not None:
@@ -85,13 +89,14 @@ class RedisSMQ:
     async def _close_retired(self) -> None:
         for rsmq in list(self._retired):
             await rsmq.aclose()
-            if rsmq in self._retired:  # somebody else may have waited for the same
+            if rsmq in self._retired:  # another task may have closed it during the await
                 self._retired.remove(rsmq)
 
     @property
     def native(self) -> AsyncRSMQ:
-        """The AsyncRSMQ beneath, for all that PyRSMQ lacks. `quit()` closes it; `setClient()` and
-        `ns()` replace it.
+        """The underlying AsyncRSMQ, for everything that PyRSMQ lacks.
+
+        `quit()` closes it; `setClient()` and `ns()` replace it.
         """
         if self._native is None:
             self._native = self.connect(realtime=self._realtime)
@@ -100,28 +105,30 @@ class RedisSMQ:
     def connect(
         self, *, realtime: bool = True, poll_interval: Seconds = DEFAULT_POLL_INTERVAL
     ) -> AsyncRSMQ:
-        """A new AsyncRSMQ on the same server and in the same namespace, with connections of its
-        own; yours to close.
+        """Create an AsyncRSMQ for the same server and namespace, with its own connections.
+
+        The caller has to close it.
         """
         return self._connect(self._client, self._ns, realtime=realtime, poll_interval=poll_interval)
 
     def exceptions(self, enabled: bool = True) -> "RedisSMQ":
-        """Whether commands raise that do not say so themselves, those made before included."""
+        """Set whether commands raise, unless they have their own setting.
+
+        Applies to existing commands, too.
+        """
         self._raises = enabled
         return self
 
     def setClient(self, client: "Redis | None") -> "RedisSMQ":
-        """Go on with another `redis.asyncio.Redis`, in commands made before too."""
+        """Switch to another `redis.asyncio.Redis`. Applies to existing commands, too."""
         return self._use(client, self._ns)
 
     def ns(self, namespace: str) -> "RedisSMQ":
-        """Go on in another namespace, in commands made before too."""
+        """Switch to another namespace. Applies to existing commands, too."""
         return self._use(self._client, namespace)
 
     async def quit(self) -> None:
-        """Disconnect, as `AsyncRSMQ.aclose()` does. As in PyRSMQ, a command that is run afterwards
-        connects anew.
-        """
+        """Disconnect, like `AsyncRSMQ.aclose()`. As in PyRSMQ, the next command reconnects."""
         self._retire()
         await self._close_retired()
 
@@ -137,15 +144,15 @@ class RedisSMQ:
         await self.quit()
 
     def createQueue(self, **params: Unpack[Parameters]) -> Command[bool]:
-        """True; raises QueueAlreadyExists."""
+        """Returns True. Raises QueueAlreadyExists."""
         return self._command("createQueue", params)
 
     def deleteQueue(self, **params: Unpack[Parameters]) -> Command[bool]:
-        """True."""
+        """Returns True. Raises QueueDoesNotExist."""
         return self._command("deleteQueue", params)
 
     def setQueueAttributes(self, **params: Unpack[Parameters]) -> Command[Attributes]:
-        """What `getQueueAttributes` returns."""
+        """Returns what `getQueueAttributes` returns, after the change."""
         return self._command("setQueueAttributes", params)
 
     def getQueueAttributes(self, **params: Unpack[Parameters]) -> Command[Attributes]:
@@ -155,29 +162,30 @@ class RedisSMQ:
         return self._command("listQueues", params)
 
     def changeMessageVisibility(self, **params: Unpack[Parameters]) -> Command[bool]:
-        """True; raises NoMessageInQueue if the message is not there. `vt` is the queue's if not
-        given.
+        """Returns True. Raises NoMessageInQueue if the message does not exist.
+
+        `vt` defaults to the queue's.
         """
         return self._command("changeMessageVisibility", params)
 
     def sendMessage(self, **params: Unpack[Parameters]) -> Command[str]:
-        """The id. What is neither str nor bytes is sent as JSON."""
+        """Returns the id. A message that is neither str nor bytes is sent as JSON."""
         return self._command("sendMessage", params)
 
     def receiveMessage(self, **params: Unpack[Parameters]) -> Command[ReceivedMessage]:
-        """The message, its body as text; or with `decode` as what its JSON says. A body that is no
-        text comes as bytes.
+        """Returns the message. Raises NoMessageInQueue.
 
-        Raises NoMessageInQueue.
+        The body is text, or with `decode` the JSON value if it is JSON. A body that is not UTF-8
+        is returned as bytes.
         """
         return self._command("receiveMessage", params)
 
     def popMessage(self, **params: Unpack[Parameters]) -> Command[ReceivedMessage]:
-        """As `receiveMessage`."""
+        """Returns and raises the same as `receiveMessage`."""
         return self._command("popMessage", params)
 
     def deleteMessage(self, **params: Unpack[Parameters]) -> Command[bool]:
-        """Whether the message was there."""
+        """Returns whether the message existed."""
         return self._command("deleteMessage", params)
 
     def _command(self, name: str, params: Mapping[str, object]) -> Command[Any]:
@@ -186,12 +194,13 @@ class RedisSMQ:
     async def _perform(self, name: str, params: Mapping[str, Any], raises: bool | None) -> Any:
         spec = COMMANDS[name]
         try:
-            for needed in spec.needs:
-                if needed not in params:
-                    raise InvalidParameterValue(needed, None, f"{name} needs it")
+            for parameter in spec.needs:
+                if parameter not in params:
+                    raise InvalidParameterValue(parameter, None, f"is required by {name}")
             await self._close_retired()
-            what = {parameter: value for parameter, value in params.items() if parameter != "quiet"}
-            return await spec.run(self.native, **{**spec.defaults, **what})
+            arguments = {**spec.defaults, **params}
+            arguments.pop("quiet", None)
+            return await spec.run(self.native, **arguments)
         except (ClientClosed, NotPermitted, WrongEventLoop):
             raise
         except RedisSMQException as error:

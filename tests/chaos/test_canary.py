@@ -238,8 +238,8 @@ async def test_a_line_a_change(own_server, report, caplog):
         server.start()
         await rsmq.queue("jobs").send("x")
         await (await asking).delete()
-        await wait_until(lambda: "listening again" in caplog.text)
+        await wait_until(lambda: "listener reconnected" in caplog.text)
     lines = [record.message.split(",")[0] for record in caplog.records]
     report(f"{attempts} attempts to connect: {len(lines)} lines in the log", "3")
     assert sorted(lines) == sorted(set(lines))
-    assert set(lines) <= {"not listening", "cannot claim", "listening again"}
+    assert set(lines) <= {"listener disconnected", "cannot claim", "listener reconnected"}

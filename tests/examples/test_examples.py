@@ -402,7 +402,7 @@ async def test_an_outage_is_waited_out(start, own_server, name):
     async with talking_to(app) as http:
         await done(http, await post(http, "before"))
         server.kill()
-        await wait_until(lambda: "not listening" in app.output)
+        await wait_until(lambda: "listener disconnected" in app.output)
         waiting = asyncio.create_task(post(http, "during"))
         server.start()
         await done(http, await waiting)
