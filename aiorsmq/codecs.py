@@ -350,10 +350,10 @@ def refusal_reason(codec: object, error: Exception) -> str:
 
 
 def encode_body(codec: Codec[T], body: T | bytes, parameter: str) -> bytes:
-    """The bytes of a body, which are sent as they are if they are bytes already.
+    """Encode a body. A body that is already bytes is not encoded.
 
-    Raises InvalidParameterValue about `parameter`, not from the codec's error: a codec of the
-    user's may quote the body in it.
+    Raises InvalidParameterValue for `parameter`. It is not chained to the codec's error, because
+    the error of a user's codec may quote the body.
     """
     if isinstance(body, bytes):
         return body

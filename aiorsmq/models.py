@@ -42,7 +42,7 @@ class Receipt(NamedTuple):
 
 
 def id_and_fence(id: object, parameter: str = "id") -> tuple[bytes, bytes]:
-    """What settles the message of an id, which fences nothing, or of a receipt."""
+    """Return the id and the fence of a receipt, or an id with an empty fence, which never fails."""
     if not isinstance(id, Receipt):
         return check_id(id, parameter).encode(), b""
     is_count = type(id.receive_count) is int
@@ -232,7 +232,7 @@ class Message(Generic[T]):
 
 
 class QueueSettings(TypedDict, total=False):
-    """The settings of `Queue.create` and `Queue.set_attributes`; see there."""
+    """The settings of a queue, described at `Queue.create` and `Queue.set_attributes`."""
 
     vt: Seconds | None
     delay: Seconds | None

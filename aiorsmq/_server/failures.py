@@ -24,7 +24,7 @@ from redis.exceptions import (
 from ..errors import ONE_SHARD, NotPermitted, RedisSMQException
 
 SERVER_ERRORS: Final = (RedisError, OSError)
-"""What redis-py raises for a server that is away, or that refuses."""
+"""What redis-py raises if the server cannot be reached or rejects a call."""
 CALL_ERRORS: Final = (*SERVER_ERRORS, RedisSMQException)
 """What a call of this library may raise."""
 LOGIN_REFUSED: Final = (AuthenticationError, AuthorizationError)
