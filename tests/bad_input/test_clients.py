@@ -48,7 +48,7 @@ class TestClients:
         for client, accepted in [
             (redis.asyncio.Redis.from_url("redis://host?socket_timeot=5"), "'socket_timeout'"),
             (redis.asyncio.Redis(host="redis://:secret@host"), "AsyncRSMQ.from_url"),
-            (redis.asyncio.Redis(port="port"), "refused by redis-py"),
+            (redis.asyncio.Redis(port="port"), "rejected by redis-py"),
         ]:
             async with refused("client", client, accepted):
                 AsyncRSMQ(client)
@@ -98,18 +98,18 @@ class TestClients:
         ("url", "wrong"),
         [
             *(
-                (f"redis://:secret@host{port}", "has a port")
+                (f"redis://:secret@host{port}", "has an invalid port")
                 for port in (":port", ":99999", ":-1", ":6379.5")
             ),
             *(
-                (f"redis://:secret@{host}", "has a host")
+                (f"redis://:secret@{host}", "has an invalid host")
                 for host in ("[::1", "::1]", "h\u2100", "a b", "a%2Fb")
             ),
             *(
-                (f"redis://:secret@host{path}", "has a path")
+                (f"redis://:secret@host{path}", "has an invalid path")
                 for path in ("/x", "/0/1", "/-1", "/1.5")
             ),
-            *((f"redis://:secret{cut}", "has a port") for cut in ("", "/", "?")),
+            *((f"redis://:secret{cut}", "has an invalid port") for cut in ("", "/", "?")),
             ("unix://:secret@host/socket", "has a host"),
             ("unix://host/socket", "has a host"),
         ],
@@ -180,37 +180,37 @@ class TestClients:
         [
             (
                 "redis://:secret@host?socket_timeot=5",
-                "'socket_timeot', which is not known; the nearest that is: 'socket_timeout'",
+                "'socket_timeot', which is unknown; did you mean 'socket_timeout'?",
             ),
             (
                 "redis://:secret@host?pasword=secret",
-                "'pasword', which is not known; the nearest that is: 'password'",
+                "'pasword', which is unknown; did you mean 'password'?",
             ),
-            ("redis://:secret@host?x-y=secret", "which is not known"),
-            ("redis://:secret@host?ssl_cert_reqs=none", "'ssl_cert_reqs', which needs TLS"),
-            ("unix://:secret@/socket?ssl=secret", "'ssl', which needs TLS"),
+            ("redis://:secret@host?x-y=secret", "which is unknown"),
+            ("redis://:secret@host?ssl_cert_reqs=none", "'ssl_cert_reqs', which requires TLS"),
+            ("unix://:secret@/socket?ssl=secret", "'ssl', which requires TLS"),
             (
                 "unix://:secret@/socket?port=1",
-                "'port', which does not belong to this kind of connection",
+                "'port', which does not apply to this kind of connection",
             ),
-            ("redis://:secret@host?ns=secret", "'ns', which belongs beside the URL"),
+            ("redis://:secret@host?ns=secret", "'ns', which is not part of the URL"),
             (
                 "redis://:secret@host?connect_timeout=5",
-                "'connect_timeout', which belongs beside the URL",
+                "'connect_timeout', which is not part of the URL",
             ),
             ("redis://:secret@host?db", "'db', which must have a value"),
-            ("redis://:secret@host?db=x", "'db', which is refused"),
+            ("redis://:secret@host?db=x", "'db', which is rejected"),
             ("redis://:secret@host?db=-1", "'db', which must be"),
-            ("rediss://:secret@host?socket_timeout=x&db=1", "'socket_timeout', which is refused"),
-            ("unix://:secret@/socket?db=secret", "'db', which is refused"),
-            ("redis://:secret@host?max_connections=-1", "'max_connections', which is refused"),
-            ("redis://:secret@host?protocol=7", "'protocol', which is refused"),
+            ("rediss://:secret@host?socket_timeout=x&db=1", "'socket_timeout', which is rejected"),
+            ("unix://:secret@/socket?db=secret", "'db', which is rejected"),
+            ("redis://:secret@host?max_connections=-1", "'max_connections', which is rejected"),
+            ("redis://:secret@host?protocol=7", "'protocol', which is rejected"),
             ("redis://:secret@host?encoding=none", "'encoding', which must be"),
             ("redis://host?credential_provider=x", "'credential_provider', which must be"),
-            ("redis://:secret@host?retry=secret", "'retry', which is refused"),
-            ("rediss://:secret@host?ssl_ca_certs=/missing", "'ssl_ca_certs', which is refused"),
-            ("rediss://:secret@host?ssl_ciphers=none", "'ssl_ciphers', which is refused"),
-            ("rediss://:secret@host?ssl_cert_reqs=secret", "'ssl_cert_reqs', which is refused"),
+            ("redis://:secret@host?retry=secret", "'retry', which is rejected"),
+            ("rediss://:secret@host?ssl_ca_certs=/missing", "'ssl_ca_certs', which is rejected"),
+            ("rediss://:secret@host?ssl_ciphers=none", "'ssl_ciphers', which is rejected"),
+            ("rediss://:secret@host?ssl_cert_reqs=secret", "'ssl_cert_reqs', which is rejected"),
         ],
     )
     async def test_option_in_url(self, url, said):
@@ -243,14 +243,14 @@ class TestClients:
             (
                 {"pasword": "secret"},
                 "option",
-                "'pasword': is not known; the nearest that is: 'password'",
+                "'pasword': is unknown; did you mean 'password'?",
             ),
-            ({"no_such_thing_at_all": "secret"}, "option", "is not known to redis-py"),
-            ({"ssl_cert_reqs": "none"}, "option", "needs TLS"),
+            ({"no_such_thing_at_all": "secret"}, "option", "is unknown to redis-py"),
+            ({"ssl_cert_reqs": "none"}, "option", "requires TLS"),
             ({"max_connections": -1}, "max_connections", "max_connections=-1"),
             ({"socket_timeout": "x"}, "socket_timeout", "socket_timeout='x'"),
             ({"db": "x"}, "db", "must be the number"),
-            ({"protocol": 7}, "protocol", "refused by redis-py"),
+            ({"protocol": 7}, "protocol", "rejected by redis-py"),
             ({"password": "secret\udc80"}, "password", "UTF-8"),
             ({"password": ["secret"]}, "password", "<list>"),
             ({"username": "secret\udc80"}, "username", "UTF-8"),

@@ -29,7 +29,7 @@ methods = pytest.mark.parametrize(
 
 
 class TestQnames:
-    FORM = "1 to 160 characters of A-Z a-z 0-9 _ -"
+    FORM = "1 to 160 characters from A-Z a-z 0-9 _ -"
 
     @methods
     async def test_form(self, rsmq, refused, method, parameter):
@@ -59,7 +59,7 @@ class TestQnames:
     async def test_taken(self, rsmq, refused, method, parameter):
         """QUEUES is no queue's name: the set of all queues has that key."""
         qname = "QUEUES"
-        async with refused(parameter, qname, "is taken"):
+        async with refused(parameter, qname, "is reserved"):
             await done(method(rsmq, qname))
 
     @methods
@@ -275,7 +275,7 @@ class TestMessages:
     async def test_surrogates(self, queue, refused):
         """A str that UTF-8 cannot say is no message."""
         body = "a\ud800"
-        async with refused("body", body, "half a surrogate pair"):
+        async with refused("body", body, "lone surrogate"):
             await queue.send(body)
 
     @pytest.mark.parametrize("body", ["x", None, 5, [1]])
@@ -420,7 +420,7 @@ class TestIds:
             True,
             ["a"],
         ):
-            async with refused("id", id, "1 to 128 characters of A-Z a-z 0-9 : _ -"):
+            async with refused("id", id, "1 to 128 characters from A-Z a-z 0-9 : _ -"):
                 await call(rsmq, queue, id)
 
     async def test_one_of_many(self, queue, refused):

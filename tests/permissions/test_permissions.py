@@ -289,7 +289,7 @@ async def test_what_it_says(server, rsmq, queue):
             await other.queue("jobs").send("the body")
         error = refused.value
         says = (
-            "this user may not run script send for queue 'jobs': the server refuses the "
+            "no permission to run script 'send' for queue 'jobs': the server denies "
             "command HSET; grant +hset"
         )
         assert str(error) == says
@@ -301,10 +301,10 @@ async def test_what_it_says(server, rsmq, queue):
         )
         copy = pickle.loads(pickle.dumps(error))
         assert (type(copy), str(copy), copy.grant) == (NotPermitted, says, "+hset")
-        with pytest.raises(NotPermitted, match=r"refuses one of its keys; grant ~rsmq:QUEUES$"):
+        with pytest.raises(NotPermitted, match=r"denies one of its keys; grant ~rsmq:QUEUES$"):
             await other.list_queues()
         acl(server, "-evalsha")
-        with pytest.raises(NotPermitted, match=r"refuses the command EVALSHA; grant \+evalsha$"):
+        with pytest.raises(NotPermitted, match=r"denies command EVALSHA; grant \+evalsha$"):
             await other.queue("jobs").receive()
     server.redis.acl_deluser("someone")
 
