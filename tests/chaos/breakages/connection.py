@@ -196,8 +196,8 @@ CONNECTION = {
             Edit("TransportWire.data_received", "self.heard_at = self._now()", ""),
             Edit(
                 "TransportWire.data_received",
-                "any_reply = True",
-                "any_reply, self.heard_at = True, self._now()",
+                "is_complete = True",
+                "is_complete, self.heard_at = True, self._now()",
             ),
         ),
         (
@@ -211,7 +211,7 @@ CONNECTION = {
         "an upload that the system has taken over counts as done, while it goes out",
         (
             Edit(
-                "TransportWire.unsent",
+                "TransportWire.unsent_bytes",
                 "self._transport.get_write_buffer_size() + _unsent_by_system(self._transport)",
                 "self._transport.get_write_buffer_size()",
             ),
@@ -220,7 +220,7 @@ CONNECTION = {
     ),
     "a-script-is-quoted": Breakage(
         "an error repeats what a server without scripts says",
-        (Edit("unsupported", "_NO_SCRIPTS.search(str(error))", "False"),),
+        (Edit("unsupported_reason", "_NO_SCRIPTS.search(text)", "False"),),
         ("test_connection.py::test_no_scripts",),
     ),
 }

@@ -59,15 +59,15 @@ LISTENER = {
                 "self._pause(error, opened=wire is not None)",
                 "self._pause(error, opened=False)",
             ),
-            Edit("Listener._refuse", "self._again_at = self._now() + RETRY_REFUSED", "pass"),
+            Edit("Listener._refuse", "self._next_connect_at = self._now() + RETRY_REFUSED", "pass"),
         ),
         ("test_announcements.py::TestUnknown::test_subscribe_on_a_server",),
     ),
     "no-ping-no-listening": Breakage(
         "a proxy that knows no PING costs a connection for each",
         (
-            Edit("Listener._refuse", "self._refused[command] = math.inf", "self._fail(error)"),
-            Edit("Listener._lose", "command not in self._known", "False"),
+            Edit("Listener._refuse", "self._refusals[command] = math.inf", "self._fail(error)"),
+            Edit("Listener._on_lost", "command not in self._supported_pings", "False"),
         ),
         ("test_announcements.py::TestUnknown::test_ping",),
     ),
@@ -76,9 +76,9 @@ LISTENER = {
         (
             Edit(
                 "Listener._refuse",
-                "self._refused[command] = self._now() + RETRY_REFUSED",
+                "self._refusals[command] = self._now() + RETRY_REFUSED",
                 """
-                self._again_at = math.inf
+                self._next_connect_at = math.inf
                 self._fail(error)
                 """,
             ),
@@ -90,24 +90,24 @@ LISTENER = {
         (
             Edit(
                 "Listener._refuse",
-                "self._refused[command] = self._now() + RETRY_REFUSED",
-                "self._refused[command] = math.inf",
+                "self._refusals[command] = self._now() + RETRY_REFUSED",
+                "self._refusals[command] = math.inf",
             ),
         ),
         ("test_announcements.py::test_one_channel_is_refused",),
     ),
     "no-watchdog-of-the-listener": Breakage(
         "a listener's connection that is silent is kept",
-        (Edit("Listener._serve", "raise TimeoutError(...)", "pinged_at = None"),),
+        (Edit("Listener._check_silence", "raise TimeoutError(...)", "self._pinged_at = None"),),
         ("chaos/test_network.py::test_black_hole[forgotten]",),
     ),
     "no-resync": Breakage(
         "a subscription that is confirmed is no news",
         (
             Edit(
-                "Listener._take_in",
+                "Listener._dispatch",
                 "self._flags.get(channel, ())",
-                'self._flags.get(channel, ()) if what == b"message" else ()',
+                'self._flags.get(channel, ()) if kind == b"message" else ()',
             ),
         ),
         (

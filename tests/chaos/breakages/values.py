@@ -16,7 +16,7 @@ VALUES = {
         "a stale receipt deletes the message",
         (
             Edit(
-                "_id_and_fence",
+                "id_and_fence",
                 'id.id.encode(errors="surrogateescape"), id.fence',
                 'id.id.encode(errors="surrogateescape"), b""',
             ),
@@ -27,9 +27,9 @@ VALUES = {
         "an error shows every value that may be a URL",
         (
             Edit(
-                "InvalidParameterValue._shown",
-                'hidden if self.parameter != "url" and re.search("://|@", value) else value',
-                "value",
+                "InvalidParameterValue._display_value",
+                'self.parameter != "url" and re.search("://|@", value)',
+                "False",
             ),
         ),
         (
@@ -47,15 +47,15 @@ VALUES = {
     ),
     "a-host-is-anything": Breakage(
         "any text is looked up as a host, and shown",
-        (Edit("_MUST_BE", "_HOST.fullmatch", "str"),),
+        (Edit("_VALUE_CHECKS", "_HOST.fullmatch", "str"),),
         ("bad_input/test_clients.py::TestClients::test_host",),
     ),
     "json-reads-infinity": Breakage(
         "JSON hands out numbers that it refuses to send",
         (
             Edit(
-                "_reader",
-                "json.JSONDecoder(parse_float=_finite, parse_constant=_no_json)",
+                "_decoder",
+                "json.JSONDecoder(parse_float=_parse_finite, parse_constant=_reject_constant)",
                 "json.JSONDecoder()",
             ),
         ),
@@ -71,7 +71,13 @@ VALUES = {
     ),
     "nan-becomes-null": Breakage(
         "a typed codec writes NaN as null where null can be read",
-        (Edit("_Typed.encode", "unsayable != self._unsayable(again)", "False"),),
+        (
+            Edit(
+                "_TypedCodec._check_unreplaced",
+                "count != self._count_unrepresentable(decoded)",
+                "False",
+            ),
+        ),
         (
             "test_codecs.py::test_typed_infinity",
             "chaos/test_fuzz_parts.py::test_typed_codecs_read_and_write_alike",
@@ -81,7 +87,7 @@ VALUES = {
         "an error repeats what a user's codec says of a body",
         (
             Edit(
-                "why_not",
+                "refusal_reason",
                 'return f"{type(codec).__name__} raised {type(error).__name__}"',
                 "return str(error)",
             ),
@@ -95,7 +101,7 @@ VALUES = {
         "a URL that its password has cut to pieces is taken at its word",
         (
             Edit(
-                "_wrong_part",
+                "_find_url_fault",
                 '"@" in parts.query or "#" in url or (parts.netloc and "@" in parts.path)',
                 "False",
             ),
