@@ -8,7 +8,7 @@ import logging
 
 import pytest
 from aiorsmq import AsyncRSMQ
-from aiorsmq._server import connector, lane, listener
+from aiorsmq._server import lane, listener, target
 
 from support import wait_for_listener, wait_until
 
@@ -198,7 +198,7 @@ class TestUnknown:
                 not reply
             )
             monkeypatch.setattr(listener, "DEAD_AFTER", 0.1)
-            monkeypatch.setattr(connector, "CONNECT_TIMEOUT", 0.5)
+            monkeypatch.setattr(target, "CONNECT_TIMEOUT", 0.5)
             first = server.redis.client_list(_type="pubsub")[0]["id"]
             proxy.silent = True
             await wait_until(
@@ -260,7 +260,7 @@ async def test_silent_connection(server, queue, proxy, monkeypatch):
     """
     monkeypatch.setattr(listener, "PING_INTERVAL", 0.1)
     monkeypatch.setattr(listener, "DEAD_AFTER", 0.1)
-    monkeypatch.setattr(connector, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(target, "CONNECT_TIMEOUT", 0.5)
     monkeypatch.setattr(lane, "REPLY_TIMEOUT", 0.5)
     async with AsyncRSMQ.from_url(proxy.url, poll_interval=3600) as other:
         asking = asyncio.ensure_future(other.queue("jobs").receive(vt=0.5, wait=30))

@@ -132,6 +132,6 @@ async def test_deadline_after_a_cancelled_call(server, queue, proxy):
         kept, cancelled = (asyncio.ensure_future(there.send(body)) for body in "ab")
         await wait_until(lambda: other._node._in_flight)
         cancelled.cancel()
-        with pytest.raises(TimeoutError, match="no reply until the deadline"):
+        with pytest.raises(TimeoutError, match="no reply before the deadline"):
             await kept
         proxy.silent = False

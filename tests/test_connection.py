@@ -13,7 +13,7 @@ import pytest
 import redis
 import trustme
 from aiorsmq import AsyncRSMQ, InvalidParameterValue, UnsupportedServer
-from aiorsmq._server import connector
+from aiorsmq._server import connector, target
 from aiorsmq._server.wire import TransportWire
 from redis.asyncio import Redis
 
@@ -392,7 +392,7 @@ async def test_slow_handshake(server, queue, proxy, monkeypatch):
     """A connection whose opening takes several slow round trips is opened: each has its own
     time.
     """
-    monkeypatch.setattr(connector, "CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr(target, "CONNECT_TIMEOUT", 1.0)
     proxy.latency = (0.5, 0.5)
     async with AsyncRSMQ.from_url(
         proxy.url, username="default", password="any", db=1, realtime=False
@@ -402,7 +402,7 @@ async def test_slow_handshake(server, queue, proxy, monkeypatch):
 
 async def test_silent_handshake(server, proxy, monkeypatch):
     """One of whose steps gets no reply is given up."""
-    monkeypatch.setattr(connector, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(target, "CONNECT_TIMEOUT", 0.2)
     proxy.silent = True
     async with AsyncRSMQ.from_url(proxy.url, realtime=False) as rsmq:
         with anyio.fail_after(5), pytest.raises(redis.TimeoutError):

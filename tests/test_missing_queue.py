@@ -153,8 +153,8 @@ class TestWorker:
             await wait_until(lambda: worker.healthy)
             await queue.send("x")
             await wait_until(lambda: worker.stats.succeeded == 1)
-        assert warnings_of(caplog, "no longer there") == [
-            "queue 'jobs' is no longer there: waiting for it"
+        assert warnings_of(caplog, "no longer exists") == [
+            "queue 'jobs' no longer exists: waiting for it"
         ]
 
     async def test_looks_at_the_poll_interval(self, server, queue):

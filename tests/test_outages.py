@@ -378,7 +378,7 @@ async def test_replies_of_another_form(server, rsmq, queue, monkeypatch, form):
                         await call(queue)
                         continue
                     with pytest.raises(
-                        redis.InvalidResponse, match="not one of the script"
+                        redis.InvalidResponse, match="unexpected reply to script"
                     ) as error:
                         await call(queue)
                 assert (

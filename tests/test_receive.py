@@ -6,7 +6,7 @@ import signal
 import anyio
 import pytest
 import redis
-from aiorsmq import JSON, AsyncRSMQ, client
+from aiorsmq import JSON, AsyncRSMQ
 from aiorsmq._consuming import line
 from aiorsmq._server import lane, listener
 from redis.exceptions import ReadOnlyError, RedisError
@@ -26,7 +26,7 @@ def short_silence(monkeypatch):
 @pytest.fixture(autouse=True)
 def _short_closing(monkeypatch):
     """Nobody waits long for calls that are under way when a client closes."""
-    monkeypatch.setattr(client, "CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr("aiorsmq._server.node.CLOSE_TIMEOUT", 0.1)
 
 
 LONG_POLLS = {
@@ -348,7 +348,7 @@ class TestHealth:
 
     async def test_a_worker_whose_server_falls_silent(self, own_server, short_silence, monkeypatch):
         """So does one whose server has stopped: the listener notices."""
-        monkeypatch.setattr("aiorsmq._server.connector.CONNECT_TIMEOUT", 0.2)
+        monkeypatch.setattr("aiorsmq._server.target.CONNECT_TIMEOUT", 0.2)
         server = own_server()
         async with AsyncRSMQ.from_url(server.url, poll_interval=3600) as rsmq:
             queue = rsmq.queue("jobs")

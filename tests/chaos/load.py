@@ -42,7 +42,7 @@ MIXED = {"tasks": 16, "extend": 0.1, "release": 0.1, "late": 0.003}
 """A consumer that does all that one can do, and is still faster than a producer."""
 
 SOON = {
-    "aiorsmq._server.connector.CONNECT_TIMEOUT": 0.5,
+    "aiorsmq._server.target.CONNECT_TIMEOUT": 0.5,
     "aiorsmq._server.listener.DEAD_AFTER": 0.5,
     "aiorsmq._server.listener.PING_INTERVAL": 0.5,
     "aiorsmq._server.lane.REPLY_TIMEOUT": 0.5,

@@ -92,14 +92,22 @@ class TestBury:
         """An observer is told of each message that a claim moved, and why; not of what is moved on
         purpose.
         """
-        told = []
-        jobs._core.mourners.append(
-            lambda record, death, reason: told.append((record.raw, death, reason))
-        )
-        await bury(jobs, "a", reason="tired")
-        await spend(jobs, "b")
-        assert await jobs.receive() is None
-        await wait_until(lambda: told == [(b"b", "dead", "received too often")])
+
+        class Observer:
+            deaths = []
+
+            def still_holds(self, _record):
+                return False
+
+            def on_death(self, record, death, reason):
+                self.deaths.append((record.raw, death, reason))
+
+        with jobs._core.dead.observed_by(Observer()):
+            await bury(jobs, "a", reason="tired")
+            await spend(jobs, "b")
+            assert await jobs.receive() is None
+            died = [(b"b", "dead", "received too often")]
+            await wait_until(lambda: Observer.deaths == died)
 
     async def test_full_server(self, own_server):
         """A full server moves the dead all the same, and lets a new policy be refused."""

@@ -801,12 +801,12 @@ class TestConsumers:
             await wait_until(
                 lambda: caplog.text.count("Exception while processing queue `theirs`") > 10
             )
-            await wait_until(lambda: "queue 'ours' is no longer there" in caplog.text)
+            await wait_until(lambda: "queue 'ours' no longer exists" in caplog.text)
             for qname in ("theirs", "ours"):
                 await controller.createQueue(qname=qname)
             await send_to_both(controller, "y")
             await wait_until(lambda: all(len(each) == 2 for each in calls))
-        assert caplog.text.count("queue 'ours' is no longer there") == 1
+        assert caplog.text.count("queue 'ours' no longer exists") == 1
 
     @difference("RedisSMQConsumerThread")
     def test_thread(self):

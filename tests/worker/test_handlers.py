@@ -273,7 +273,7 @@ async def test_begun_twice_at_the_same_time(queue):
     worker = queue.worker(print)
     running = [asyncio.create_task(worker.run()) for _ in range(2)]
     done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-    with pytest.raises(RuntimeError, match="running already"):
+    with pytest.raises(RuntimeError, match="already running"):
         await done.pop()
     await wait_until(lambda: worker.healthy)
     worker.stop()
