@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -14,7 +14,7 @@ from .._commands.send import Sender
 from .._commands.settle import QueueSettler
 from .._protocol import Keys, Seconds, milliseconds
 from .._record import Record
-from .._server.failures import SERVER_ERRORS
+from .._server.failures import CALL_ERRORS, SERVER_ERRORS
 from .._server.node import Node
 from ..models import Death
 from .line import ConsumerLine
@@ -130,18 +130,32 @@ class QueueCore:
         """A line for a vt in ms, for the queue's vt (None), or for pops."""
         if isinstance(kind, str):
             fetch = partial(pop, self.node, self.keys)
-            hand_back = self.settler.restore
+            undo = self.settler.restore
         else:
             fetch = partial(receive, self.node, self.keys, kind)
-            hand_back = self.settler.hand_back
+            undo = self.settler.hand_back
         line = ConsumerLine(
             self.node,
             self.keys,
             fetch=fetch,
-            hand_back=hand_back,
+            hand_back=partial(self._hand_back, undo),
             move_dead=self.dead.move_dead,
             leases=not isinstance(kind, str),
             poll_interval=self.poll_interval,
         )
         self._lines[kind] = line
         return line
+
+    def _hand_back(
+        self, undo: Callable[[Sequence[Record]], Awaitable[None]], records: list[Record]
+    ) -> None:
+        self.node.tasks.start(self._hand_back_in_background(undo, records))
+
+    async def _hand_back_in_background(
+        self, undo: Callable[[Sequence[Record]], Awaitable[None]], records: list[Record]
+    ) -> None:
+        try:
+            await undo(records)
+        except CALL_ERRORS as error:
+            text = "could not hand back %d messages; their leases will expire: %s"
+            _logger.warning(text, len(records), error)

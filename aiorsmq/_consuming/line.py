@@ -12,7 +12,7 @@ import logging
 import math
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Protocol
@@ -46,7 +46,7 @@ class ConsumerLine:
 
     Args:
         fetch: claims up to a number of messages, and calls back.
-        hand_back: undoes the receipt of messages.
+        hand_back: undoes the receipt of messages, in the background.
         move_dead: moves the dead messages of a claim away; returns the task, if there are any.
         leases: whether messages are leased; False for popping.
     """
@@ -57,7 +57,7 @@ class ConsumerLine:
         keys: Keys,
         *,
         fetch: Callable[[int, Callable[[Claim | Exception], None]], None],
-        hand_back: Callable[[Sequence[Record]], Awaitable[None]],
+        hand_back: Callable[[list[Record]], None],
         move_dead: Callable[[Claim], "asyncio.Future[bool] | None"],
         leases: bool,
         poll_interval: float,
@@ -379,18 +379,7 @@ class ConsumerLine:
             else:
                 unwanted.append(record)
         if unwanted:
-            self._node.tasks.start(self._return(unwanted))
-
-    async def _return(self, records: list[Record]) -> None:
-        try:
-            await self._hand_back(records)
-        except CALL_ERRORS as error:
-            _logger.warning(
-                "could not hand back %d messages; they will be redelivered when their leases "
-                "expire: %s",
-                len(records),
-                error,
-            )
+            self._hand_back(unwanted)
 
     def _until(self) -> float:
         """The deadline of a waiter that is not patient."""

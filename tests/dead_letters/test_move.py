@@ -94,7 +94,7 @@ class TestBury:
         """
 
         class Observer:
-            deaths = []
+            deaths = []  # noqa: RUF012
 
             def still_holds(self, _record):
                 return False
