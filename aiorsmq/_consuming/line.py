@@ -100,8 +100,7 @@ class ConsumerLine:
                 records = await self._collect(waiters)
                 if records or loop.time() >= ends:
                     return records
-                waiters += self.join(limit, patient=True)
-                del waiters[:limit]
+                waiters[:] = self.join(limit, patient=True)
                 return await self._collect(waiters)
         finally:
             timer.cancel()
@@ -135,10 +134,9 @@ class ConsumerLine:
 
     async def _collect(self, waiters: list[Waiter]) -> list[Record]:
         """Wait for the first waiter, and for the others as long as there are more messages."""
-        first = waiters[0]
         try:
-            await first.future()
-            if first.record is not None:
+            await waiters[0].future()
+            if waiters[0].record is not None:
                 for waiter in waiters:
                     waiter.patient = False
                 with suppress(*CALL_ERRORS):  # the messages that came are handed out
@@ -225,8 +223,7 @@ class ConsumerLine:
         self._plan()
 
     def has_reason(self) -> bool:
-        """Whether a claim may find something: there is news, or a message or the safety poll is
-        due."""
+        """Whether a claim may find something: there is news, or a look is due."""
         now = self._now()
         return self._flag.is_set or self._outlook.due_at(now, self._poll_interval) <= now.time
 
