@@ -105,7 +105,7 @@ def check_max_receives(max_receives: object, minimum: int = 1) -> int:
 
 
 def read_policy(qname: str, max_receives: bytes, dead_letter_queue: bytes) -> tuple[float, str]:
-    """Parse a queue's dead-letter policy from its hash, as `_dead_letters.lua` does.
+    """Parse a queue's dead-letter policy from its hash, as `prelude_dead_letters.lua` does.
 
     Missing or invalid values become infinity and "". A limit without a queue means that messages
     are dropped when they exceed it.

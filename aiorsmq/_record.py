@@ -21,7 +21,7 @@ class Record(NamedTuple):
 
     @property
     def fence(self) -> bytes:
-        """Identifies this delivery, in the format of `_common.lua`.
+        """Identifies this delivery, in the format of `prelude.lua`.
 
         The receive count alone is not enough: a move to another queue and back resets it, but
         changes the time of the first receipt.

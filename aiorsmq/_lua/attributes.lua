@@ -1,5 +1,5 @@
 -- Changes attributes of a queue, if any are given, and describes it; a dead-letter queue is created if it is not there.
--- With     _dead_letters
+-- Include: prelude_dead_letters
 -- KEYS     messages (ZSET), queue (HASH); if it gets a dead-letter queue: queues (SET), that one's messages (ZSET) and
 --          queue (HASH), the queues (HASH) behind it
 -- ARGV     qname; pairs of attribute and value, none to change nothing, an empty max_receives or dead_letter_queue to have
@@ -30,7 +30,7 @@ if #ARGV - names > 1 then
     end
   end
   if #none > 0 then
-    redis.call('HDEL', KEYS[2], ':rc') -- see _common
+    redis.call('HDEL', KEYS[2], ':rc') -- see prelude.lua
   end
   redis.call('HSET', KEYS[2], 'modified', time[1], unpack(ARGV, 2, #ARGV - names))
   if #none > 0 then

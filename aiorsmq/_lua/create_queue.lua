@@ -1,6 +1,6 @@
 -- Creates a queue, and its dead-letter queue if it is not there; enters them in the set of all queues. One that is there
 -- already is entered again if the set has lost its name.
--- With     _dead_letters
+-- Include: prelude_dead_letters
 -- KEYS     messages (ZSET), queue (HASH), queues (SET); with a dead-letter queue: its messages (ZSET) and queue (HASH),
 --          the queues (HASH) behind it
 -- ARGV     'first', or seconds: a queue like this made within these is that of an attempt whose reply was lost;

@@ -20,7 +20,7 @@ if there and not done then
     end
   end
   redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
-  redis.call('SREM', KEYS[3], '') -- see _common
+  redis.call('SREM', KEYS[3], '') -- see prelude.lua
   redis.call('EXPIRE', KEYS[6], ARGV[4])
   redis.call('HSET', KEYS[6], ARGV[3], time[1])
   redis.call('EXPIRE', KEYS[6], ARGV[4])

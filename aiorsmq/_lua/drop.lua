@@ -1,5 +1,5 @@
 -- Deletes the dead messages of a queue that has max_receives and no dead-letter queue: that is its policy for them.
--- With     _dead_letters
+-- Include: prelude_dead_letters
 -- KEYS     messages (ZSET), queue (HASH)
 -- ARGV     'retry' if an earlier attempt may have deleted them, else 'first'; qname; 'rejected', or 'spent' if only those
 --          are meant that have been received max_receives times; per message: id, and its fence, or '' for any that is
@@ -14,7 +14,7 @@ if name or not most then
   return {time[1], time[2], 0, name or ''}
 end
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
-redis.call('HDEL', KEYS[2], ':rc') -- see _common
+redis.call('HDEL', KEYS[2], ':rc') -- see prelude.lua
 local reply = {time[1], time[2], 1}
 for i = 4, #ARGV, 2 do
   local id, fence = ARGV[i], ARGV[i + 1]

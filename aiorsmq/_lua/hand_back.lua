@@ -3,7 +3,7 @@
 -- ARGV     the channel, or '' to stay silent; then per message: id, fence, score that it got, former score
 -- Returns  {s, us, how many were handed back}
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
-redis.call('ZADD', KEYS[1], 'XX', 0, '') -- see _common
+redis.call('ZADD', KEYS[1], 'XX', 0, '') -- see prelude.lua
 redis.call('HDEL', KEYS[2], ':rc')
 local back = 0
 for i = 2, #ARGV, 4 do

@@ -1,6 +1,6 @@
 -- Moves messages to another queue under their ids, as new ones: deaths, or the way back. Queues of a namespace share
 -- a node of a cluster, if they work there at all: a name has no braces, so only the namespace can have a hash tag.
--- With     _dead_letters
+-- Include: prelude_dead_letters
 -- KEYS     messages (ZSET), queue (HASH), the other's messages (ZSET), its queue (HASH), queues (SET), reasons (HASH)
 -- ARGV     'retry' if an earlier attempt may have moved them, else 'first'; qname; the other's qname; its channel, ''
 --          to stay silent; why they die, or '' for the way back; seconds for which that is kept; per message: id, and its
@@ -21,7 +21,7 @@ redis.call('ZCARD', KEYS[3]) -- an error up to the first write leaves nothing ha
 redis.call('SCARD', KEYS[5])
 local keeps = dies and not redis.pcall('HMGET', KEYS[6], '').err -- else the reasons are another program's key
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
-redis.call('ZADD', KEYS[3], 'XX', 0, '') -- see _common
+redis.call('ZADD', KEYS[3], 'XX', 0, '') -- see prelude.lua
 redis.call('HDEL', KEYS[2], ':rc')
 if keeps then
   redis.call('EXPIRE', KEYS[6], argv[6])

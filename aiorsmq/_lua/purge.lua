@@ -10,7 +10,7 @@ local unfinished, taken = redis.call('ZCARD', KEYS[3]), -1
 if ARGV[1] == 'begin' and unfinished == 0 then
   taken = redis.call('ZCARD', KEYS[1])
   if taken > 0 then
-    redis.call('ZRANGE', KEYS[3], 0, 0) -- see _common: these change nothing either, there is no such key
+    redis.call('ZRANGE', KEYS[3], 0, 0) -- see prelude.lua: these change nothing either, there is no such key
     redis.call('ZMSCORE', KEYS[1], '')
     redis.call('HDEL', KEYS[2], ':rc')
     redis.call('RENAME', KEYS[1], KEYS[3])

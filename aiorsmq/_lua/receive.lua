@@ -54,7 +54,7 @@ repeat -- 8, then as many more as will make the bodies enough if they go on like
   end
 until n == 0 or k == wanted or left <= 0 or reply[6] >= 1000
 if k > 0 then
-  redis.call('ZADD', KEYS[1], 'XX', 0, '') -- see _common; to pop takes the rights that putting back will take
+  redis.call('ZADD', KEYS[1], 'XX', 0, '') -- see prelude.lua; to pop takes the rights that putting back will take
   local total = plus(given[6], k)
   redis.call('HSET', KEYS[2], 'totalrecv', total, unpack(pop and {} or fields))
   if pop then

@@ -7,7 +7,7 @@
 -- Errors   QUEUE_DOES_NOT_EXIST
 local hidden_until = now_ms() + math.max(vt_of(attributes(KEYS[2])) * 1000, tonumber(ARGV[2]))
 redis.call('ZREM', KEYS[1], '') -- a full server lets a script through whose first write is this
-redis.call('ZADD', KEYS[1], 'XX', 0, '') -- see _common
+redis.call('ZADD', KEYS[1], 'XX', 0, '') -- see prelude.lua
 local back = 0
 for i = 3, #ARGV, 5 do
   local id, body, received, since, score = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4]

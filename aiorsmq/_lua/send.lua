@@ -1,5 +1,5 @@
 -- Stores messages in one step and announces them once.
--- With     _dead_letters
+-- Include: prelude_dead_letters
 -- KEYS     messages (ZSET), queue (HASH); to a retry, that of the dead-letter queue (HASH) if it is known
 --          and permitted
 -- ARGV     'first'; or if an earlier attempt may have stored them, 'retry ' and the name of the dead-letter queue, if
@@ -71,7 +71,7 @@ for i = from, #argv, 2 do
   n = n + 2
 end
 if n > 0 then
-  redis.call('ZADD', KEYS[1], 'XX', 0, '') -- see _common
+  redis.call('ZADD', KEYS[1], 'XX', 0, '') -- see prelude.lua
 end
 local total = plus(given[4], n / 2)
 for i = 1, n, 1000 do -- unpack has a limit

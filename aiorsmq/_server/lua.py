@@ -14,10 +14,10 @@ class Script(NamedTuple):
 
 @cache
 def load(name: str) -> Script:
-    """The script `_lua/{name}.lua` behind the prelude, and behind what its header includes."""
+    """The script `_lua/{name}.lua`, with the prelude and what its header includes in front."""
     body = _read(name)
-    included = re.findall(r"^-- With +(\w+)$", body, re.MULTILINE)
-    source = "\n".join([_read("_common"), *map(_read, included), body])
+    included = re.findall(r"^-- Include: (\w+)$", body, re.MULTILINE)
+    source = "\n".join([_read("prelude"), *map(_read, included), body])
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -39,7 +39,7 @@ class Queue:
 def unrelated( ): return 'kept as it is'
 '''
 
-LUA = """-- With _common
+LUA = """-- Include: prelude_dead_letters
 local n = 1 -- how many
 if n > 0
   then send(n) end
@@ -82,7 +82,7 @@ def broken(folder, *edits):
         (Edit("RETRIES", "3", "0"), "\nRETRIES: int = 0\n"),
         (StringEdit("SHELL", "077 exec", "022;  exec"), r"umask 022;  exec server\n"),
         (LuaEdit("send", "1 if n > 0 then", "1 if true then"), "= 1 if true then send(n) end\n"),
-        (LuaEdit("send", "local n = 1", ""), "-- With _common\n -- how many\n"),
+        (LuaEdit("send", "local n = 1", ""), "-- Include: prelude_dead_letters\n -- how many\n"),
     ],
 )
 def test_replaces(tmp_path, edit, expected):

@@ -7,7 +7,7 @@ DEAD_LETTERS = {
     "a-misnamed-queue-drops-all": Breakage(
         "a senseless dead_letter_queue with a max_receives reads as that number alone",
         (
-            LuaEdit("_dead_letters", "if name == '' then", "if name == '' or name == 'a b' then"),
+            LuaEdit("prelude_dead_letters", "if name == '' then", "if name == '' or name == 'a b' then"),
             Edit(
                 "read_policy",
                 'not _QNAME.fullmatch(name) or name in (qname, "QUEUES")',
@@ -20,7 +20,7 @@ DEAD_LETTERS = {
         "a dead-letter queue may close a cycle",
         (
             LuaEdit(
-                "_dead_letters", "if following ~= (ARGV[arg + i + 1] or '') then", "if false then"
+                "prelude_dead_letters", "if following ~= (ARGV[arg + i + 1] or '') then", "if false then"
             ),
         ),
         (

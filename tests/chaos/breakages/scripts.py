@@ -21,7 +21,7 @@ SCRIPTS = {
     "the-fence-begins-again": Breakage(
         "a receipt from before a move and back settles what another consumer holds",
         (
-            LuaEdit("_common", "(since and text(since) or '')", "''"),
+            LuaEdit("prelude", "(since and text(since) or '')", "''"),
             Edit(
                 "Record.fence",
                 'self.receive_count + b" " + self.first_received',

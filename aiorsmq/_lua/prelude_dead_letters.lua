@@ -1,4 +1,4 @@
--- What stands, after _common, in front of the scripts that deal with dead letters.
+-- What stands, after prelude.lua, in front of the scripts that deal with dead letters.
 
 -- Where the dead messages of a queue go, and after how many receipts; nil for what is missing or senseless. A number
 -- without a name: they are dropped. A senseless name takes the number with it, so that nothing is dropped by mistake.
