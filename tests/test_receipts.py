@@ -145,9 +145,9 @@ async def test_received_again_in_the_millisecond_of_a_move(server, jobs):
         redis.call('HSET', KEYS[2], ARGV[7] .. ':fr',
                    string.format('%d%03d', time[1], math.floor(time[2] / 1000)))
     """
-    source = load("move").source.replace(
-        "local argv, now, dies", received_now + "local argv, now, dies"
-    )
+    before, found, after = load("move").source.partition("local reply = {")
+    assert found
+    source = before + received_now + found + after
     keys = [
         "rsmq:jobs",
         "rsmq:jobs:Q",

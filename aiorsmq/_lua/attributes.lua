@@ -1,49 +1,67 @@
--- Changes attributes of a queue, if any are given, and describes it; a dead-letter queue is created if it is not there.
+-- Changes attributes of a queue, if any are given, and describes it. Creates its new dead-letter
+-- queue if that does not exist.
 -- Include: prelude_dead_letters
--- KEYS     messages (ZSET), queue (HASH); if it gets a dead-letter queue: queues (SET), that one's messages (ZSET) and
---          queue (HASH), the queues (HASH) behind it
--- ARGV     qname; pairs of attribute and value, none to change nothing, an empty max_receives or dead_letter_queue to have
---          none; the names of the dead-letter queue and of those behind it
--- Returns  {s, us, vt, delay, maxsize, totalrecv, totalsent, created, modified, msgs, hiddenmsgs, max_receives or '',
---          dead_letter_queue or ''}
---          {s, us, -1, how many of the names are right, the name that follows these or ''}; nothing is done then
+-- KEYS     messages (ZSET), queue (HASH); with a new dead-letter queue: queues (SET), its messages
+--          (ZSET), its queue (HASH), then the queues (HASH) behind it
+-- ARGV     1: qname
+--          2...: per change: attribute, value; max_receives or dead_letter_queue of '' is removed
+--          then the names of the new dead-letter queue and of those behind it
+-- Returns  {s, us, vt, delay, maxsize, totalrecv, totalsent, created, modified, msgs, hiddenmsgs,
+--          max_receives or '', dead_letter_queue or ''}
+--          {s, us, -1, how many names are right, the name that follows these or ''} if the names
+--          are not those on the server; nothing is changed then
 -- Errors   QUEUE_DOES_NOT_EXIST
+
+-- Check: the queue, and the chain of dead-letter queues.
 attributes(KEYS[2])
-local msgs, names = redis.call('ZCARD', KEYS[1]), math.max(#KEYS - 4, 0)
+local msgs = redis.call('ZCARD', KEYS[1])
 local hidden = redis.call('ZCOUNT', KEYS[1], '(' .. text(now_ms()), '+inf')
-if names > 0 then
+local chain_length = math.max(#KEYS - 4, 0)
+local last_change = #ARGV - chain_length
+local first_name = last_change + 1
+if chain_length > 0 then
   redis.call('SCARD', KEYS[3])
   redis.call('ZCARD', KEYS[4])
-  local right, following = other_chain(5, #ARGV - names + 1)
-  if right then
-    return {time[1], time[2], -1, right, following}
+  local agreeing, next_name = chain_mismatch(5, first_name)
+  if agreeing then
+    return {time[1], time[2], -1, agreeing, next_name}
   end
 end
-if #ARGV - names > 1 then
-  if names > 0 and not exists(KEYS[5]) then
-    create(KEYS[5], KEYS[3], ARGV[#ARGV - names + 1])
+
+-- Write: the dead-letter queue, then the changes.
+local has_changes = last_change > 1
+if has_changes then
+  if chain_length > 0 and not exists(KEYS[5]) then
+    create(KEYS[5], KEYS[3], ARGV[first_name])
   end
-  local none = {}
-  for i = 2, #ARGV - names, 2 do
+  local deletions = {}
+  for i = 2, last_change, 2 do
     if ARGV[i + 1] == '' then
-      none[#none + 1] = ARGV[i]
+      deletions[#deletions + 1] = ARGV[i]
     end
   end
-  if #none > 0 then
-    redis.call('HDEL', KEYS[2], ':rc') -- see prelude.lua
+  if #deletions > 0 then
+    redis.call('HDEL', KEYS[2], ':rc') -- dry run, see prelude.lua
   end
-  redis.call('HSET', KEYS[2], 'modified', time[1], unpack(ARGV, 2, #ARGV - names))
-  if #none > 0 then
-    redis.call('HDEL', KEYS[2], unpack(none))
+  redis.call('HSET', KEYS[2], 'modified', time[1], unpack(ARGV, 2, last_change))
+  if #deletions > 0 then
+    redis.call('HDEL', KEYS[2], unpack(deletions))
   end
 end
-local given = attributes(KEYS[2])
-local reply = {time[1], time[2], text(vt_of(given)), text(delay_of(given)), text(maxsize_of(given))}
-for _, value in ipairs(redis.call('HMGET', KEYS[2], 'totalrecv', 'totalsent', 'created', 'modified')) do
-  reply[#reply + 1] = text(whole(value) or 0)
+
+-- Reply.
+local values = attributes(KEYS[2])
+local vt = text(vt_of(values))
+local delay = text(delay_of(values))
+local maxsize = text(maxsize_of(values))
+local reply = {time[1], time[2], vt, delay, maxsize}
+local counters = redis.call('HMGET', KEYS[2], 'totalrecv', 'totalsent', 'created', 'modified')
+for _, value in ipairs(counters) do
+  reply[#reply + 1] = text(integer(value) or 0)
 end
 reply[#reply + 1] = text(msgs)
 reply[#reply + 1] = text(hidden)
-local name, most = policy(KEYS[2], ARGV[1])
-reply[#reply + 1], reply[#reply + 2] = most and text(most) or '', name or ''
+local name, max_receives = policy(KEYS[2], ARGV[1])
+reply[#reply + 1] = max_receives and text(max_receives) or ''
+reply[#reply + 1] = name or ''
 return reply

@@ -1,5 +1,6 @@
 -- Lists all queues.
 -- KEYS     queues (SET)
+-- ARGV     none
 -- Returns  {s, us, qname...}
 local reply = time
 for _, qname in ipairs(redis.call('SMEMBERS', KEYS[1])) do

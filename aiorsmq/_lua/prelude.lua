@@ -1,59 +1,86 @@
--- What stands in front of every script.
+-- Prepended to every script.
 --
--- The server checks each command of a script by itself, and may refuse this user any. So that a refusal leaves nothing
--- done by half: what must be written is written by `call`, a body before its place, all reads come before, and so do
--- calls that change nothing but are refused as the later writes would be: `ZREM key ''`, `HDEL key :rc`,
--- `ZADD key XX 0 ''`. A line has one command: some servers name only the line.
+-- Every reply begins with s, us: the server's time in seconds and microseconds.
+--
+-- The server checks each command of a script separately and may refuse any of them to this user.
+-- A refusal must leave nothing half done. Therefore:
+-- * All reads come before the first write. So do dry runs of the later writes: calls that change
+--   nothing, but are refused if the writes would be, such as `ZREM key ''` or `HDEL key :rc`.
+-- * A write that must happen uses `call`. A message's body is written before its score.
+-- * A line has one command: some servers report only the line of the refused one.
+-- A server at maxmemory refuses a script whose first write needs memory. A script that has to run
+-- there begins its writes with `ZREM key ''`.
 
--- The integer that others may have written as they liked; nil for what is none, negative, or absurdly large.
-local function whole(text)
-  local n = tonumber(text)
+-- A number that other programs may have written: an integer, or nil if it is missing or invalid.
+local function integer(value)
+  local n = tonumber(value)
   return n and n >= 0 and n < 1e15 and math.floor(n) or nil
 end
 
-local function text(n) -- tostring would lose digits; '%.0f' costs twice as much, and a long may have 32 bits
+-- Not tostring, which loses digits; '%.0f' takes twice as long, and '%d' may have only 32 bits.
+local function text(n)
   return n < 1e9 and string.format('%d', n) or string.format('%d%03d', n / 1000, n % 1000)
 end
 
--- vt, delay (seconds) and maxsize of a queue as they are written, see the next three; then the fields also asked for.
+-- Puts up to four values behind the n-th of a list.
+local function put(list, n, first, second, third, fourth)
+  list[n + 1] = first
+  list[n + 2] = second
+  if third then
+    list[n + 3] = third
+  end
+  if fourth then
+    list[n + 4] = fourth
+  end
+end
+
+-- A queue's vt, delay (both in seconds) and maxsize as stored, then the fields given.
 local function attributes(queue, ...)
-  local given = redis.call('HMGET', queue, 'vt', 'delay', 'maxsize', ...)
-  if not (given[1] or given[2] or given[3]) then
+  local values = redis.call('HMGET', queue, 'vt', 'delay', 'maxsize', ...)
+  if not (values[1] or values[2] or values[3]) then
     error('QUEUE_DOES_NOT_EXIST')
   end
-  return given
+  return values
 end
 
--- What is missing or senseless reads as RSMQ's default; a maxsize of -1 is unlimited.
-local function vt_of(given) return whole(given[1]) or 30 end
-local function delay_of(given) return whole(given[2]) or 0 end
-local function maxsize_of(given)
-  local maxsize = tonumber(given[3])
-  return maxsize and maxsize < 0 and -1 or whole(maxsize) or 65536
+-- RSMQ's defaults replace attributes that are missing or invalid. A maxsize of -1 is unlimited.
+local function vt_of(values)
+  return integer(values[1]) or 30
 end
 
--- A total with more added; as for HINCRBY, what is no number stays.
-local function plus(total, more)
-  local n = tonumber(total or 0)
-  return n and n < 1e15 and (not total or text(n) == total) and text(n + more) or total
+local function delay_of(values)
+  return integer(values[2]) or 0
 end
 
--- What tells one receipt of a message from every other: how often, and when first. A move to another queue and back
--- resets the count, and then the first receipt is a later one.
+local function maxsize_of(values)
+  local maxsize = tonumber(values[3])
+  return maxsize and maxsize < 0 and -1 or integer(maxsize) or 65536
+end
+
+-- The new value of a counter. Like HINCRBY, it leaves one alone that is not a number.
+local function add(counter, increment)
+  local n = tonumber(counter or 0)
+  local is_number = n and n < 1e15 and (not counter or text(n) == counter)
+  return is_number and text(n + increment) or counter
+end
+
+-- Identifies one receipt of a message: the receive count and the time of the first receipt.
+-- Moving a message to another queue and back resets the count, but makes the first receipt later.
 local function fence_of(count, first_received)
-  local since = whole(first_received)
-  return text(whole(count) or 0) .. ' ' .. (since and text(since) or '')
+  local first_ms = integer(first_received)
+  return text(integer(count) or 0) .. ' ' .. (first_ms and text(first_ms) or '')
 end
 
--- Last of all, and by pcall: what is done is done, and who hears nothing of it looks now and then.
+-- Comes last and uses pcall: the work is done, and consumers that miss this poll now and then.
 local function announce(channel, messages)
   if channel ~= '' then
-    local number = redis.pcall('ZCARD', messages)
-    redis.pcall('PUBLISH', channel, tonumber(number) or 1)
+    local msgs = redis.pcall('ZCARD', messages)
+    redis.pcall('PUBLISH', channel, tonumber(msgs) or 1)
   end
 end
 
 local time = redis.call('TIME')
+
 local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end

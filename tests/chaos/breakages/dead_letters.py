@@ -7,7 +7,9 @@ DEAD_LETTERS = {
     "a-misnamed-queue-drops-all": Breakage(
         "a senseless dead_letter_queue with a max_receives reads as that number alone",
         (
-            LuaEdit("prelude_dead_letters", "if name == '' then", "if name == '' or name == 'a b' then"),
+            LuaEdit(
+                "prelude_dead_letters", "if name == '' then", "if name == '' or name == 'a b' then"
+            ),
             Edit(
                 "read_policy",
                 'not _QNAME.fullmatch(name) or name in (qname, "QUEUES")',
@@ -18,11 +20,7 @@ DEAD_LETTERS = {
     ),
     "circles-are-not-looked-for": Breakage(
         "a dead-letter queue may close a cycle",
-        (
-            LuaEdit(
-                "prelude_dead_letters", "if following ~= (ARGV[arg + i + 1] or '') then", "if false then"
-            ),
-        ),
+        (LuaEdit("prelude_dead_letters", "if actual ~= expected then", "if false then"),),
         (
             "dead_letters/test_policy.py::test_circle",
             "dead_letters/test_policy.py::test_two_admins",
@@ -30,22 +28,22 @@ DEAD_LETTERS = {
     ),
     "dropped-by-a-former-limit": Breakage(
         "a worker drops what its queue no longer wants dropped",
-        (LuaEdit("drop", "(ARGV[3] == 'rejected' or count >= most) and", ""),),
+        (LuaEdit("drop", "is_dead and", ""),),
         ("dead_letters/test_max_receives_alone.py::test_limit_raised_while_a_handler_runs",),
     ),
     "drops-what-should-be-kept": Breakage(
         "a queue that has been told to drop nothing drops what is rejected",
-        (LuaEdit("drop", "if name or not most then", "if name then"),),
+        (LuaEdit("drop", "if name or not max_receives then", "if name then"),),
         ("dead_letters/test_max_receives_alone.py::test_nowhere_to_put_it",),
     ),
     "no-fence-for-the-dropped": Breakage(
         "a stale receipt drops the message of another consumer",
-        (LuaEdit("drop", "local mine = score and meant", "local mine = score"),),
+        (LuaEdit("drop", "local is_dropped = score and matches", "local is_dropped = score"),),
         ("dead_letters/test_max_receives_alone.py::test_fenced",),
     ),
     "a-death-is-not-announced": Breakage(
         "a consumer of the dead-letter queue hears of nothing",
-        (LuaEdit("move", "announce(argv[4], KEYS[3])", ""),),
+        (LuaEdit("move", "announce(ARGV[4], KEYS[3])", ""),),
         ("dead_letters/test_max_receives.py::test_wakes_a_consumer",),
     ),
     "a-full-server-keeps-its-dead": Breakage(
@@ -63,12 +61,18 @@ DEAD_LETTERS = {
     ),
     "a-move-within-a-millisecond": Breakage(
         "a message moved in the millisecond of its first receive can get the same receipt",
-        (LuaEdit("move", "whole(values[3]) == now and now + 1 or now", "now"),),
+        (LuaEdit("move", "integer(values[3]) == now and now + 1 or now", "now"),),
         ("test_receipts.py::test_received_again_in_the_millisecond_of_a_move",),
     ),
     "no-fence-for-the-dead": Breakage(
         "a stale receipt buries the message of another consumer",
-        (LuaEdit("move", "(over or free or fence_of(values[2], values[3]) == fence)", "true"),),
+        (
+            LuaEdit(
+                "move",
+                "(exceeds_limit or is_free or fence_of(values[2], values[3]) == fence)",
+                "true",
+            ),
+        ),
         (
             "dead_letters/test_move.py::TestBury::test_fenced",
             "dead_letters/test_redrive.py::test_received_before_the_move",
@@ -76,14 +80,16 @@ DEAD_LETTERS = {
     ),
     "reasons-pile-up": Breakage(
         "the reasons of messages that are gone are kept",
-        (LuaEdit("move", "2 * n + 8", "0"),),
+        (LuaEdit("prelude_dead_letters", "#deaths + 8", "0"),),
         ("dead_letters/test_reasons.py::test_pruned",),
     ),
     "the-remembered-queue-is-trusted": Breakage(
         "a message goes to the dead-letter queue of the last receive though the policy has changed",
         (
             LuaEdit(
-                "move", "if dies and name ~= argv[3] then", "if dies and argv[3] == argv[2] then"
+                "move",
+                "if is_death and name ~= ARGV[3] then",
+                "if is_death and ARGV[3] == ARGV[2] then",
             ),
         ),
         ("dead_letters/test_move.py::TestBury::test_remembered_wrongly",),

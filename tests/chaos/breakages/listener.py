@@ -15,10 +15,10 @@ LISTENER = {
             LuaEdit("send", "announce(ARGV[4], KEYS[1])", ""),
             LuaEdit(
                 "send",
-                "for i = 1, n, 1000 do",
+                "for i = 1, last, 1000 do",
                 """
                 if ARGV[4] ~= '' then redis.call('PUBLISH', ARGV[4], 0) end
-                for i = 1, n, 1000 do
+                for i = 1, last, 1000 do
                 """,
             ),
         ),

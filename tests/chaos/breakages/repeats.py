@@ -6,27 +6,17 @@ from .edits import Edit, LuaEdit
 REPEATS = {
     "a-retried-delete-is-refused": Breakage(
         "a delete whose reply was lost finds the message gone, and says that it has not deleted it",
-        (
-            LuaEdit(
-                "delete",
-                """
-                elseif here or not again
-                    or (tonumber(argv[i + 2 * n + 2]) or math.huge) < now_ms()
-                then
-                """,
-                "else",
-            ),
-        ),
+        (LuaEdit("delete", "if not deleted_before then", "if true then"),),
         ("test_lost_replies.py::test_lost_reply_to_a_delete",),
     ),
     "both-have-deleted-it": Breakage(
         "a late delete says True of what another consumer has deleted",
-        (LuaEdit("delete", "(tonumber(argv[i + 2 * n + 2]) or math.huge) < now_ms()", "false"),),
+        (LuaEdit("delete", "and lease_end >= now_ms()", ""),),
         ("test_lost_replies.py::test_late_delete",),
     ),
     "a-later-queue-is-deleted": Breakage(
         "deleting a queue is repeated on a queue that was created since",
-        (LuaEdit("delete_queue", "if there and not done then", "if there then"),),
+        (LuaEdit("delete_queue", "if exists and not is_repeated then", "if exists then"),),
         (
             "test_lost_replies.py::test_delete_of_a_queue",
             "chaos/test_changed_world.py::test_repeats",
@@ -34,7 +24,7 @@ REPEATS = {
     ),
     "a-retried-move-is-refused": Breakage(
         "a move whose reply was lost finds the message gone, and says that it has not moved it",
-        (LuaEdit("move", "argv[1] == 'retry' and", "false and"),),
+        (LuaEdit("move", "ARGV[1] == 'retry' and", "false and"),),
         (
             "dead_letters/test_max_receives.py::test_lost_reply",
             "dead_letters/test_redrive.py::test_lost_reply",
@@ -50,17 +40,17 @@ REPEATS = {
     ),
     "no-lookup-on-retry": Breakage(
         "a send that is repeated does not look whether it has been stored",
-        (LuaEdit("send", "redis.call('HMGET', KEYS[2], argv[i - 1])[1]", "false"),),
+        (LuaEdit("prelude_dead_letters", "redis.call('HMGET', queue, list[i])[1]", "false"),),
         ("test_lost_replies.py::test_send_of_which_some_are_gone",),
     ),
     "sent-again-though-dead": Breakage(
         "a send is repeated though its message is in the dead-letter queue",
-        (LuaEdit("send", "local dead = again and policy(KEYS[2], '')", "local dead = nil"),),
+        (LuaEdit("send", "is_retry and policy(KEYS[2], '')", "nil"),),
         ("test_lost_replies.py::test_send_of_what_has_died",),
     ),
     "too-long-is-stored": Breakage(
         "a repeated send returns ids of messages that were too long at first and never stored",
-        (LuaEdit("send", ">= math.floor(ARGV[3] / 1000000)", "< 0"),),
+        (LuaEdit("send", "modified < math.floor(ARGV[3] / 1000000)", "true"),),
         ("test_lost_replies.py::test_send_of_what_was_too_long",),
     ),
     "redriven-twice": Breakage(

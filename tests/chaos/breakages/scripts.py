@@ -9,10 +9,7 @@ SCRIPTS = {
         (
             LuaEdit(
                 "change_visibility",
-                """
-                scores[i]
-                  and (fence == '' or fence_of(values[2 * i - 1], values[2 * i]) == fence)
-                """,
+                "scores[i] and (fence == '' or fence_of(count, first_received) == fence)",
                 "scores[i]",
             ),
         ),
@@ -21,7 +18,7 @@ SCRIPTS = {
     "the-fence-begins-again": Breakage(
         "a receipt from before a move and back settles what another consumer holds",
         (
-            LuaEdit("prelude", "(since and text(since) or '')", "''"),
+            LuaEdit("prelude", "(first_ms and text(first_ms) or '')", "''"),
             Edit(
                 "Record.fence",
                 'self.receive_count + b" " + self.first_received',
@@ -55,15 +52,15 @@ SCRIPTS = {
         (
             LuaEdit(
                 "delete",
-                "mine = here and (equal or fence == '' or fence_of(count, since) == fence)",
-                "mine = here",
+                "score and (is_equal or fence == '' or fence_of(count, first_received) == fence)",
+                "score",
             ),
         ),
         (MODEL,),
     ),
     "hand-back-forgets-total": Breakage(
         "a message that is handed back stays counted as received",
-        (LuaEdit("hand_back", "redis.pcall('HINCRBY', KEYS[2], 'totalrecv', -back)", ""),),
+        (LuaEdit("hand_back", "redis.pcall('HINCRBY', KEYS[2], 'totalrecv', -total)", ""),),
         (MODEL,),
     ),
     "a-pop-that-cannot-be-undone": Breakage(
@@ -84,7 +81,7 @@ SCRIPTS = {
     ),
     "phantom-leaves-a-count": Breakage(
         "an entry without a body is removed, its receive count stays",
-        (LuaEdit("receive", "redis.call('HDEL', KEYS[2], names[i + 1], fr)", ""),),
+        (LuaEdit("prelude_claims", "redis.call('HDEL', queue, rc, fr)", ""),),
         (
             MODEL,
             "foreign_data/test_messages.py::TestPhantoms::test_received_before",
@@ -92,16 +89,22 @@ SCRIPTS = {
     ),
     "pop-leaves-a-field": Breakage(
         "a pop leaves the time of the first receipt behind",
-        (LuaEdit("receive", "fields[3 * k + 3] = fr", "fields[3 * k + 3] = names[i + 1]"),),
+        (
+            LuaEdit(
+                "prelude_claims",
+                "fields[field + 3] = fr places[length + 1] = id",
+                "fields[field + 3] = rc places[length + 1] = id",
+            ),
+        ),
         (MODEL,),
     ),
     "receive-does-not-count": Breakage(
         "a receive leaves the receive count as it was",
         (
             LuaEdit(
-                "receive",
-                "text((whole(values[i + 1]) or 0) + 1)",
-                "text(whole(values[i + 1]) or 0)",
+                "prelude_claims",
+                "text((integer(count) or 0) + 1)",
+                "text(integer(count) or 0)",
             ),
         ),
         (MODEL,),
@@ -124,19 +127,16 @@ SCRIPTS = {
         (
             LuaEdit(
                 "send",
-                """
-                redis.call('HSET', KEYS[2], 'totalsent', total,
-                  unpack(argv, from + i - 1, from + last - 1))
-                """,
+                "redis.call('HSET', KEYS[2], 'totalsent', total, unpack(messages, i + 5, chunk_end + 5))",
                 "",
             ),
             LuaEdit(
                 "send",
-                "'NX', unpack(places, i, last))",
+                "'NX', unpack(places, i, chunk_end))",
                 """
-                'NX', unpack(places, i, last))
-                  redis.pcall('HSET', KEYS[2], 'totalsent', total,
-                  unpack(argv, from + i - 1, from + last - 1))
+                'NX', unpack(places, i, chunk_end))
+                redis.pcall('HSET', KEYS[2], 'totalsent', total,
+                  unpack(messages, i + 5, chunk_end + 5))
                 """,
             ),
         ),
@@ -144,7 +144,7 @@ SCRIPTS = {
     ),
     "all-or-none-forgotten": Breakage(
         "send_many stores those that are not too long",
-        (LuaEdit("send", "if all and #reply > 4 then", "if false then"),),
+        (LuaEdit("send", "if all_or_none and #reply > 4 then", "if false then"),),
         (MODEL,),
     ),
 }
