@@ -4,20 +4,50 @@ import ast
 import re
 from pathlib import Path
 
+import aiorsmq
 import pytest
-from aiorsmq._server.lua import load
 
 from chaos.breakages import BREAKAGES
 
 TESTS = Path(__file__).parent
+LUA = Path(aiorsmq.__file__).parent / "_lua"
+COMMANDS = sorted(path.stem for path in LUA.glob("*.lua") if not path.stem.startswith("prelude"))
 
 
-@pytest.mark.parametrize("name", ["send", "receive", "delete"])
+def header_of(script):
+    """The fields of a script's header by name: KEYS, ARGV, Returns, Errors."""
+    comment = re.match(r"(?:--.*\n)*", script)[0]
+    fields = re.findall(r"^-- (KEYS|ARGV|Returns|Errors) ((?:.*\n--  )*.*)", comment, re.MULTILINE)
+    return dict(fields)
+
+
+def indices(table, code):
+    return set(map(int, re.findall(rf"\b{table}\[(\d+)\]", code, re.IGNORECASE)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_header(name):
-    """Each script begins with what its keys, arguments and replies are."""
-    source = load(name).source
-    assert "-- KEYS" in source
-    assert "-- Returns" in source
+    """Each script begins with what its keys, arguments, replies and errors are."""
+    script = (LUA / f"{name}.lua").read_text()
+    code = re.sub("--.*", "", script)
+    header = header_of(script)
+
+    # "then" leads to any number of further keys
+    keys = re.findall("HASH|ZSET|SET", re.split(r"\bthen\b", header["KEYS"])[0])
+    assert indices("KEYS", code) == set(range(1, len(keys) + 1))
+
+    # "3..." stands for all arguments from the third on
+    arguments = re.findall(r"(?:^|--) +(\d+)(\.\.\.)?: ", header["ARGV"], re.MULTILINE)
+    numbers = [int(number) for number, _ in arguments]
+    assert numbers == list(range(1, len(numbers) + 1))
+    fixed = {int(number) for number, dots in arguments if not dots}
+    assert fixed <= indices("ARGV", code) <= set(numbers)
+    for start in re.findall(r"for i = (\d+), #(?:ARGV|messages)\b", code):
+        assert arguments[-1] == (start, "...")
+
+    assert header["Returns"].strip().startswith("{s, us, ")
+    may_be_missing = re.search(r"\battributes\(", code) is not None
+    assert header.get("Errors", "").split() == ["QUEUE_DOES_NOT_EXIST"] * may_be_missing
 
 
 def ids_of(path):
