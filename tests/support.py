@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import redis
 from aiorsmq import AsyncRSMQ
 from aiorsmq.embedded import _find_binary
@@ -211,6 +212,13 @@ async def wait_for_silence(server: Server) -> None:
 def never_polling(server: Server, **options: Any) -> AsyncRSMQ:
     """A client that practically never polls: what wakes its consumers is something else."""
     return AsyncRSMQ.from_url(server.url, poll_interval=3600, **options)
+
+
+async def restart(server: Server, seconds_away: float) -> None:
+    """Kill a server, and start it again after some seconds."""
+    server.kill()
+    await anyio.sleep(seconds_away)
+    await anyio.to_thread.run_sync(server.start)
 
 
 def make_it_theirs(server: Server, qname: str) -> None:

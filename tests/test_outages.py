@@ -17,8 +17,8 @@ from aiorsmq import AsyncRSMQ, InvalidParameterValue, QueueDoesNotExist
 from aiorsmq._server import lane, node, retrier
 from aiorsmq._server.lua import Script
 
+from chaos.conditions import busy, loading
 from chaos.network import Proxy
-from chaos.test_conditions import loading
 from support import PATIENCE, stalls, wait_for_listener, wait_until
 
 FIRST_CALLS = {
@@ -287,17 +287,11 @@ async def test_a_connection_that_nobody_waits_for(own_server):
 
 async def test_busy_server(server, queue):
     """A server that is busy for a while is waited for."""
-    threshold = "busy-reply-threshold" if _has_busy_reply_threshold(server) else "lua-time-limit"
-    server.redis.config_set(threshold, 1)
-    busy = asyncio.ensure_future(asyncio.to_thread(_run_for_ever, server))
-    await wait_until(lambda: _is_busy(server))
-    sending = asyncio.ensure_future(queue.send("x"))
-    await asyncio.sleep(0.1)
-    assert not sending.done()
-    server.redis.script_kill()
-    await busy
+    async with busy(server):
+        sending = asyncio.ensure_future(queue.send("x"))
+        await asyncio.sleep(0.1)
+        assert not sending.done()
     await sending
-    server.redis.config_set(threshold, 5000)
 
 
 async def test_left_at_a_replica(own_server):
@@ -391,20 +385,3 @@ async def test_replies_of_another_form(server, rsmq, queue, monkeypatch, form):
     assert rsmq._node._in_flight == 0
     with anyio.fail_after(PATIENCE):
         await rsmq.aclose()
-
-
-def _has_busy_reply_threshold(server):
-    return bool(server.redis.config_get("busy-reply-threshold"))
-
-
-def _run_for_ever(server):
-    with redis.Redis(unix_socket_path=server.socket) as client, pytest.raises(redis.ResponseError):
-        client.eval("while true do end", 0)
-
-
-def _is_busy(server):
-    try:
-        server.redis.ping()
-    except redis.ResponseError as error:
-        return "BUSY" in str(error)
-    return False

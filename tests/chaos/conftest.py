@@ -9,6 +9,7 @@ import secrets
 import hypothesis
 import pytest
 
+from chaos.history import LIMIT
 from chaos.load import Load
 from chaos.network import Proxy
 
@@ -98,6 +99,26 @@ def load_on(seed, tmp_path):
     yield load_on
     for load in loads:
         load.stop()
+
+
+@pytest.fixture
+def drain(report):
+    """`await drain(load, said)` ends a load and reports it; nothing may be lost, and no call fail.
+
+    `errors=True`: calls may fail. `**options` are those of `Load.drain`.
+    """
+
+    async def drain(load, said, *, errors=False, within=10, **options):
+        verdict, seconds = await load.drain(within=within, **options)
+        limit = LIMIT if errors else f"{LIMIT}; errors 0"
+        report(
+            f"{said}: {verdict}; empty after {seconds:.1f} s", f"{limit}; empty within {within} s"
+        )
+        assert verdict.violations == []
+        assert errors or not verdict.errors
+        return verdict
+
+    return drain
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import anyio
 from aiorsmq import AsyncRSMQ
 from aiorsmq._server.node import DEADLINE
 
@@ -139,6 +140,22 @@ class Load:
         for program in self.programs:
             await wait_until(lambda program=program: program.count("started") or not program.runs)
             assert program.count("started"), program.errors.read_text()
+
+    async def replace(self, role: str, times: int, **options: Any) -> Counter[str]:
+        """Kill the oldest program of a role, or ask it to end, and start another in its place.
+
+        Returns how many ended which way.
+        """
+        ends: Counter[str] = Counter()
+        for n in range(times):
+            await anyio.sleep(self._chance.uniform(0.1, 0.5))
+            program, how = self._running(role)[0], ("kill", "terminate")[n % 2]
+            getattr(program, how)()
+            await program.has_ended()
+            ends[how] += 1
+            self.start(role, **options)
+            await self.all_run()
+        return ends
 
     async def moves_on(self, messages: int = 50, *, timeout: float = 20) -> None:
         """Wait until so many more have been sent, and so many more deleted."""

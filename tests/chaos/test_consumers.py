@@ -1,7 +1,5 @@
 """Consumers are stopped and killed, by force and by request; under load."""
 
-import anyio
-
 from chaos.history import LIMIT
 from chaos.load import MIXED
 from support import wait_until
@@ -41,27 +39,14 @@ async def test_stopped_past_its_lease(server, load_on, scale, report):
     assert said["extend refused"] > count / 2
 
 
-async def test_killed_consumers(server, load_on, seed, scale, report):
+async def test_killed_consumers(server, load_on, scale, drain):
     """Consumers that are killed, or asked to end, take nothing with them."""
     load = await load_on(server)
     load.start("producer", delayed=0.1)
     options = MIXED | {"prefetch": 8}
-    consumers = [load.start("consumer", **options) for _ in range(2)]
+    for _ in range(2):
+        load.start("consumer", **options)
     await load.all_run()
-    ends = {"terminate": 0, "kill": 0}
-    for n in range(scale(2, 20)):
-        await anyio.sleep(seed.uniform(0.1, 0.5))
-        consumer = consumers.pop(0)
-        how = ("terminate", "kill")[n % 2]
-        getattr(consumer, how)()
-        await consumer.has_ended()
-        ends[how] += 1
-        consumers.append(load.start("consumer", **options))
-        await load.all_run()
-    verdict, seconds = await load.drain(within=10)
-    report(
-        f"{ends}: {verdict}; empty after {seconds:.1f} s", f"{LIMIT}; errors 0; empty within 10 s"
-    )
-    assert verdict.violations == []
-    assert not verdict.errors
+    ends = await load.replace("consumer", scale(2, 20), **options)
+    verdict = await drain(load, dict(ends))
     assert verdict.redelivered > 0

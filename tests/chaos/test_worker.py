@@ -1,41 +1,27 @@
 """Workers are killed, stopped past their leases, and lose their server; under load."""
 
-import anyio
 from aiorsmq import AsyncRSMQ
 
 from chaos.history import LIMIT
 from chaos.load import QNAME
 from chaos.network import Proxy
-from chaos.test_server import restart
-from support import wait_until
+from support import restart, wait_until
 
 BUSY = {"tasks": 16, "release": 0.1, "late": 0.01}
 """A worker that has to renew leases, and to retry."""
 
 
-async def test_killed_workers(server, load_on, seed, scale, report):
+async def test_killed_workers(server, load_on, scale, drain):
     """Jobs of workers that are killed at any moment, or asked to end, run again; those that have
     ended do not.
     """
     load = await load_on(server)
     load.start("producer", delayed=0.1)
-    workers = [load.start("worker", **BUSY) for _ in range(2)]
+    for _ in range(2):
+        load.start("worker", **BUSY)
     await load.all_run()
-    ends = {"kill": 0, "terminate": 0}
-    for n in range(scale(3, 20)):
-        await anyio.sleep(seed.uniform(0.1, 0.5))
-        worker, how = workers.pop(0), ("kill", "terminate")[n % 2]
-        getattr(worker, how)()
-        await worker.has_ended()
-        ends[how] += 1
-        workers.append(load.start("worker", **BUSY))
-        await load.all_run()
-    verdict, seconds = await load.drain(within=10)
-    report(
-        f"{ends}: {verdict}; empty after {seconds:.1f} s", f"{LIMIT}; errors 0; empty within 10 s"
-    )
-    assert verdict.violations == []
-    assert not verdict.errors
+    ends = await load.replace("worker", scale(3, 20), **BUSY)
+    verdict = await drain(load, dict(ends))
     assert verdict.redelivered > 0
 
 
@@ -61,7 +47,7 @@ async def test_stopped_past_its_leases(server, load_on, scale, report):
     assert len(taken) >= count // 2
 
 
-async def test_server_restarts(own_server, load_on, seed, scale, report):
+async def test_server_restarts(own_server, load_on, seed, scale, drain):
     """Workers go on by themselves after a server that is killed and restarted with its append-only
     file.
     """
@@ -71,12 +57,11 @@ async def test_server_restarts(own_server, load_on, seed, scale, report):
     for _ in range(2):
         load.start("worker", **BUSY)
     await load.all_run()
-    for _ in range(scale(3, 10)):
+    kills = scale(3, 10)
+    for _ in range(kills):
         await load.moves_on(scale(100, 500), timeout=60)
         await restart(server, seed.uniform(0, 0.7))  # the lease is half a second
-    verdict, seconds = await load.drain(within=10)
-    report(f"kills: {verdict}; empty after {seconds:.1f} s", f"{LIMIT}; empty within 10 s")
-    assert verdict.violations == []
+    await drain(load, f"{kills} kills", errors=True)
 
 
 async def test_cut_replies_to_deletes_and_moves(server, load_on, seed, scale, report):
