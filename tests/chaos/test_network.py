@@ -62,7 +62,7 @@ def gave_up(program):
     return [
         one["ms"]
         for one in program.operations
-        if one["op"] == "log" and "has been silent for" in one["text"]
+        if one["op"] == "log" and "no data received for" in one["text"]
     ]
 
 
