@@ -1,10 +1,12 @@
 "use strict";
-// Node's rsmq at the other end of a pipe. Its options come as JSON in the first argument, then one request a line:
+// Node's rsmq at the other end of a pipe. Its options come as JSON in the first argument, then one
+// request a line:
 //   {"n": 1, "method": "sendMessage", "options": {...}}
 // and one reply, by its number:
 //   {"n": 1, "result": ...} or {"n": 1, "error": "queueNotFound", "message": "Queue not found"}
-// "subscribe" listens to {"channel": ...}; every announcement comes as {"channel": ..., "payload": ...}.
-// "sendJson" sends JSON.stringify of {"value": ...}; "popJson" returns JSON.parse of what it has popped.
+// "subscribe" listens to {"channel": ...}; every announcement comes as
+// {"channel": ..., "payload": ...}. "sendJson" sends JSON.stringify of {"value": ...}; "popJson"
+// returns JSON.parse of what it has popped.
 // It ends when its standard input does.
 
 const readline = require("readline");

@@ -10,7 +10,8 @@ const send = (name, text = body) => queue(name).add("job", text);
 
 const consume = async (name, jobs) => {
   const { handle, deleted, finished } = countdown(jobs);
-  const worker = new Worker(name, async (job) => handle(job.data), { connection, concurrency: task.callers });
+  const options = { connection, concurrency: task.callers };
+  const worker = new Worker(name, async (job) => handle(job.data), options);
   worker.on("completed", deleted);
   const said = await finished;
   if (name !== "benchmark") await worker.close();
@@ -28,9 +29,11 @@ const WORK = {
 measure(
   async (name, jobs) => {
     await queue(name).waitUntilReady();
-    const all = Array.from({ length: isToFill(name) ? jobs : 0 }, () => ({ name: "job", data: stamp() }));
+    const length = isToFill(name) ? jobs : 0;
+    const all = Array.from({ length }, () => ({ name: "job", data: stamp() }));
     if (all.length) await queue(name).addBulk(all);
   },
   (name, jobs) => WORK[task.what](name, jobs),
-  async (name) => queue(name).getJobCountByTypes("waiting", "active", "delayed", "completed", "failed"),
+  async (name) =>
+    queue(name).getJobCountByTypes("waiting", "active", "delayed", "completed", "failed"),
 );

@@ -55,8 +55,12 @@ const WORK = {
 
 measure(
   async (qname, messages) => {
-    await rsmq.createQueueAsync({ qname, vt: 3600 }).catch((error) => { if (error.name !== "queueExists") throw error; });
-    if (isToFill(qname)) await Promise.all(Array.from({ length: messages }, () => send(qname, stamp())));
+    await rsmq.createQueueAsync({ qname, vt: 3600 }).catch((error) => {
+      if (error.name !== "queueExists") throw error;
+    });
+    if (isToFill(qname)) {
+      await Promise.all(Array.from({ length: messages }, () => send(qname, stamp())));
+    }
   },
   (qname, messages) => WORK[task.what](qname, messages),
   async (qname) => (await rsmq.getQueueAttributesAsync({ qname })).msgs,

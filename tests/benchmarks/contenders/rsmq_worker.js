@@ -1,4 +1,5 @@
-// Workers of rsmq-worker that have nothing to do, between the first word and the second; with its own defaults.
+// Workers of rsmq-worker with its own defaults, that have nothing to do between the first word and
+// the second.
 const RSMQ = require("rsmq");
 const RSMQWorker = require("rsmq-worker");
 const { task } = require("./shared.js");

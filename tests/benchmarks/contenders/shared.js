@@ -1,8 +1,10 @@
-// What the contenders in Node share: their task, warming up, the word they wait for, how they say what they did.
+// What the contenders in Node share: their task, warming up, the word they wait for, how they say
+// what they did.
 const task = JSON.parse(process.argv[2]);
 const body = "x".repeat(100);
 const warmUp = Math.max(1, Math.floor(task.messages / 10 / task.callers)) * task.callers;
-const warmUpQueue = `warm-up-${task.what}`; // its consumers stay, and are not to meet what the producer warms up with
+// Its consumers stay, and are not to meet what the producer warms up with.
+const warmUpQueue = `warm-up-${task.what}`;
 
 setTimeout(() => { throw new Error("it hangs"); }, 120_000).unref();
 
@@ -24,11 +26,13 @@ const pace = async (messages, send) => {
 // A body that tells the time.
 const stamp = () => String(process.hrtime.bigint()).padEnd(body.length);
 
-// Whether the messages are in the queue before the work; else another process sends them meanwhile, or none.
+// Whether the messages are in the queue before the work; else another process sends them during the
+// work, or there are none.
 const isToFill = (qname) => ["receive", "jobs"].includes(task.what)
   || (["drain", "await"].includes(task.what) && qname === warmUpQueue);
 
-// Until so many messages have been handled and deleted; and how long those took on their way that tell the time.
+// Until so many messages have been handled and deleted; and how long those took on their way that
+// tell the time.
 const countdown = (messages) => {
   const said = { ns: [] };
   let left = messages;
@@ -36,7 +40,9 @@ const countdown = (messages) => {
   const finished = new Promise((resolve) => { finish = resolve; });
   return {
     handle(text) {
-      if (task.what === "await") said.ns.push(Number(process.hrtime.bigint() - BigInt(text.trim())));
+      if (task.what === "await") {
+        said.ns.push(Number(process.hrtime.bigint() - BigInt(text.trim())));
+      }
     },
     deleted() {
       if (--left < 0) throw new Error("more messages came than were sent");
@@ -46,7 +52,8 @@ const countdown = (messages) => {
   };
 };
 
-// Prepare and do the task, measured; before that do some of it in another queue. Then count what is left, and end.
+// Prepare and do the task, measured; before that do some of it in another queue. Then count what is
+// left, and end.
 const measure = async (prepare, work, left) => {
   await prepare(warmUpQueue, warmUp);
   await work(warmUpQueue, warmUp);
@@ -58,7 +65,8 @@ const measure = async (prepare, work, left) => {
   const said = await work("benchmark", task.messages);
   const ended = Number(process.hrtime.bigint());
   const used = process.cpuUsage(cpu);
-  console.log(JSON.stringify({ messages: task.messages, started, ended, cpu_us: used.user + used.system, ...said }));
+  const cpu_us = used.user + used.system;
+  console.log(JSON.stringify({ messages: task.messages, started, ended, cpu_us, ...said }));
   const expected = task.what === "send" ? task.messages : 0;
   const found = await left("benchmark");
   if (found !== expected && !["produce", "pace"].includes(task.what)) {
