@@ -1,11 +1,15 @@
 """An asyncio client for RSMQ, the Redis Simple Message Queue, with realtime delivery.
 
-To read the code, follow a message: `client` and `queue`, then `_commands/send` and `_lua/send.lua`,
-`_listener`, `_stream` and `_claims`, `_commands/receive` and `_lua/receive.lua`, `worker`,
-`_jobs` and `_leases`, `_commands/settle` and `_lua/delete.lua`; or if it cannot be handled,
-`_commands/dead` and `_lua/move.lua`. Beneath all of them: `_batch` (calls share round trips),
-`_scripts` (Lua, retries), `_failures` (what an error means), `_connection`, `_pipeline` and `_wire`
-(the socket), `_tasks` (what outlives a call), `_protocol` (the wire format).
+Start with `AsyncRSMQ`, then `Queue`, `Message` and `Worker`.
+
+To read the code, follow a message:
+
+- sent: `client`, `queue`, `_commands/send`, `_server/batch`, `_server/node`, `_lua/send.lua`
+- announced: `_server/listener`, `_consuming/line`, `_consuming/outlook`
+- received: `_commands/receive`, `_lua/receive.lua`, `_consuming/reader`, `stream`
+- handled: `worker`, `_working/intake`, `_working/jobs`, `_working/leases`
+- deleted: `_commands/settle`, `_lua/delete.lua`
+- or dead: `_commands/dead`, `_lua/move.lua`
 """
 
 from importlib import metadata

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import aiorsmq
@@ -73,3 +74,23 @@ def test_noxfile_names_tests():
     named = re.findall(r'"(tests/[^"]*)"', (root / "noxfile.py").read_text())
     assert named
     assert [name for name in named if not (root / name).exists()] == []
+
+
+def test_contributing_shows_the_layers():
+    """CONTRIBUTING's table has the layers that import-linter checks, in their order."""
+    root = TESTS.parent
+    config = tomllib.loads((root / "pyproject.toml").read_text())
+    layers = config["tool"]["importlinter"]["contracts"][0]["layers"]
+    text = (root / "CONTRIBUTING.md").read_text()
+    table = re.search(r"\| layer \|.*\n\|---.*\n((?:\|.*\n)+)", text)[1]
+    rows = [re.findall(r"`(\w+)`", row.split("|")[1]) for row in table.splitlines()]
+    assert rows == [layer.split(" | ") for layer in layers]
+
+
+def test_reading_order_names_files():
+    """The files that `help(aiorsmq)` has one read exist."""
+    names = re.findall(r"`(_?[a-z]+(?:/[a-z.]+)?)`", aiorsmq.__doc__)
+    assert len(names) > 15
+    package = Path(aiorsmq.__file__).parent
+    paths = [package / (name if name.endswith(".lua") else f"{name}.py") for name in names]
+    assert [path for path in paths if not path.exists()] == []
