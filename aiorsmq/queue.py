@@ -327,7 +327,9 @@ class Queue(Generic[T]):
         return self._core.dead.redrive(to, limit, rate, where)
 
     async def change_visibility(self, id: str | Receipt, vt: Seconds) -> bool:
-        """Hide a message for `vt` seconds from now on, whoever received it; 0 makes it visible now.
+        """Hide a message for `vt` seconds from now on, even if another consumer holds it.
+
+        A `vt` of 0 makes it visible now.
 
         Returns False if there is no such message. With a Receipt it is fenced, as `Message.extend`.
         Cancelling stops the waiting, not the change.
@@ -341,7 +343,7 @@ class Queue(Generic[T]):
         return await self._core.settler.change_visibility_by_id(message_id, vt_ms, fence)
 
     async def delete_message(self, id: str | Receipt) -> bool:
-        """Delete a message, whoever received it. Returns False if there is no such message.
+        """Delete a message, even if another consumer holds it. Returns False if it does not exist.
 
         With a Receipt it is fenced: it returns False and deletes nothing if another consumer has
         received the message since. A call whose reply is lost is repeated; True then only means
@@ -362,7 +364,7 @@ class Queue(Generic[T]):
         """Delete the messages that are in the queue now, hidden ones included; return their number.
 
         The first step takes them all out at once; messages sent after it stay. Their bodies are
-        then deleted in steps, each of which occupies the server for about a millisecond and has the
+        then deleted in steps. Each step occupies the server for about a millisecond and has the
         client's deadline to itself. A million messages may take a minute.
 
         If it is cancelled or fails in between, the queue is empty anyway; the key

@@ -90,11 +90,11 @@ class Messages(Generic[T]):
         raise StopAsyncIteration
 
     def _join_line(self) -> None:
-        """Want a message for each task that iterates and `prefetch` more; in lots, so that one
-        claim brings several."""
-        wanted = 1 + self._prefetch + len(self._mailbox.readers) - len(self._waiters)
-        if wanted > self._prefetch - self._prefetch // 2:
-            self._waiters += self._line.join(wanted, patient=True, mailbox=self._mailbox)
+        """Ask for a message for each iterating task and `prefetch` more; several at once, to
+        share a claim."""
+        number = 1 + self._prefetch + len(self._mailbox.readers) - len(self._waiters)
+        if number > self._prefetch - self._prefetch // 2:
+            self._waiters += self._line.join(number, patient=True, mailbox=self._mailbox)
 
     async def _wait(self) -> None:
         """Wait for a delivery, or for the end of the iteration."""
@@ -144,11 +144,11 @@ class Messages(Generic[T]):
 
     def _hand_back(self, keep: int = 0) -> None:
         """Leave the line, but for the `keep` waiters that other tasks need: the delivered first."""
-        waiters = sorted(self._waiters, key=lambda waiter: not waiter.done)
-        kept = waiters[:keep]
-        self._waiters = deque(kept)
+        waiters = sorted(self._waiters, key=lambda waiter: not waiter.is_done)
+        head = waiters[:keep]
+        self._waiters = deque(head)
         delivered = self._mailbox.delivered
-        self._mailbox.delivered = deque(waiter for waiter in delivered if waiter in kept)
+        self._mailbox.delivered = deque(waiter for waiter in delivered if waiter in head)
         self._line.leave(waiters[keep:])
 
     async def aclose(self) -> None:

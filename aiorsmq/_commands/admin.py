@@ -26,9 +26,9 @@ from ..models import QueueAttributes, QueueSettings, utc_from_ms
 T = TypeVar("T")
 
 PURGE_STEP: Final = 200
-"""Messages that one script call of a purge deletes: about a millisecond of the server's time."""
+"""Messages deleted by one script call of a purge: about a millisecond of the server's time."""
 PURGE_CALLS: Final = 8
-"""Calls of a purge in flight at once: on a slow line, one at a time would take that much longer."""
+"""Calls of a purge in flight at once: on a slow line, one at a time takes longer."""
 
 _DEFAULTS: Final = QueueSettings(vt=DEFAULT_VT, delay=DEFAULT_DELAY, maxsize=DEFAULT_MAXSIZE)
 
@@ -117,17 +117,17 @@ async def purge(node: Node, keys: Keys) -> int:
     def call(step: str, policy: RetryPolicy) -> Call:
         return Call("purge", keys.qname, (*keys.pair, keys.purged), (step, PURGE_STEP), policy)
 
-    taken = -1
-    left = 0
-    while taken < 0:
+    purged = -1
+    remaining = 0
+    while purged < 0:
         # Never repeated: a repetition would take out what was sent since.
-        taken, left = await node.run(call("begin", RetryPolicy.NEVER_IF_UNKNOWN), _two_ints)
-    while left:
-        number = min(-(-left // PURGE_STEP), PURGE_CALLS)
+        purged, remaining = await node.run(call("begin", RetryPolicy.NEVER_IF_UNKNOWN), _two_ints)
+    while remaining:
+        number = min(-(-remaining // PURGE_STEP), PURGE_CALLS)
         step = call("go on", RetryPolicy.SAFE)
         replies = await asyncio.gather(*(node.run(step, _two_ints) for _ in range(number)))
-        left = min(left for _, left in replies)
-    return taken
+        remaining = min(remaining for _, remaining in replies)
+    return purged
 
 
 def _check_settings(

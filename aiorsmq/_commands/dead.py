@@ -136,18 +136,18 @@ class DeadLetters:
     ) -> list[Death | None]:
         fenced = [(record.id, record.fence if fence is None else fence) for record in records]
         try:
-            target, gone = await self._move_or_drop(fenced, reason, drop)
+            target, moves = await self._move_or_drop(fenced, reason, drop)
         except QueueDoesNotExist:  # its messages do not exist either, as for `Message.delete`
             return [None] * len(records)
         if target:
-            if any(gone):
-                _logger.info("moved %d from queue %r to %r", sum(gone), self._keys.qname, target)
-            return ["dead" if is_gone else None for is_gone in gone]
-        for record in compress(records, gone):
+            if any(moves):
+                _logger.info("moved %d from queue %r to %r", sum(moves), self._keys.qname, target)
+            return ["dead" if has_moved else None for has_moved in moves]
+        for record in compress(records, moves):
             id = record.id.decode(errors="replace")
             text = "dropped message %s of queue %r, received %d times"
             _logger.warning(text, id, self._keys.qname, int(record.receive_count))
-        return ["dropped" if is_gone else None for is_gone in gone]
+        return ["dropped" if has_moved else None for has_moved in moves]
 
     async def _move_or_drop(
         self, fenced: list[tuple[bytes, bytes]], reason: str, drop: Drop
@@ -160,14 +160,14 @@ class DeadLetters:
         while True:
             if target or not drop:
                 # A queue is never its own dead-letter queue: its own name asks for the right one.
-                done, values = await self._move(target or self._keys.qname, fenced, reason)
+                status, values = await self._move(target or self._keys.qname, fenced, reason)
             else:
-                done, values = await self._drop(fenced, drop)
-            if done:
+                status, values = await self._drop(fenced, drop)
+            if status:
                 return target, list(map(bool, values))
-            asked = target
+            previous = target
             target = self.queue = values[0].decode()
-            if not target and not (asked and drop):
+            if not target and not (previous and drop):
                 raise NoDeadLetterQueue(self._keys.qname)
 
     async def _drop(
@@ -191,28 +191,28 @@ class DeadLetters:
         """One call of `move.lua`. Without a reason it is the way back: then a missing queue is an
         error."""
         keys = self._keys
-        other = keys.sibling(target)
+        destination = keys.sibling(target)
         args: list[Argument] = [
             keys.qname,
             target,
-            other.channel if self._node.realtime else "",
+            destination.channel if self._node.realtime else "",
             reason.encode(errors="backslashreplace"),
             REASONS_TTL,
             *(word for pair in fenced for word in pair),
         ]
-        dead_letters = other if reason else keys
+        dead_letters = destination if reason else keys
         call = Call(
             "move",
             keys.qname,
-            (*keys.pair, *other.pair, keys.queues, dead_letters.reasons),
+            (*keys.pair, *destination.pair, keys.queues, dead_letters.reasons),
             ("first", *args),
             RetryPolicy.SAFE_WITH_MARK,
             lambda: ("retry", *args),
         )
-        done, values = await self._node.run(call, partial(_read_move, len(fenced)))
-        if done < 0:
+        status, values = await self._node.run(call, partial(_read_move, len(fenced)))
+        if status < 0:
             raise QueueDoesNotExist(target)
-        return done, values
+        return status, values
 
     async def reasons(self, limit: int) -> list[DeadLetter]:
         """See `Queue.reasons`."""
@@ -248,24 +248,24 @@ class DeadLetters:
         cursor = _Cursor()
         while cursor.has_more and moved < limit:
             page = await cursor.read(self._node, self._keys)
-            chosen = [
+            selected = [
                 (target or letter.queue, record)
                 for record, letter in self._letters(page)
                 if where is None or call_plain("where", where, letter)
             ]
-            without_origin += sum(not qname for qname, _ in chosen)
-            gone: set[bytes] = set()
-            for qname, group in _in_steps(chosen, step):
+            without_origin += sum(not qname for qname, _ in selected)
+            moved_ids: set[bytes] = set()
+            for qname, group in _in_steps(selected, step):
                 records = group[: int(min(step, limit - moved))]
                 if records:
                     await asyncio.sleep(max(0.0, started + moved / rate - time.monotonic()))
                     fenced = [(record.id, AT_SCORE + record.place) for record in records]
                     _, flags = await self._move(qname, fenced, "")
-                    gone.update(record.id for record in compress(records, flags))
+                    moved_ids.update(record.id for record in compress(records, flags))
                     moved += sum(flags)
                     yielded = True
                     yield moved
-            cursor.advance(page, gone)
+            cursor.advance(page, moved_ids)
         if without_origin:
             text = "left %d messages in queue %r: their original queue is not known"
             _logger.warning(text, without_origin, self._keys.qname)
@@ -317,13 +317,13 @@ class _Cursor:
             reasons=True,
         )
 
-    def advance(self, page: Page, gone: set[bytes]) -> None:
+    def advance(self, page: Page, moved_ids: set[bytes]) -> None:
         """Go on after the last message of a page that is still there.
 
         What the first page showed as the highest score stays the end: a message that dies again is
         not moved twice.
         """
-        staying = [record for record in page.records if record.id not in gone]
+        staying = [record for record in page.records if record.id not in moved_ids]
         if staying:
             self._after = (staying[-1].place, staying[-1].id)
         elif not page.records and page.last:  # a page of nothing but entries without a body
@@ -335,23 +335,23 @@ class _Cursor:
 class _Moved(NamedTuple):
     """The reply of `move.lua` and `drop.lua`."""
 
-    done: int
+    status: int
     """1 if done; 0 if told the wrong dead-letter queue; -1 if the target does not exist."""
     values: list[Any]
     """For each message whether it is gone; or the name of the right dead-letter queue."""
 
 
 def _read_move(number: int, reply: Reply) -> _Moved:
-    done, *values = reply
-    if len(values) != {1: number, 0: 1, -1: 0}[done]:
+    status, *values = reply
+    if len(values) != {1: number, 0: 1, -1: 0}[status]:
         raise ValueError("unexpected number of values")
-    return _Moved(done, values)
+    return _Moved(status, values)
 
 
-def _in_steps(chosen: list[tuple[str, Record]], size: int) -> Iterator[tuple[str, list[Record]]]:
+def _in_steps(selected: list[tuple[str, Record]], size: int) -> Iterator[tuple[str, list[Record]]]:
     """Groups of at most `size` messages that go to the same queue; without those whose queue is not
     known."""
-    for qname in dict.fromkeys(qname for qname, _ in chosen if qname):
-        records = [record for target, record in chosen if target == qname]
+    for qname in dict.fromkeys(qname for qname, _ in selected if qname):
+        records = [record for target, record in selected if target == qname]
         for start in range(0, len(records), size):
             yield qname, records[start : start + size]

@@ -29,7 +29,7 @@ class Claim(NamedTuple):
     records: list[Record]
     next_ms: float | None
     """When the first message that is left becomes, or became, visible; None if none is left."""
-    more: bool
+    has_more: bool
     """Whether the script stopped early: it left visible messages behind."""
     dead: list[Record]
     """Messages received too often: not to be handed out, but moved to the dead-letter queue, or
@@ -131,7 +131,7 @@ def _on_reply(
 
 
 def _read_claim(keys: Keys, reply: Reply, popped: bool) -> Claim:
-    next_ms, visible, now, phantoms, max_receives, dead_letter_queue, more, *pages = reply
+    next_ms, visible, now, phantoms, max_receives, dead_letter_queue, has_more, *pages = reply
     float(visible)  # raises now, if the reply is not a claim: each record is asked for it later
     records: list[Record] = []
     for due, values, first_receipts in zip(*[iter(pages)] * 3, strict=True):
@@ -148,7 +148,7 @@ def _read_claim(keys: Keys, reply: Reply, popped: bool) -> Claim:
         dead = [record for record in records if int(record.receive_count) > limit]
         if dead:
             records = [record for record in records if int(record.receive_count) <= limit]
-    return Claim(records, float(next_ms) if next_ms else None, bool(more), dead, target, limit)
+    return Claim(records, float(next_ms) if next_ms else None, bool(has_more), dead, target, limit)
 
 
 def _read_records(

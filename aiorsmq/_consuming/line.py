@@ -113,7 +113,7 @@ class ConsumerLine:
         for waiter in waiters:
             was_answered = waiter.patient and waiter in line
             waiter.patient = False
-            if waiter.done or not (trouble or was_answered):
+            if waiter.is_done or not (trouble or was_answered):
                 continue
             self._line_has_gaps = True
             if trouble is None:
@@ -141,7 +141,7 @@ class ConsumerLine:
                     waiter.patient = False
                 with suppress(*CALL_ERRORS):  # the messages that came are handed out
                     for waiter in waiters:
-                        if waiter.record is None and (waiter.done or self._more_are_visible()):
+                        if waiter.record is None and (waiter.is_done or self._more_are_visible()):
                             await waiter.future()
         except BaseException:
             self.leave(waiters)
@@ -181,7 +181,7 @@ class ConsumerLine:
         unused: list[Record] = []
         self._line_has_gaps = True
         for waiter in waiters:
-            if not waiter.done:
+            if not waiter.is_done:
                 waiter.dismiss()
                 self._plan()  # to stop listening if nobody is left
             elif (record := waiter.take()) and not self.is_over(record):
@@ -236,7 +236,7 @@ class ConsumerLine:
         return Moment(self._node.home.loop().time(), self._node.clock.now_ms())
 
     def _note_demand(self) -> None:
-        self._flag.wanted = bool(self._line) or self._observers > 0
+        self._flag.is_wanted = bool(self._line) or self._observers > 0
 
     def _look(self, is_crowded: bool = False) -> None:
         """Do what `decide` says."""
@@ -245,7 +245,7 @@ class ConsumerLine:
             self._timer.cancel()
             self._timer = None
         if self._line_has_gaps:
-            self._line = deque(waiter for waiter in self._line if not waiter.done)
+            self._line = deque(waiter for waiter in self._line if not waiter.is_done)
             self._line_has_gaps = False
         if self._node.home.closing:
             while self._line:
@@ -297,7 +297,7 @@ class ConsumerLine:
 
     def _on_claim(self, waiters: list[Waiter], claim: Claim | Exception) -> None:
         self._claims.end(len(waiters))
-        self._claimed_for = [others for others in self._claimed_for if others is not waiters]
+        self._claimed_for = [group for group in self._claimed_for if group is not waiters]
         if isinstance(claim, Exception):
             self._fail(waiters, claim)
         else:
@@ -324,7 +324,7 @@ class ConsumerLine:
         if moving.cancelled() or not moving.result():
             # They could not be moved: leave them alone until the safety poll.
             self._outlook = self._outlook._replace(next_ms=None)
-            claim = claim._replace(more=False)
+            claim = claim._replace(has_more=False)
         self._distribute(claim, waiters)
         self._plan()
 
@@ -332,11 +332,11 @@ class ConsumerLine:
         records = deque(claim.records)
         unserved: list[Waiter] = []
         for waiter in waiters:
-            if waiter.done:
+            if waiter.is_done:
                 continue
             if records:
                 waiter.serve(records.popleft())
-            elif waiter.patient or claim.more:
+            elif waiter.patient or claim.has_more:
                 unserved.append(waiter)
                 if not waiter.patient:  # it needs an answer, even if another claim says "none"
                     self._flag.is_set = True
@@ -352,7 +352,7 @@ class ConsumerLine:
         if is_outage:  # those behind would meet the same error, after waiting as long
             waiters = [*waiters, *self._line]
             self._line.clear()
-        waiting = [waiter for waiter in waiters if not waiter.done]
+        waiting = [waiter for waiter in waiters if not waiter.is_done]
         for waiter in waiting:
             if not (is_outage and waiter.patient):
                 waiter.fail(error)
@@ -369,7 +369,7 @@ class ConsumerLine:
         """Serve the next waiters; hand back what is left over."""
         unwanted: list[Record] = []
         for record in records:
-            while self._line and self._line[0].done:
+            while self._line and self._line[0].is_done:
                 self._line.popleft()
             if self._line:
                 self._line.popleft().serve(record)
@@ -391,7 +391,7 @@ class ConsumerLine:
         groups = [(self._line, NOT_SENT)]
         groups += [(waiters, NO_REPLY) for waiters in self._claimed_for]
         for waiters, reason in groups:
-            for waiter in [waiter for waiter in waiters if not waiter.done]:
+            for waiter in [waiter for waiter in waiters if not waiter.is_done]:
                 if waiter.until <= now:
                     waiter.fail(self._node.late(reason))
                     self._line_has_gaps = True

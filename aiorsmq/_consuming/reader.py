@@ -31,15 +31,15 @@ class MessageReader(Generic[T]):
         seconds = check_seconds("wait", wait)
         started = time.monotonic()
         until = node.until() + seconds
-        left = seconds
+        remaining = seconds
         while True:
-            records = await line.take(limit, left)
+            records = await line.take(limit, remaining)
             read = [self.read(record, popped=popped) for record in records]
             messages = [message for message in read if message is not None]
             if messages or not records:
                 return messages
             await node.result(asyncio.ensure_future(self._core.until_put_aside()), until)
-            left = max(0, started + seconds - time.monotonic())
+            remaining = max(0, started + seconds - time.monotonic())
 
     def read(
         self,

@@ -52,8 +52,8 @@ class Waiter:
     __slots__ = (
         "_future",
         "_mailbox",
-        "done",
         "error",
+        "is_done",
         "loop",
         "needs_own_claim",
         "patient",
@@ -71,7 +71,7 @@ class Waiter:
         self.loop: asyncio.AbstractEventLoop = loop
         self.patient: bool = patient
         self.until: float = until
-        self.done: bool = False
+        self.is_done: bool = False
         self.record: Record | None = None
         self.error: Exception | None = None
         self.needs_own_claim: bool = False
@@ -83,12 +83,12 @@ class Waiter:
     def future(self) -> "asyncio.Future[None]":
         """Done when the waiter is; raises `error`. Created here: few waiters are awaited."""
         self._future = asyncio.Future(loop=self.loop)
-        if self.done:
+        if self.is_done:
             resolve(self._future, self.error)
         return self._future
 
     def serve(self, record: Record) -> None:
-        self.done = True
+        self.is_done = True
         self.record = record
         if (mailbox := self._mailbox) is not None:
             mailbox.delivered.append(self)  # hot path: spares each message a call of `deliver`
@@ -99,12 +99,12 @@ class Waiter:
 
     def dismiss(self) -> None:
         """No message will come: its consumer has left, or need not wait any longer."""
-        self.done = True
+        self.is_done = True
         if self._future is not None:
             resolve(self._future, None)
 
     def fail(self, error: Exception) -> None:
-        self.done = True
+        self.is_done = True
         self.error = error
         if self._mailbox is not None:
             self._mailbox.deliver(self)

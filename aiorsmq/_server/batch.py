@@ -29,13 +29,14 @@ MIN_ITEMS: Final = 8
 class InFlight:
     """The script calls of one kind that are in flight, and whether another may join them.
 
-    With none in flight, one item is enough for a call. With one, as many as that one holds. With
-    two, many times MAX_ITEMS: more than two calls are only worth it on a slow line.
+    With no call in flight, one waiting item is enough for a call. With one in flight, the next call
+    needs the same number of items. With two, it needs many times MAX_ITEMS: more than two calls are
+    only worth it on a slow line.
     """
 
     def __init__(self) -> None:
         self.calls: int = 0
-        self.enough: float = 1
+        self.threshold: float = 1
         """How many items must be waiting for another call to go out."""
         self._items = 0
 
@@ -45,7 +46,7 @@ class InFlight:
         An idle server gets only a half at first: it works on these while the client packs the
         rest, and their callers go on while it works on the rest.
         """
-        if waiting < self.enough:
+        if waiting < self.threshold:
             return 0
         share = waiting if is_busy else max(-(-waiting // 2), MIN_ITEMS)
         return min(share, waiting, MAX_ITEMS)
@@ -60,11 +61,11 @@ class InFlight:
         self.calls += calls
         self._items += items
         if self.calls == 0:
-            self.enough = 1
+            self.threshold = 1
         elif self.calls == 1:
-            self.enough = max(MIN_ITEMS, self._items)
+            self.threshold = max(MIN_ITEMS, self._items)
         else:
-            self.enough = MAX_ITEMS << self.calls
+            self.threshold = MAX_ITEMS << self.calls
 
 
 class _Sent(Generic[Result]):
@@ -113,7 +114,7 @@ class Batch(Generic[Item, Result]):
         return future
 
     def _plan_call(self) -> None:
-        if len(self._waiting) >= self._in_flight.enough and not self._call_is_planned:
+        if len(self._waiting) >= self._in_flight.threshold and not self._call_is_planned:
             self._call_is_planned = True
             self._node.turn.add(self._call)
 

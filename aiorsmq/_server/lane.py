@@ -109,9 +109,9 @@ class Lane:
         if self._note_upload():  # a large message on a slow line is not silence
             self._waiting_since = self._loop.time()
         timeout = REPLY_TIMEOUT * self._wire.patience
-        left = max(self._waiting_since, self._wire.heard_at) + timeout - self._loop.time()
-        if left > 0:
-            self._watchdog = self._loop.call_later(left, self._check_silence)
+        remaining = max(self._waiting_since, self._wire.heard_at) + timeout - self._loop.time()
+        if remaining > 0:
+            self._watchdog = self._loop.call_later(remaining, self._check_silence)
         else:
             self.lose(TimeoutError(f"No reply from the server for {timeout:g} seconds"))
 

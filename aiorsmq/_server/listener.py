@@ -54,7 +54,7 @@ class Flag:
     def __init__(self, channel: str, on_news: Callable[[], None]) -> None:
         self.channel: bytes = channel.encode()
         self.is_set: bool = False
-        self.wanted: bool = False
+        self.is_wanted: bool = False
         self._on_news = weakref.WeakMethod(on_news)
 
     def set(self) -> None:
@@ -126,9 +126,9 @@ class Listener:
     def watch(self, flag: Flag) -> None:
         """Start setting the flag on news, including the confirmation of its subscription.
 
-        To stop, set `flag.wanted` to False. Shortly after, the flag is set for the last time.
+        To stop, set `flag.is_wanted` to False. Shortly after, the flag is set for the last time.
         """
-        flag.wanted = True
+        flag.is_wanted = True
         if self._is_closed:
             return
         flags = self._flags.setdefault(flag.channel, set())
@@ -342,7 +342,7 @@ class Listener:
             command: retry_at for command, retry_at in self._refusals.items() if retry_at > now
         }
         for flags in self._flags.values():
-            for flag in [flag for flag in flags if not flag.wanted]:
+            for flag in [flag for flag in flags if not flag.is_wanted]:
                 flags.discard(flag)
                 flag.set()
         unwanted = {channel for channel, flags in self._flags.items() if not flags}

@@ -103,10 +103,10 @@ class Node:
         """The deadline of a call made now, by the event loop's clock."""
         return self.deadline_of(self.home.loop().time())
 
-    def deadline_of(self, asked: float) -> float:
+    def deadline_of(self, time: float) -> float:
         """The deadline of a call made then; later if the server had not been reached by then."""
-        until = asked + self.deadline
-        if asked >= self._connector.reached_at:
+        until = time + self.deadline
+        if time >= self._connector.reached_at:
             return until
         return max(until, self._connector.given_up_at())
 
@@ -174,7 +174,7 @@ class Node:
     def while_heard(self, script: str, ends: float, patience: float) -> Generator[None]:
         """Cancel the block `patience` seconds after `ends`.
 
-        While a reply is arriving, `patience` starts anew with each byte, up to the deadline.
+        While a reply is arriving, `patience` starts over with each byte, up to the deadline.
         """
         loop = self.home.loop()
 

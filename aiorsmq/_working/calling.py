@@ -45,7 +45,7 @@ def as_coroutine_function(
             result, error = await asyncio.shield(running)
         except asyncio.CancelledError:
             # Nobody else retrieves its error.
-            running.add_done_callback(lambda done: done.cancelled() or done.exception())
+            running.add_done_callback(lambda future: future.cancelled() or future.exception())
             raise
         if error is not None:
             try:
@@ -99,7 +99,7 @@ def check_verdict(verdict: Any) -> Retry | Reject | None:
 
 
 def unwrap_single(error: BaseException) -> BaseException:
-    """The error that a handler has raised; for a group of one, as task groups raise it, that one.
+    """The error that a handler has raised, unwrapped if it is the only one in its group.
 
     An exception that cannot be looked at, because its attributes raise, becomes a RuntimeError.
     """

@@ -20,7 +20,7 @@ SECOND_LOOK: Final = 0.1
 """Seconds after which a refused renewal is tried again: our own claim may have received the message
 and be on its way to `adopt`."""
 MAX_RENEWED: Final = 1000
-"""Leases that one script call renews: about a millisecond of the server's time."""
+"""Leases renewed by one script call: about a millisecond of the server's time."""
 
 _logger = logging.getLogger("aiorsmq.worker")
 
@@ -117,8 +117,8 @@ class Leases:
         # hot path: the messages of one claim have the same lease; only the first is looked at.
         if visible != self._visible or not self.held:
             self._visible = visible
-            left = (float(visible) - self._node.clock.now_ms()) / 1000
-            renew_at = asyncio.get_running_loop().time() + min(left, self._vt) / 3
+            remaining = (float(visible) - self._node.clock.now_ms()) / 1000
+            renew_at = asyncio.get_running_loop().time() + min(remaining, self._vt) / 3
             self._renew_at = min(self._renew_at, renew_at) if self.held else renew_at
         previous = self.held.get(lease.record.id)
         if previous is not None:  # the message moved and came back, or outlived its `max_lease`
