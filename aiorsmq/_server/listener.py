@@ -16,12 +16,11 @@ from typing import Any, Final
 import anyio
 from redis.exceptions import (
     NoPermissionError,
-    RedisError,
     ResponseError,
     TimeoutError,
 )
 
-from .failures import LOGIN_REFUSED, backoff, is_not_yet
+from .failures import LOGIN_REFUSED, SERVER_ERRORS, backoff, is_not_yet
 from .tasks import Tasks
 from .wire import Wire, pack
 
@@ -161,7 +160,7 @@ class Listener:
             try:
                 wire = await self._open_wire()
                 await self._serve(wire)
-            except (RedisError, OSError) as error:
+            except SERVER_ERRORS as error:
                 self._pause(error, opened=wire is not None)
             finally:
                 if wire is not None:
