@@ -2,8 +2,8 @@
 -- KEYS     messages (ZSET), queue (HASH)
 -- ARGV     1: 'first', or 'retry' if an earlier attempt may have deleted them
 --          2: the fence of all, '' for any receipt, or 'each'
---          3...: the ids; after 'each' as many fences; after 'each', in a retry, as many times in
---          ms at which the leases end, or ''
+--          3...: the ids; after 'each', all fences, and in a retry, all times in ms at which the
+--          leases end, or ''
 -- Returns  {s, us, positions of the messages that are gone or were received again...}; to a retry,
 --          one that is gone counts as deleted, unless its lease has ended: another consumer may
 --          have deleted it then

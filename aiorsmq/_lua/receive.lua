@@ -19,7 +19,7 @@ local now = text(now_number)
 local visible_at = text(now_number + lease)
 redis.call('ZREM', KEYS[1], '') -- first write, see prelude.lua
 
--- Look and take, page by page: 8 messages, then as many as are likely to reach max_bytes.
+-- Look and take, page by page: 8 messages, then the number that is likely to reach max_bytes.
 local reply = {time[1], time[2], '', visible_at, now, 0, queue[4] or '', queue[5] or '', 0}
 local claim = {
   pop = pop,
@@ -43,9 +43,9 @@ repeat
     local firsts = take_page(KEYS[1], KEYS[2], page, names, values, claim)
     put(reply, #reply, page, values, firsts)
   end
-  local enough = claim.length == limit or claim.bytes >= max_bytes
+  local is_full = claim.length == limit or claim.bytes >= max_bytes
   local too_many_phantoms = claim.phantoms >= 1000
-until page_is_empty or enough or too_many_phantoms
+until page_is_empty or is_full or too_many_phantoms
 
 -- Write. The dry run lets only those pop who could put a message back.
 local length = claim.length
@@ -64,11 +64,11 @@ end
 -- Reply. After a lease of 0 the messages handed out are still visible.
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 local first_left = due[2]
-local more = first_left and tonumber(first_left) <= now_number
-if more and not pop and visible_at == now then
-  more = #redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', length, 1) > 0
+local has_more = first_left and tonumber(first_left) <= now_number
+if has_more and not pop and visible_at == now then
+  has_more = #redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', length, 1) > 0
 end
 reply[3] = first_left or ''
 reply[6] = claim.phantoms
-reply[9] = more and 1 or 0
+reply[9] = has_more and 1 or 0
 return reply

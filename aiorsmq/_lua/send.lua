@@ -30,13 +30,13 @@ local list = is_retry and ARGV or {}
 local duplicates, has_duplicates = find_stored(KEYS[2], dead_letter_queue and KEYS[3], list, 6)
 -- The rest is gone by now, unless it was too long then and maxsize may have changed since.
 local modified = has_duplicates and integer(redis.call('HMGET', KEYS[2], 'modified')[1]) or 0
-local rest_is_gone = has_duplicates and modified < math.floor(ARGV[3] / 1000000)
+local skip_rest = has_duplicates and modified < math.floor(ARGV[3] / 1000000)
 
 -- Take: the messages to store, with a score for each.
 local maxsize = maxsize_of(queue)
 local reply = {time[1], time[2], 'stored', maxsize}
-local all_or_none = ARGV[2] == 'all'
-if has_duplicates and all_or_none then
+local is_atomic = ARGV[2] == 'all'
+if has_duplicates and is_atomic then
   return reply
 end
 local delays = {}
@@ -55,7 +55,7 @@ for i = 6, #messages, 2 do
   local is_duplicate = duplicates[i]
   if #body > max_length and not is_duplicate then
     reply[#reply + 1] = i / 2 - 3
-  elseif not is_duplicate and not rest_is_gone then
+  elseif not is_duplicate and not skip_rest then
     local ms = delays[i / 2 - 2]
     messages[last + 6] = id
     messages[last + 7] = body
@@ -64,7 +64,7 @@ for i = 6, #messages, 2 do
     last = last + 2
   end
 end
-if all_or_none and #reply > 4 then -- some are too long
+if is_atomic and #reply > 4 then -- some are too long
   return reply
 end
 

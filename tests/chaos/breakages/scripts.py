@@ -144,7 +144,7 @@ SCRIPTS = {
     ),
     "all-or-none-forgotten": Breakage(
         "send_many stores those that are not too long",
-        (LuaEdit("send", "if all_or_none and #reply > 4 then", "if false then"),),
+        (LuaEdit("send", "if is_atomic and #reply > 4 then", "if false then"),),
         (MODEL,),
     ),
 }
