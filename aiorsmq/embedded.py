@@ -199,13 +199,13 @@ class EmbeddedServer:
 
     async def _wait_until_up(self, guard: "_Guard") -> None:
         with anyio.move_on_after(START_TIMEOUT):
-            while not await self._ping():
-                if guard.has_exited() or (self._folder / "exited").exists():
+            while not (guard.is_ending or guard.has_exited()):
+                if (self._folder / "exited").exists():
                     break
+                if await self._ping() and not guard.is_ending:
+                    guard.is_up = True
+                    return
                 await anyio.sleep(0.005)
-            else:
-                guard.is_up = True
-                return
         raise EmbeddedServerError(f"the embedded server did not start: {self._read_log_tail()}")
 
     @property
@@ -249,6 +249,8 @@ class _Guard:
 
     def __init__(self, command: list[str], lock: int | None) -> None:
         self._owner_pid = os.getpid()
+        self.is_ending: bool = False
+        """Whether the server has been told to stop, perhaps while it started."""
         self.is_up: bool = False
         """Whether the server has answered and has not been told to stop."""
         self._process = Popen(  # noqa: S603 - no part of the command comes from outside
@@ -272,6 +274,7 @@ class _Guard:
 
     def terminate(self) -> None:
         self.is_up = False
+        self.is_ending = True
         self._signal(signal.SIGTERM)
         if self._pipe is not None:
             self._pipe.close()

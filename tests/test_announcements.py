@@ -110,9 +110,11 @@ async def test_one_channel_is_refused(server, caplog, monkeypatch):
                     await wait_for_listener(server, "open")
                     await sending.send_message(qname="open", message="x")
                     await (await heard).delete()
+                # From here on somebody waits, so the connection stays open.
+                heard = asyncio.ensure_future(other.receive_message(qname="open", wait=30))
+                await wait_for_listener(server, "open")
                 first = server.redis.client_list(_type="pubsub")[0]["id"]
                 await sending.send_message(qname="closed", message="x")
-                heard = asyncio.ensure_future(other.receive_message(qname="open", wait=30))
                 server.redis.acl_setuser("half", enabled=True, channels=["rsmq:rt:closed"])
                 await (await closed).delete()
                 assert [client["id"] for client in server.redis.client_list(_type="pubsub")] == [
