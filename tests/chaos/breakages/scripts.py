@@ -127,7 +127,10 @@ SCRIPTS = {
         (
             LuaEdit(
                 "send",
-                "redis.call('HSET', KEYS[2], 'totalsent', total, unpack(messages, i + 5, chunk_end + 5))",
+                """
+                redis.call('HSET', KEYS[2], 'totalsent', total,
+                  unpack(messages, i + 5, chunk_end + 5))
+                """,
                 "",
             ),
             LuaEdit(
