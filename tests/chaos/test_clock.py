@@ -46,7 +46,7 @@ def jumps(caplog):
     """What the log says of jumps."""
     caplog.set_level(logging.WARNING, "aiorsmq")
     return lambda: [
-        record.message for record in caplog.records if "clock has jumped" in record.message
+        record.message for record in caplog.records if "clock jumped by" in record.message
     ]
 
 
