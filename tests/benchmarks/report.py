@@ -75,10 +75,10 @@ def _readme_section(results: Results) -> Iterator[str]:
         for contender in ("aiorsmq", "rsmq-worker")
     )
     yield (
-        f"A hundred consumers that wait on one queue cost the server {ours} commands a second; "
-        f"with rsmq-worker it is {theirs}. All figures, and what they are held to: "
-        "[tests/benchmarks/RESULTS.md](tests/benchmarks/RESULTS.md). `nox -s benchmarks` measures "
-        "them anew."
+        f"A hundred consumers waiting on one queue cost the server {ours} commands a second; "
+        f"with rsmq-worker it is {theirs}. Full results and targets: "
+        "[tests/benchmarks/RESULTS.md](tests/benchmarks/RESULTS.md). "
+        "`nox -s benchmarks` runs them again."
     )
     yield ""
     yield "![Messages sent a second by the number of callers](tests/benchmarks/charts/send.svg)"

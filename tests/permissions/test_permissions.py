@@ -353,7 +353,7 @@ def test_readme():
     words = []
     for name, role in ROLES.items():
         rights = re.search(
-            rf"^\| \*\*{name}\*\* \| (as much, and )?`(.*)` \|$", readme, re.MULTILINE
+            rf"^\| \*\*{name}\*\* \| (all of the above, and )?`(.*)` \|$", readme, re.MULTILINE
         )
         words = rights[2].split() + (words if rights[1] else [])
         assert sorted(word[1:] for word in words if word[0] == "+") == sorted(
