@@ -1,8 +1,8 @@
-"""Jobs through a queue, in aiohttp: `python examples/aiohttp_app.py`, then open
-    http://127.0.0.1:8000
+"""Process jobs from a queue in aiohttp.
 
-Needs aiohttp. REDIS_URL names the server; without it, one is started with the app, and ends with
-it.
+Run `python examples/aiohttp_app.py`, then open http://127.0.0.1:8000.
+
+Needs aiohttp. REDIS_URL names the server; without it, the app starts and stops its own server.
 """
 
 import asyncio
@@ -30,14 +30,12 @@ async def do(job: Job) -> str:
 
 
 async def work(queue: Queue[Job], board: Board) -> None:
-    """Wait for jobs and do them, one after the other; start several of these to do that many at a
-    time.
-    """
+    """Do jobs one at a time, as they come. Start several of these tasks to do several at a time."""
     async for msg in queue.messages():
         try:
-            # Deleted at the end of the block. Visible again at once if the block fails or the app
-            # is stopped, and after the queue's `vt` if the process is killed: a job is not lost,
-            # but it can happen that it is done twice.
+            # The message is deleted at the end of the block. It is visible again at once if the
+            # block raises or the app is stopped, and after the queue's `vt` if the process is
+            # killed: a job is never lost, but it may be done twice.
             async with msg:
                 seconds = (datetime.now(UTC) - msg.sent_at).total_seconds()
                 result = await do(msg.body)
@@ -45,7 +43,7 @@ async def work(queue: Queue[Job], board: Board) -> None:
                     msg.body | {"id": msg.id, "state": "done", "result": result, "seconds": seconds}
                 )
         except Exception:
-            log.exception("try %d of job %s failed", msg.receive_count, msg.id)
+            log.exception("attempt %d of job %s failed", msg.receive_count, msg.id)
             await asyncio.sleep(1)
 
 
@@ -53,10 +51,9 @@ async def consumer(app: web.Application) -> AsyncIterator[None]:
     async with AsyncRSMQ.from_url(os.environ.get("REDIS_URL", "embedded://")) as rsmq:
         app[BOARD] = Board()
         app[QUEUE] = rsmq.queue("aiohttp-jobs", codec=JSON)
-        await app[QUEUE].create(vt=30, exist_ok=True)  # vt: longer than a job ever takes
+        await app[QUEUE].create(vt=30, exist_ok=True)  # vt: longer than any job takes
         worker = asyncio.create_task(work(app[QUEUE], app[BOARD]))
-        # If the consumer ends with an error, so does the app: better than one that takes jobs and
-        # does none.
+        # If the consumer fails, stop the app: otherwise it would accept jobs and do none.
         worker.add_done_callback(
             lambda task: task.cancelled() or signal.raise_signal(signal.SIGTERM)
         )
@@ -67,7 +64,7 @@ async def consumer(app: web.Application) -> AsyncIterator[None]:
 
 
 async def close_board(app: web.Application) -> None:
-    app[BOARD].close()  # before aiohttp waits until all connections are closed
+    app[BOARD].close()  # must come before aiohttp waits for open connections
 
 
 @routes.get("/")
@@ -83,16 +80,11 @@ async def post_job(request: web.Request) -> web.Response:
         job = {"text": new["text"]}
         if not (isinstance(job["text"], str) and 1 <= len(job["text"]) <= 1000):
             raise ValueError("text must be 1 to 1000 characters")
-        id = await queue.send(
-            job, delay=new.get("delay", 0)
-        )  # when this returns, the server has it
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:  # a ValueError also from aiorsmq, for a delay that cannot be
+        # When this returns, the server has stored the message.
+        id = await queue.send(job, delay=new.get("delay", 0))
+    except (KeyError, TypeError, ValueError) as error:  # ValueError: a bad delay, too
         raise web.HTTPUnprocessableEntity(text=f"{type(error).__name__}: {error}") from error
-    if id not in board.jobs:  # the consumer can be faster than the reply
+    if id not in board.jobs:  # the job may be done before the reply arrives
         board.put({"id": id, "state": "queued", **job})
     return web.json_response({"id": id}, status=202)
 
@@ -111,7 +103,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     )
     await response.prepare(request)
     async with contextlib.aclosing(request.app[BOARD].watch()) as jobs:
-        with contextlib.suppress(ConnectionResetError):  # the browser has gone
+        with contextlib.suppress(ConnectionResetError):  # the browser disconnected
             async for job in jobs:
                 await response.write(f"data: {json.dumps(job)}\n\n".encode())
     return response
@@ -123,8 +115,8 @@ app.cleanup_ctx.append(consumer)
 app.on_shutdown.append(close_board)
 
 if __name__ == "__main__":
-    # handler_cancellation: a browser that goes away ends its stream of events at once, not at the
-    # next event.
+    # handler_cancellation: when a browser disconnects, its stream of events ends at once, not at
+    # the next event.
     web.run_app(
         app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")), handler_cancellation=True
     )

@@ -1,8 +1,7 @@
-"""What became of the jobs, and who watches: shared by the two web apps, and nothing to do with
-    queues.
+"""The state of the jobs, and the browsers that watch it. Used by both web apps.
 
-It is kept in the memory of one process. An app that runs in several keeps it in Redis, or in its
-database.
+It is kept in the memory of one process. An app with several processes would keep it in Redis or in
+its database.
 """
 
 from collections.abc import AsyncGenerator
@@ -28,10 +27,10 @@ class Board:
             try:
                 watcher.send_nowait(job)
             except (anyio.WouldBlock, anyio.ClosedResourceError):
-                watcher.close()  # too slow: its browser connects again, and starts afresh
+                watcher.close()  # too slow: its browser reconnects and starts over
 
     async def watch(self) -> AsyncGenerator[Job, None]:
-        """The last jobs, then every change, until the board is closed."""
+        """Yield the last jobs, then every change until the board is closed."""
         sender, changes = anyio.create_memory_object_stream[Job](1000)
         with sender, changes:
             self._watchers.add(sender)
@@ -45,9 +44,7 @@ class Board:
                 self._watchers.discard(sender)
 
     def close(self) -> None:
-        """End all streams of events, so that the server can shut down: it waits for open
-        connections.
-        """
+        """End all streams of events: the web server waits for open connections when it stops."""
         self._closed = True
         for watcher in self._watchers:
             watcher.close()

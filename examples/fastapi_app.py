@@ -1,8 +1,9 @@
-"""Jobs through a queue, in FastAPI: `python examples/fastapi_app.py`, then open
-    http://127.0.0.1:8000
+"""Process jobs from a queue in FastAPI.
 
-Needs fastapi and uvicorn. REDIS_URL names the server; without it, one is started with the app, and
-ends with it.
+Run `python examples/fastapi_app.py`, then open http://127.0.0.1:8000.
+
+Needs fastapi and uvicorn. REDIS_URL names the server; without it, the app starts and stops its own
+server.
 """
 
 import asyncio
@@ -31,8 +32,8 @@ async def do(job: Job) -> str:
 async def work(board: Board, msg: Message[Job]) -> None:
     """Do one job.
 
-    It is deleted when this returns. It is redelivered when this fails, and after the queue's `vt`
-    if the process is killed: a job is not lost, but it can happen that it is done twice.
+    The message is deleted when this returns. It is redelivered when this raises, and after the
+    queue's `vt` if the process is killed: a job is never lost, but it may be done twice.
     """
     seconds = (datetime.now(UTC) - msg.sent_at).total_seconds()
     result = await do(msg.body)
@@ -44,13 +45,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with AsyncRSMQ.from_url(os.environ.get("REDIS_URL", "embedded://")) as rsmq:
         app.state.board = Board()
         app.state.queue = rsmq.queue("fastapi-jobs", codec=JSON)
-        await app.state.queue.create(
-            vt=30, exist_ok=True
-        )  # leases are renewed, however long a job takes
+        # The worker renews leases, so a job may take longer than `vt`.
+        await app.state.queue.create(vt=30, exist_ok=True)
         worker = app.state.queue.worker(partial(work, app.state.board), concurrency=10)
         running = asyncio.create_task(worker.run())
-        # If the worker ends with an error, so does the app: better than one that takes jobs and
-        # does none.
+        # If the worker fails, stop the app: otherwise it would accept jobs and do none.
         running.add_done_callback(
             lambda task: task.exception() and signal.raise_signal(signal.SIGTERM)
         )
@@ -75,10 +74,9 @@ async def page() -> FileResponse:
 @app.post("/jobs", status_code=202)
 async def post_job(new: NewJob, request: Request) -> dict[str, str]:
     state = request.app.state
-    id = await state.queue.send(
-        {"text": new.text}, delay=new.delay
-    )  # when this returns, the server has it
-    if id not in state.board.jobs:  # the consumer can be faster than the reply
+    # When this returns, the server has stored the message.
+    id = await state.queue.send({"text": new.text}, delay=new.delay)
+    if id not in state.board.jobs:  # the job may be done before the reply arrives
         state.board.put({"id": id, "state": "queued", "text": new.text})
     return {"id": id}
 
@@ -104,12 +102,12 @@ async def events(request: Request) -> StreamingResponse:
 
 class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        app.state.board.close()  # before uvicorn waits until all connections are closed
+        app.state.board.close()  # must come before uvicorn waits for open connections
         await super().shutdown(sockets)
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it after all is closed
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it after its shutdown
         Server(
             uvicorn.Config(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")))
         ).run()

@@ -1,7 +1,7 @@
 """A consumer that waits, and a producer that wakes it: `python examples/quickstart.py`.
 
-REDIS_URL names the server, as in redis://127.0.0.1:6379. Without it, one is started for this
-program.
+REDIS_URL names the server, for example redis://127.0.0.1:6379. Without it, the program starts its
+own server.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from aiorsmq import AsyncRSMQ, Queue
 
 
 async def consume(queue: Queue[str]) -> None:
-    async for msg in queue.messages():  # asleep until there is a message: this does not poll
+    async for msg in queue.messages():  # sleeps until there is a message; does not poll
         async with msg:  # deleted at the end of the block; visible again if it raises
             age = datetime.now(UTC) - msg.sent_at
             print(f"consumer: woken by {msg.body!r}, {age.total_seconds():.0f} s after it was sent")

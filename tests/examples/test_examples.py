@@ -419,7 +419,7 @@ async def test_a_job_that_fails(start, server, name):
         queue = rsmq.queue(f"{name.removesuffix('_app')}-jobs", codec=JSON)
         bad = await queue.send({"no text": "in this one"})
         await wait_until(
-            lambda: re.search(rf"try 2 of job {bad} failed|{bad} .*attempt 2: failed", app.output)
+            lambda: re.search(rf"attempt 2 of job {bad} |{bad} .*attempt 2: failed", app.output)
         )
         assert "KeyError: 'text'" in app.output
         await done(http, await post(http, "a good one"))
