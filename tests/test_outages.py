@@ -254,6 +254,17 @@ async def test_no_call_outlasts_the_deadline(own_server):
         assert {type(result) for result in results} <= {redis.ConnectionError, redis.TimeoutError}
 
 
+async def test_not_tried_after_the_deadline(own_server):
+    """A call that has failed at its deadline is not executed once the server recovers."""
+    server = own_server()
+    async with impatient_client(server, deadline=0.3) as rsmq:
+        server.redis.replicaof("127.0.0.1", 1)
+        with pytest.raises((redis.ReadOnlyError, redis.TimeoutError)):
+            await rsmq.queue("jobs").send("x")
+        server.redis.replicaof("NO", "ONE")
+    assert server.redis.zcard("rsmq:jobs") == 0
+
+
 async def test_gone_for_good(own_server):
     """A server that goes away raises redis-py's error at the deadline."""
     server = own_server()
