@@ -9,8 +9,8 @@ CONNECTION = {
         (
             Edit(
                 "Batch._expire",
-                "[deadline for deadline, _ in self._calls if deadline > now]",
-                "[deadline for deadline, futures in self._calls if not futures[-1].done()]",
+                "[sent.deadline for sent in self._sent if sent.deadline > now]",
+                "[sent.deadline for sent in self._sent if not sent.futures[-1].done()]",
             ),
         ),
         ("test_batch.py::test_deadline_after_a_cancelled_call",),
@@ -18,7 +18,11 @@ CONNECTION = {
     "the-line-has-no-deadline": Breakage(
         "calls that wait behind others have no deadline",
         (
-            Edit("Batch._expire_at", "deadline + SLACK", "deadline + 3600"),
+            Edit(
+                "Batch._call",
+                "self._timer.arm(sent.deadline)",
+                "self._timer.arm(sent.deadline + 3600)",
+            ),
             Edit("REPLY_TIMEOUT", "5.0", "3600.0"),
         ),
         ("test_receive.py::TestDeadline::test_sends_that_wait_behind_others",),
@@ -42,7 +46,7 @@ CONNECTION = {
         "a second rotation finds the patience of the first spent",
         (
             Edit(
-                "Connections._note_refusal",
+                "Connector._note_refusal",
                 "has_worked and self._opened_at > self._refused_since",
                 "False",
             ),
@@ -53,8 +57,8 @@ CONNECTION = {
         "a server that is not up yet is not waited for",
         (
             Edit(
-                "Connections.may_pass",
-                "self.ever_open or self._tasks.loop().time() < self.given_up_at()",
+                "Connector.may_pass",
+                "self.ever_open or self._home.loop().time() < self.given_up_at()",
                 "self.ever_open",
             ),
         ),
@@ -64,7 +68,7 @@ CONNECTION = {
         "a password that is refused while it is rotated ends streams and workers",
         (
             Edit(
-                "Connections.may_pass",
+                "Connector.may_pass",
                 "self._refused_since + LOGIN_PATIENCE",
                 "self._refused_since",
             ),
@@ -73,7 +77,7 @@ CONNECTION = {
     ),
     "refused-password-is-never-final": Breakage(
         "a password that is refused for good is retried without end",
-        (Edit("Connections.may_pass", "self._refused_since + LOGIN_PATIENCE", "math.inf"),),
+        (Edit("Connector.may_pass", "self._refused_since + LOGIN_PATIENCE", "math.inf"),),
         (
             "test_connection.py::TestRefusedLogin::test_refused_for_good",
             "test_connection.py::TestRefusedLogin::test_logged_out_for_good",
@@ -81,14 +85,14 @@ CONNECTION = {
     ),
     "a-login-is-quoted": Breakage(
         "an error repeats with what a server was logged in to that knows no logins",
-        (Edit("Connections.open", '", with args beginning with" in str(error)', "False"),),
+        (Edit("_connect", '", with args beginning with" in str(error)', "False"),),
         ("test_connection.py::test_login_at_a_server_that_knows_none",),
     ),
     "one-time-for-all-of-a-handshake": Breakage(
         "a connection whose opening takes several slow round trips is never opened",
         (
             Edit(
-                "Connections.open",
+                "_connect",
                 "anyio.fail_after(OPEN_TIMEOUT)",
                 "anyio.fail_after(CONNECT_TIMEOUT)",
             ),
@@ -97,7 +101,7 @@ CONNECTION = {
     ),
     "each-call-logs-in": Breakage(
         "the more calls wait, the more often a refused login is tried",
-        (Edit("Connections.pipeline", "self._refused_at + LOGIN_PAUSE", "self._refused_at"),),
+        (Edit("Connector.lane", "self._refused_at + LOGIN_PAUSE", "self._refused_at"),),
         ("test_connection.py::TestRefusedLogin::test_few_attempts",),
     ),
     "readonly-is-raised": Breakage(
@@ -114,32 +118,22 @@ CONNECTION = {
     ),
     "no-watchdog-of-the-calls": Breakage(
         "a connection on which no reply comes is kept",
-        (Edit("Pipeline._check_silence", "self.lose(TimeoutError(...))", "pass"),),
+        (Edit("Lane._check_silence", "self.lose(TimeoutError(...))", "pass"),),
         ("test_pipelining.py::test_silence",),
     ),
     "an-upload-that-grows-stands-still": Breakage(
         "an upload is taken to stand still because others add to it",
-        (
-            Edit(
-                "Pipeline._look_for_upload", "self._sent - sent_then", "unsent_then - self._unsent"
-            ),
-        ),
+        (Edit("Lane._note_upload", "self._sent - sent_before", "unsent_before - self._unsent"),),
         ("test_pipelining.py::test_growing_upload",),
     ),
     "another-form-is-not-told": Breakage(
         "a call whose reply is of another form than its script's hears nothing",
-        (Edit("Scripts._answer", "answered(InvalidResponse(...))", "pass"),),
+        (Edit("Node._finish", "on_reply(InvalidResponse(...))", "pass"),),
         ("test_outages.py::test_replies_of_another_form",),
     ),
     "no-eval": Breakage(
         "NOSCRIPT is the caller's",
-        (
-            Edit(
-                "Scripts._learn_from",
-                "not isinstance(error, NoScriptError) and not is_not_yet(error)",
-                "not is_not_yet(error)",
-            ),
-        ),
+        (Edit("Retrier._next_args", "isinstance(error, NoScriptError)", "False"),),
         (
             "test_outages.py::test_script_flush",
             "chaos/test_server.py::test_forgotten_scripts",
@@ -148,34 +142,29 @@ CONNECTION = {
     ),
     "stays-at-the-replica": Breakage(
         "a connection that has ended at a replica is kept",
-        (Edit("Scripts._learn_from", "is_replica(error)", "False"),),
+        (Edit("Retrier._next_args", "is_replica(error)", "False"),),
         ("test_outages.py::test_left_at_a_replica",),
     ),
     "stays-logged-out": Breakage(
         "a connection that is no longer logged in is kept",
-        (Edit("Scripts._learn_from", "is_refused_login(error)", "False"),),
+        (Edit("Retrier._next_args", "is_refused_login(error)", "False"),),
         ("test_connection.py::TestRefusedLogin::test_logged_out",),
     ),
     "no-deadline": Breakage(
         "a call is tried without a time limit",
-        (Edit("Scripts._persist", "asyncio.timeout_at(until)", "asyncio.timeout_at(None)"),),
-        ("test_outages.py::test_no_call_outlasts_the_deadline",),
+        (Edit("Node._persist", "asyncio.timeout_at(until)", "asyncio.timeout_at(None)"),),
+        ("test_outages.py::test_not_tried_after_the_deadline",),
     ),
     "login-that-never-worked-is-waited-for": Breakage(
         "a missing password is taken for one that is being rotated",
         (
             Edit(
-                "Scripts._wait_for_login",
+                "Retrier._wait_for_login",
                 """
-                if self.clock.known:
-                    await self._connections.relogin(pipeline, error)
+                if not self._clock.is_known:
+                    raise error
                 """,
-                "await self._connections.relogin(pipeline, error)",
-            ),
-            Edit(
-                "Scripts._wait_for_login",
-                "self.clock.known and call.repeat and self._connections.may_pass(error)",
-                "call.repeat and self._connections.may_pass(error)",
+                "",
             ),
         ),
         ("test_connection.py::TestRefusedLogin::test_no_password",),

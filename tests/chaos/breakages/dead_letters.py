@@ -96,16 +96,16 @@ DEAD_LETTERS = {
     ),
     "dead-messages-are-handed-out": Breakage(
         "what was received too often is moved, and handed out as well",
-        (Edit("_claim", "int(record.receive_count) <= most", "True"),),
+        (Edit("_read_claim", "int(record.receive_count) <= limit", "True"),),
         ("dead_letters/test_max_receives.py::test_moves",),
     ),
     "the-good-one-is-missed": Breakage(
         "a receive that meets dead messages only does not look behind them",
         (
             Edit(
-                "Claims._distribute",
-                "slot.patient or claim.more",
-                "slot.patient or (claim.more and claim.records)",
+                "ConsumerLine._distribute",
+                "waiter.patient or claim.has_more",
+                "waiter.patient or (claim.has_more and claim.records)",
             ),
         ),
         ("dead_letters/test_max_receives.py::test_impatient",),
@@ -114,12 +114,12 @@ DEAD_LETTERS = {
         "a claim without a lease that meets dead messages claims its own messages again",
         (
             Edit(
-                "Claims._go_on",
-                "self._distribute(claim, asked)",
+                "ConsumerLine._on_moved",
+                "self._distribute(claim, waiters)",
                 """
-                if not burial.cancelled() and burial.result():
-                    claim = claim._replace(more=self._more_are_visible())
-                self._distribute(claim, asked)
+                if not moving.cancelled() and moving.result():
+                    claim = claim._replace(has_more=self._more_are_visible())
+                self._distribute(claim, waiters)
                 """,
             ),
         ),
@@ -135,18 +135,12 @@ DEAD_LETTERS = {
     ),
     "redrive-in-circles": Breakage(
         "a redrive does not stop at what was there when it began",
-        (
-            Edit(
-                "DeadLetters._redrive",
-                "page.highest, page.last is not None",
-                '"now", page.last is not None',
-            ),
-        ),
+        (Edit("_Cursor.advance", "self._highest = page.highest", ""),),
         ("dead_letters/test_redrive.py::test_dies_again",),
     ),
     "redrive-loses-its-place": Breakage(
         "a redrive goes on behind the last entry that it looked at, which it may have moved",
-        (Edit("DeadLetters._redrive", "stay[-1].place, stay[-1].id", "page.last or after"),),
+        (Edit("_Cursor.advance", "staying[-1].place, staying[-1].id", "page.last or self._after"),),
         ("dead_letters/test_redrive.py::test_where",),
     ),
 }

@@ -29,7 +29,7 @@ LISTENER = {
     ),
     "listener-is-not-closed": Breakage(
         "closing leaves the listener to itself",
-        (Edit("AsyncRSMQ._close", "await self._listener.aclose()", "pass"),),
+        (Edit("Node.aclose", "await self._listener.aclose()", "pass"),),
         ("test_client.py::test_closing_takes_no_time",),
     ),
     "closed-on-subscribe-is-an-outage": Breakage(
@@ -118,7 +118,7 @@ LISTENER = {
     "healthy-without-a-server": Breakage(
         "nobody looks for the server when its connection is lost",
         (
-            Edit("_look_again", "shared.look_again()", "pass"),
+            Edit("_look_again", "core.look_again()", "pass"),
             Edit("Listener._pause", "flag.set()", "pass"),
         ),
         ("test_receive.py::TestHealth::test_a_worker_whose_server_is_killed",),

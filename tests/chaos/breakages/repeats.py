@@ -55,27 +55,17 @@ REPEATS = {
     ),
     "redriven-twice": Breakage(
         "a step of a redrive that is repeated moves what has died again",
-        (Edit("DeadLetters._redrive", "AT + record.place", "IF_VISIBLE"),),
+        (Edit("DeadLetters._redrive", "AT_SCORE + record.place", "IF_VISIBLE"),),
         ("dead_letters/test_redrive.py::test_redrive_of_what_dies_again",),
     ),
     "pop-is-retried": Breakage(
         "a pop whose reply was lost is repeated, and takes another message",
-        (
-            Edit(
-                "pop",
-                """
-                Call(
-                    "receive", keys.qname, keys.both, args, retry_unknown=False, holds_messages=True
-                )
-                """,
-                'Call("receive", keys.qname, keys.both, args, holds_messages=True)',
-            ),
-        ),
+        (Edit("pop", "RetryPolicy.NEVER_IF_UNKNOWN", "RetryPolicy.SAFE"),),
         ("test_lost_replies.py::test_lost_reply_to_a_pop",),
     ),
     "purge-takes-what-is-sent": Breakage(
         "a purge whose reply was lost is repeated on what was sent since",
-        (Edit("purge", 'call("begin", retry_unknown=False)', 'call("begin", retry_unknown=True)'),),
+        (Edit("purge", "RetryPolicy.NEVER_IF_UNKNOWN", "RetryPolicy.SAFE"),),
         (
             "test_purge.py::test_lost_reply",
             "chaos/test_changed_world.py::test_repeats",
@@ -83,32 +73,32 @@ REPEATS = {
     ),
     "repeated-claim-for-all": Breakage(
         "each repetition of a claim hides the same number of messages as the first attempt",
-        (Edit("receive", "(1, lease, MAX_CLAIM_BYTES)", "(args[0], lease, MAX_CLAIM_BYTES)"),),
+        (
+            Edit(
+                "receive",
+                "(1, lease, MAX_CLAIM_BYTES)",
+                "(min(limit, MAX_CLAIM), lease, MAX_CLAIM_BYTES)",
+            ),
+        ),
         ("test_receive.py::TestRepeatedClaim::test_claims_one",),
     ),
     "late-reply-dropped": Breakage(
         "messages in a reply that comes after the deadline are lost",
-        (Edit("Scripts._persist", "call.holds_messages and attempts", "False"),),
+        (Edit("Node._persist", "call.holds_messages and attempts", "False"),),
         ("test_receive.py::TestAfterTheDeadline::test_put_back",),
     ),
     "a-new-id-per-retry": Breakage(
         "a send that is repeated takes new ids",
         (
+            Edit("Sender._store", "RetryPolicy.SAFE_WITH_MARK", "RetryPolicy.NEVER_IF_UNKNOWN"),
             Edit(
-                "Sender._store",
-                'Call("send", self._keys.qname, all_keys, args, again=lambda: (RETRY, *args[1:]))',
-                'Call("send", self._keys.qname, all_keys, args, retry_unknown=False)',
-            ),
-            Edit(
-                "Sender._replied",
-                "sending.answered(reply)",
+                "Sender._on_stored",
+                "send.on_results(reply)",
                 """
                 if type(reply).__name__ in ("ConnectionError", "TimeoutError"):
-                    self._submit(
-                        sending.which, sending.messages, sending.answered, sending.until, RETRY
-                    )
+                    self._submit(send.mode, send.messages, send.on_results, send.until, RETRY)
                 else:
-                    sending.answered(reply)
+                    send.on_results(reply)
                 """,
             ),
         ),
@@ -121,7 +111,7 @@ REPEATS = {
         "a change of visibility by id is repeated on what another consumer holds",
         (
             Edit(
-                "Settler.change_visibility_by_id",
+                "QueueSettler.change_visibility_by_id",
                 "self._changes if fence else self._changes_by_id",
                 "self._changes",
             ),
@@ -130,13 +120,7 @@ REPEATS = {
     ),
     "put-back-again": Breakage(
         "a popped message is put back again after another consumer has popped it",
-        (
-            Edit(
-                "Settler.restore",
-                'self._call("restore", args, retry_unknown=False)',
-                'self._call("restore", args)',
-            ),
-        ),
+        (Edit("QueueSettler.restore", "RetryPolicy.NEVER_IF_UNKNOWN", "RetryPolicy.SAFE"),),
         (
             "test_lost_replies.py::test_put_back",
             "chaos/test_changed_world.py::test_repeats",

@@ -9,7 +9,7 @@ VALUES = {
     ),
     "delay-ignored": Breakage(
         "a send of many with a delay of its own takes the queue's",
-        (Edit("_delays", "delays.count(None) == len(delays)", "len(delays) > 1"),),
+        (Edit("_encode_delays", "delays.count(None) == len(delays)", "len(delays) > 1"),),
         (MODEL,),
     ),
     "a-receipt-is-an-id": Breakage(
@@ -66,7 +66,7 @@ VALUES = {
     ),
     "deleted-twice": Breakage(
         "two deletes of one message in one call both say that they have done it",
-        (Edit("Settler._submit_deletes.replied", "len(set(ids)) < len(ids)", "False"),),
+        (Edit("QueueSettler._submit_deletes.on_reply", "len(set(ids)) < len(ids)", "False"),),
         (MODEL,),
     ),
     "nan-becomes-null": Breakage(

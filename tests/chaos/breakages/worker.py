@@ -6,7 +6,7 @@ from .edits import Edit
 WORKER = {
     "what-users-raise-ends-the-task": Breakage(
         "a backoff or an on_error that fails ends the task that was to settle the message",
-        (Edit("Handling._ask", "BaseException", "KeyError"),),
+        (Edit("Jobs._ask", "BaseException", "KeyError"),),
         (
             "worker/test_user_functions.py::test_on_error",
             "worker/test_user_functions.py::test_backoff",
@@ -16,8 +16,8 @@ WORKER = {
         "a message that has failed for the last time is released, and dies later without a reason",
         (
             Edit(
-                "Handling._fail",
-                "int(job.record.receive_count) >= job.source.shared.max_receives",
+                "Jobs._fail",
+                "int(job.record.receive_count) >= job.intake.core.dead.max_receives",
                 "False",
             ),
         ),
@@ -25,12 +25,12 @@ WORKER = {
     ),
     "the-stopped-keep-theirs": Breakage(
         "a message whose handler was cancelled by the end of the worker stays hidden",
-        (Edit("Handling._follow", "await self._release(job, lease.release_ms or 0)", "pass"),),
+        (Edit("Jobs._follow", "await self._release(job, lease.release_ms or 0)", "pass"),),
         ("worker/test_stop.py::test_end_of_grace",),
     ),
     "settled-by-a-cancelled-task": Breakage(
         "the handler's own task settles its message, though the handler may have cancelled it",
-        (Edit("Handling._handle", "job.task = asyncio.create_task(settling)", "await settling"),),
+        (Edit("Jobs._handle", "job.task = asyncio.create_task(settling)", "await settling"),),
         (
             "worker/test_user_functions.py::test_handler_fails",
             "worker/test_user_functions.py::test_retries",
@@ -38,17 +38,17 @@ WORKER = {
     ),
     "whatever-is-returned-is-done": Breakage(
         "a handler that returns False, to keep its message, has it deleted",
-        (Edit("Handling._run", "check_result(result)", "pass"),),
+        (Edit("Jobs._run", "check_result(result)", "pass"),),
         ("worker/test_user_functions.py::test_handler_fails",),
     ),
     "the-ended-are-renewed": Breakage(
         "the lease of a handler that has ended is renewed with the others",
-        (Edit("Lease.give_up", "del held[id]", "pass"),),
+        (Edit("Lease.give_up", "del held[self.record.id]", "pass"),),
         ("worker/test_leases.py::test_an_ended_handler_is_not_renewed",),
     ),
     "a-lost-lease-is-ignored": Breakage(
         "a handler goes on though another consumer has received its message",
-        (Edit("Leases._renew", "lease.lost()", "pass"),),
+        (Edit("Leases._on_refused", "lease.on_lost()", "pass"),),
         ("worker/test_leases.py::test_lost_lease",),
     ),
     "stuck-for-ever": Breakage(
@@ -59,7 +59,7 @@ WORKER = {
                 "lease.until > now > lease.extended_until - self._vt",
                 "now > lease.extended_until - self._vt",
             ),
-            Edit("Leases._renew", "min(self._vt, lease.until - now)", "self._vt"),
+            Edit("Leases._renew_step", "min(self._vt, lease.until - now)", "self._vt"),
         ),
         ("worker/test_leases.py::test_max_lease",),
     ),
@@ -74,7 +74,8 @@ WORKER = {
             Edit(
                 "Leases.adopt",
                 """
-                lease.record, lease.visible_until = record, record.visible
+                lease.record = record
+                lease.visible_until = record.visible
                 return True
                 """,
                 "return False",
@@ -100,8 +101,8 @@ WORKER = {
         (
             Edit("Retry", "", "del delay"),
             Edit("Reject", "", "del reason"),
-            Edit("said_by", "BaseException", "KeyError"),
-            Edit("Handling._ask", "BaseException", "KeyError"),
+            Edit("reason_of", "BaseException", "KeyError"),
+            Edit("Jobs._ask", "BaseException", "KeyError"),
         ),
         (
             "worker/test_user_functions.py::test_rejects",
@@ -112,9 +113,9 @@ WORKER = {
         "a worker ends when its queue is deleted",
         (
             Edit(
-                "Source.take",
+                "Intake.take",
                 """
-                self.miss()
+                self.note_missing()
                 return []
                 """,
                 "raise",
@@ -132,7 +133,7 @@ WORKER = {
     ),
     "first-queue-last": Breakage(
         "a list of queues is asked in no order",
-        (Edit("Worker._in_turn", "return self._sources", "return self._sources[::-1]"),),
+        (Edit("Worker._in_turn", "return self._intakes", "return self._intakes[::-1]"),),
         ("worker/test_queues.py::test_strict_priority",),
     ),
 }
