@@ -15,7 +15,10 @@ CONSUMERS = {
     "a-claim-per-consumer": Breakage(
         "each consumer claims by a script call of its own",
         (Edit("decide", "share if there_is_plenty else waiting", "1"),),
-        ("test_waiting.py::TestCounts::test_a_thousand_messages",),
+        (
+            "inside/test_outlook.py::test_decide",
+            "test_waiting.py::TestCounts::test_a_thousand_messages",
+        ),
     ),
     "nobody-asks-for-those-left": Breakage(
         "consumers that a claim cut short left without a message wait for the safety poll",
@@ -44,6 +47,43 @@ CONSUMERS = {
         (Edit("ConsumerLine._end_wait", "waiter.patient and waiter in line", "waiter in line"),),
         ("test_receive.py::TestNoAnswer::test_stopped_behind_another",),
     ),
+    "asks-while-a-claim-is-in-flight": Breakage(
+        "consumers do not wait for the claim that serves them, but claim again",
+        (Edit("decide", "claims_in_flight and not (there_is_plenty and share)", "False"),),
+        (
+            "inside/test_outlook.py::test_decide",
+            "test_receive.py::TestCutShort::test_two_of_many_without_a_lease",
+        ),
+    ),
+    "asks-for-nobody": Breakage(
+        "where there is plenty, a claim goes out that serves no consumer",
+        (Edit("decide", "there_is_plenty and share", "there_is_plenty"),),
+        ("inside/test_outlook.py::test_decide",),
+    ),
+    "claims-of-the-same-messages": Breakage(
+        "claims without a lease are in flight at the same time, and return the same messages",
+        (
+            Edit(
+                "decide",
+                "outlook.claim_is_leased and outlook.more_are_visible(now.server_ms)",
+                "outlook.more_are_visible(now.server_ms)",
+            ),
+        ),
+        (
+            "inside/test_outlook.py::test_decide",
+            "test_stream.py::TestLongPolls::test_receive_many_without_a_lease",
+        ),
+    ),
+    "claims-within-a-millisecond": Breakage(
+        "a claim without a lease comes before others are first, and returns the same messages",
+        (Edit("decide", "not outlook.claim_is_leased", "False"),),
+        ("inside/test_outlook.py::test_decide",),
+    ),
+    "visible-a-millisecond-late": Breakage(
+        "a message that has become visible in this millisecond counts as hidden",
+        (Edit("Outlook.more_are_visible", "self.next_ms <= now_ms", "self.next_ms < now_ms"),),
+        ("inside/test_outlook.py::test_more_are_visible",),
+    ),
     "no-due-timer": Breakage(
         "a consumer does not know when the next message becomes visible",
         (
@@ -54,6 +94,7 @@ CONSUMERS = {
             ),
         ),
         (
+            "inside/test_outlook.py::test_decide",
             "chaos/test_wake_up.py::test_delayed",
             "chaos/test_wake_up.py::test_expired_lease",
         ),
@@ -61,7 +102,10 @@ CONSUMERS = {
     "no-poll": Breakage(
         "a consumer that hears nothing never looks",
         (Edit("Outlook.due_at", "self.claimed_at + poll_interval", "now.time + 3600"),),
-        ("chaos/test_wake_up.py::test_silent_producer",),
+        (
+            "inside/test_outlook.py::test_decide",
+            "chaos/test_wake_up.py::test_silent_producer",
+        ),
     ),
     "no-answer-is-nothing": Breakage(
         "a long poll that was never answered says that there is no message",
