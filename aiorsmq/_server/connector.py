@@ -8,8 +8,9 @@ from typing import Final
 
 from ..errors import ClientClosed
 from .failures import LOGIN_REFUSED, SERVER_ERRORS
+from .futures import retrieve_error
 from .lane import Lane
-from .settings import CONNECT_TIMEOUT
+from .options import CONNECT_TIMEOUT
 from .target import Target
 from .tasks import Tasks
 
@@ -18,12 +19,6 @@ LOGIN_PATIENCE: Final = 60.0
 first refusal: its password or token may be in rotation."""
 LOGIN_PAUSE: Final = 0.25
 """Seconds between two logins of such a client, however many calls want one."""
-
-
-def _retrieve_error(opening: "asyncio.Task[Lane]") -> None:
-    """Keep asyncio from reporting an error that nobody retrieved: all callers may have left."""
-    if not opening.cancelled():
-        opening.exception()
 
 
 class Connector:
@@ -88,7 +83,7 @@ class Connector:
             raise self.failure.with_traceback(None)
         if self._opening is None or self._opening.done():
             self._opening = self._tasks.start(self._open())
-            self._opening.add_done_callback(_retrieve_error)
+            self._opening.add_done_callback(retrieve_error)
         return await asyncio.shield(self._opening)
 
     async def _open(self) -> Lane:

@@ -17,6 +17,12 @@ def resolve(future: "asyncio.Future[T]", outcome: T | Exception) -> None:
         future.set_result(outcome)
 
 
+def retrieve_error(future: "asyncio.Future[Any]") -> None:
+    """Keep asyncio from reporting an error that nobody retrieved: its callers may have left."""
+    if not future.cancelled():
+        future.exception()
+
+
 async def wait_until_done(future: "asyncio.Future[Any]") -> None:
     """Wait until the future is done; cancelling leaves it alone.
 

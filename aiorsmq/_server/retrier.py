@@ -9,7 +9,6 @@ from redis.exceptions import (
     ConnectionError,
     NoScriptError,
     RedisError,
-    TimeoutError,
 )
 
 from ..errors import QueueDoesNotExist, UnsupportedServer
@@ -17,7 +16,9 @@ from .call import Call, Reply, RetryPolicy
 from .clock import Clock
 from .connector import Connector
 from .failures import (
+    CONNECT_ERRORS,
     backoff,
+    is_missing_queue,
     is_not_yet,
     is_refused_login,
     is_replica,
@@ -25,7 +26,7 @@ from .failures import (
     permission_error,
     unsupported_reason,
 )
-from .futures import resolve
+from .futures import resolve, retrieve_error
 from .home import Home
 from .lane import Lane
 from .lua import load
@@ -69,7 +70,7 @@ class Retrier:
         while True:
             try:
                 lane = await self._connector.lane()
-            except (ConnectionError, TimeoutError, OSError) as not_sent:
+            except CONNECT_ERRORS as not_sent:
                 if once or not self._connector.may_pass(not_sent):
                     raise
                 errors.append(not_sent)
@@ -92,6 +93,7 @@ class Retrier:
     ) -> "asyncio.Future[Reply]":
         source = load(call.script).source
         reply: asyncio.Future[Reply] = self._home.loop().create_future()
+        reply.add_done_callback(retrieve_error)  # at its deadline, a call stops waiting
         lane.call(partial(resolve, reply), "EVAL", source, len(call.keys), *call.keys, *args)
         return reply
 
@@ -127,7 +129,7 @@ class Retrier:
 
 
 def _raise_if_final(error: Exception, call: Call) -> None:
-    if "QUEUE_DOES_NOT_EXIST" in str(error):
+    if is_missing_queue(error):
         raise QueueDoesNotExist(call.qname) from None
     source = load(call.script).source
     if (refusal := permission_error(error, call.qname, call.script, source, call.keys)) is not None:

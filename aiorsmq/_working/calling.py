@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar, cast
 import anyio.to_thread
 
 from .._callbacks import ENDS_THE_PROGRAM, is_unrun
+from .._server.futures import retrieve_error
 from ..errors import InvalidParameterValue
 from ..handlers import Reject, Retry
 from ..models import Message
@@ -44,8 +45,7 @@ def as_coroutine_function(
         try:
             result, error = await asyncio.shield(running)
         except asyncio.CancelledError:
-            # Nobody else retrieves its error.
-            running.add_done_callback(lambda future: future.cancelled() or future.exception())
+            running.add_done_callback(retrieve_error)
             raise
         if error is not None:
             try:
