@@ -12,9 +12,19 @@ from redis.asyncio import Redis
 
 from ._commands.admin import list_queues
 from ._consuming.core import QueueCore
-from ._protocol import Keys, Seconds, check_ns, check_qname, check_seconds, check_seconds_at_least
+from ._protocol import (
+    DEFAULT_DELAY,
+    DEFAULT_MAXSIZE,
+    DEFAULT_VT,
+    Keys,
+    Seconds,
+    check_ns,
+    check_qname,
+    check_seconds,
+    check_seconds_at_least,
+)
 from ._server.node import DEADLINE, Node
-from ._server.target import Target, target_from_url, target_of
+from ._server.target import Target, direct_target, given_target, target_from_url
 from .codecs import TEXT, Codec
 from .errors import InvalidParameterValue
 from .models import Message, QueueAttributes, QueueSettings, Receipt
@@ -63,7 +73,7 @@ class AsyncRSMQ:
 
     def __init__(
         self,
-        client: "Redis | Target | None" = None,
+        client: "Redis | None" = None,
         *,
         host: str = "127.0.0.1",
         port: int = 6379,
@@ -82,12 +92,13 @@ class AsyncRSMQ:
             reason = f"must be {MIN_POLL_INTERVAL} seconds or more"
             raise InvalidParameterValue("poll_interval", poll_interval, reason)
         if client is None:
-            target = target_of(None, host=host, port=port, **redis_options)
+            target = direct_target(host=host, port=port, **redis_options)
         elif redis_options:
             reason = "cannot be given together with a client"
             raise InvalidParameterValue("redis_options", sorted(redis_options), reason)
         else:
-            target = client if isinstance(client, Target) else target_of(client)
+            given: object = client  # a Redis, or from `from_url` a Target
+            target = given if isinstance(given, Target) else given_target(given)
         self._cores: WeakValueDictionary[str, QueueCore] = WeakValueDictionary()
         self._node = Node(
             target,
@@ -120,8 +131,9 @@ class AsyncRSMQ:
         `embedded://` starts a real Valkey server with the first call and stops it with `aclose()`,
         or with the program; `embedded:///folder` keeps its data there. See `EmbeddedServer`.
         """
+        target: Any = target_from_url(url, **redis_options)
         return cls(
-            target_from_url(url, **redis_options),
+            target,
             ns=ns,
             realtime=realtime,
             qname=qname,
@@ -155,11 +167,22 @@ class AsyncRSMQ:
         self,
         *,
         qname: str | None = None,
+        vt: Seconds = DEFAULT_VT,
+        delay: Seconds = DEFAULT_DELAY,
+        maxsize: int = DEFAULT_MAXSIZE,
+        max_receives: int | None = None,
+        dead_letter_queue: str | None = None,
         exist_ok: bool = False,
-        **settings: Unpack[QueueSettings],
     ) -> bool:
         """See `Queue.create`."""
-        return await self._named(qname).create(exist_ok=exist_ok, **settings)  # pyright: ignore[reportArgumentType] - it refuses None
+        return await self._named(qname).create(
+            vt=vt,
+            delay=delay,
+            maxsize=maxsize,
+            max_receives=max_receives,
+            dead_letter_queue=dead_letter_queue,
+            exist_ok=exist_ok,
+        )
 
     async def delete_queue(self, *, qname: str | None = None, missing_ok: bool = False) -> bool:
         """See `Queue.delete`."""

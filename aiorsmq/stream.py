@@ -81,7 +81,7 @@ class Messages(Generic[T]):
             else:
                 self._waiters.remove(waiter)
             if (record := waiter.record) is None:
-                await self._raise_failure(waiter)
+                await self._handle_failure(waiter)
             elif has_waited or not self._line.is_over(record):
                 # A lease that ended while the message waited here: others may have received it.
                 message = self._read(record, None, deletes)
@@ -110,7 +110,7 @@ class Messages(Generic[T]):
                 self._mailbox.wake()
             raise
 
-    async def _raise_failure(self, waiter: Waiter) -> None:
+    async def _handle_failure(self, waiter: Waiter) -> None:
         """Raise the waiter's error, or end the iteration, or create the missing queue."""
         if isinstance(waiter.error, ClientClosed):
             self._ended = True

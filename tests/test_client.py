@@ -224,11 +224,21 @@ async def test_never_closed(server):
 
 
 async def test_handles_leave_nothing(rsmq):
-    """Handles of many queues leave nothing in the client once they are dropped."""
-    for n in range(100):
-        rsmq.queue(f"q{n}")
-    gc.collect()
-    assert len(rsmq._cores) == 0
+    """Handles of many queues leave nothing in the client once they are dropped, without waiting for
+    the garbage collector.
+    """
+    gc.disable()
+    try:
+        for n in range(100):
+            queue = rsmq.queue(f"q{n}")
+            await queue.create()
+            await queue.send("x")
+            await (await queue.receive()).delete()
+            assert await queue.receive() is None
+        del queue
+        assert len(rsmq._cores) == 0
+    finally:
+        gc.enable()
 
 
 async def test_closing_goes_on_when_its_caller_stops_waiting(server):

@@ -1,7 +1,7 @@
 """Messages are deleted, hidden for longer, made visible again, or put back as if never received."""
 
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import compress
 from typing import Any
@@ -135,7 +135,7 @@ class QueueSettler:
         script: str,
         args: Sequence[Argument],
         policy: RetryPolicy = RetryPolicy.SAFE,
-        marked_args: Any = None,
+        marked_args: Callable[[], Sequence[Argument]] | None = None,
     ) -> Call:
         return Call(script, self._keys.qname, self._keys.pair, args, policy, marked_args)
 

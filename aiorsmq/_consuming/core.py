@@ -16,6 +16,7 @@ from .._protocol import Keys, Seconds, milliseconds
 from .._record import Record
 from .._server.failures import CALL_ERRORS, SERVER_ERRORS
 from .._server.node import Node
+from .._server.tasks import Tasks
 from ..models import Death
 from .line import ConsumerLine
 
@@ -138,7 +139,7 @@ class QueueCore:
             self.node,
             self.keys,
             fetch=fetch,
-            hand_back=partial(self._hand_back, undo),
+            hand_back=partial(_hand_back, self.node.tasks, undo),
             move_dead=self.dead.move_dead,
             leases=not isinstance(kind, str),
             poll_interval=self.poll_interval,
@@ -146,16 +147,19 @@ class QueueCore:
         self._lines[kind] = line
         return line
 
-    def _hand_back(
-        self, undo: Callable[[Sequence[Record]], Awaitable[None]], records: list[Record]
-    ) -> None:
-        self.node.tasks.start(self._hand_back_in_background(undo, records))
 
-    async def _hand_back_in_background(
-        self, undo: Callable[[Sequence[Record]], Awaitable[None]], records: list[Record]
-    ) -> None:
-        try:
-            await undo(records)
-        except CALL_ERRORS as error:
-            text = "could not hand back %d messages; their leases will expire: %s"
-            _logger.warning(text, len(records), error)
+def _hand_back(
+    tasks: Tasks, undo: Callable[[Sequence[Record]], Awaitable[None]], records: list[Record]
+) -> None:
+    """Undo the receipt of messages in the background. Holds no QueueCore: the lines hold this."""
+    tasks.start(_hand_back_in_background(undo, records))
+
+
+async def _hand_back_in_background(
+    undo: Callable[[Sequence[Record]], Awaitable[None]], records: list[Record]
+) -> None:
+    try:
+        await undo(records)
+    except CALL_ERRORS as error:
+        text = "could not hand back %d messages; their leases will expire: %s"
+        _logger.warning(text, len(records), error)

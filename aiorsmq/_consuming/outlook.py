@@ -1,6 +1,6 @@
 """What the latest claim told about a queue, and what the line of its consumers does next. No I/O.
 
-`decide` is the only place that says when to claim, and for how many. Its states:
+`decide` is the only place that says when to claim, and for how many at most. Its states:
 
 - nobody waits, or claims in flight serve those who do: NOTHING;
 - there is news, or a message is due, or the safety poll is: Ask;

@@ -24,7 +24,8 @@ class RetryPolicy(Enum):
     NEVER_IF_UNKNOWN = auto()
     """Try again, but raise an unknown outcome: a second execution would do harm."""
     NEVER = auto()
-    """Raise every failure at once: a later attempt would be out of date."""
+    """Raise the first failure: a later attempt would be out of date. A script that the server does
+    not know is sent again, since nothing was executed."""
 
 
 class Call(NamedTuple):

@@ -25,6 +25,8 @@ from ..errors import ONE_SHARD, NotPermitted, RedisSMQException
 
 SERVER_ERRORS: Final = (RedisError, OSError)
 """What redis-py raises if the server cannot be reached or rejects a call."""
+CONNECT_ERRORS: Final = (ConnectionError, TimeoutError, OSError)
+"""What redis-py raises if a connection cannot be opened: nothing was sent."""
 CALL_ERRORS: Final = (*SERVER_ERRORS, RedisSMQException)
 """What a call of this library may raise."""
 LOGIN_REFUSED: Final = (AuthenticationError, AuthorizationError)
@@ -45,6 +47,11 @@ _NO_COMMAND = re.compile("unknown (redis |valkey )?command called from", re.IGNO
 # Outside of a cluster client, redis-py 5 does not raise MovedError or AskError.
 _MOVED = re.compile(r"(?:(?:MOVED|ASK) )?\d+ (\S+:\d+)$")
 _CLUSTER_ERRORS = (ClusterCrossSlotError, MovedError, AskError)
+
+
+def is_missing_queue(error: Exception) -> bool:
+    """Whether a script has found that its queue does not exist."""
+    return "QUEUE_DOES_NOT_EXIST" in str(error)
 
 
 def is_refused_login(error: Exception) -> bool:

@@ -40,7 +40,9 @@ The second is for proxies that do not support PING. Nobody uses its channel.
 """
 
 _logger = logging.getLogger(__name__)
-_not_permitted = logging.getLogger("aiorsmq.startup.channel")  # silenced as described in `checks`
+_not_permitted = logging.getLogger(
+    "aiorsmq.startup.channel"
+)  # silenced as described in `server_settings`
 
 
 class Flag:

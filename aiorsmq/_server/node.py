@@ -19,7 +19,6 @@ from redis.exceptions import InvalidResponse, NoScriptError, RedisError, Timeout
 
 from ..errors import ClientClosed, UnsupportedServer
 from .call import Call, Reply
-from .checks import warn
 from .clock import Clock
 from .connector import Connector
 from .deadlines import NO_REPLY, SLACK
@@ -30,6 +29,7 @@ from .lane import Lane, OnReply
 from .listener import Flag, Listener
 from .lua import load
 from .retrier import Attempts, Retrier
+from .server_settings import warn_about_settings
 from .target import Target
 from .tasks import Tasks
 from .turn import Turn
@@ -90,7 +90,7 @@ class Node:
             target,
             self._upkeep,
             connect_timeout=connect_timeout,
-            on_reached=warn if target.keeps_data else _ignore,
+            on_reached=warn_about_settings if target.keeps_data else _ignore,
             on_lost=on_lost,
         )
         self._retrier = Retrier(self._connector, self.home, self.clock)

@@ -32,7 +32,7 @@ CONNECT_TIMEOUT: Final = 5.0
 """Seconds that each step of opening a connection may take: connecting, and each reply after it."""
 
 # RESP2, because with RESP3 redis-py 8.1 does not notice an unread reply. No retries by redis-py:
-# `scripts` has the only retry loop.
+# `Retrier` has the only retry loop.
 _DEFAULT_OPTIONS: dict[str, Any] = {
     "protocol": 2,
     "socket_connect_timeout": CONNECT_TIMEOUT,

@@ -15,7 +15,7 @@ _persistence = logging.getLogger("aiorsmq.startup.persistence")
 _SETTINGS = ("maxmemory-policy", "appendonly", "save")
 
 
-def warn(lane: Lane) -> None:
+def warn_about_settings(lane: Lane) -> None:
     """Request the settings ahead of the first call, and log a warning for each that is unsafe.
 
     Does not warn if the server denies CONFIG GET, as it does to most ACL users.

@@ -21,7 +21,7 @@ from redis.exceptions import (
 
 from ..embedded import EmbeddedServer, is_volatile
 from .failures import LOGIN_REFUSED
-from .settings import CONNECT_TIMEOUT, check_client, check_url, no_retry, own_client
+from .options import CONNECT_TIMEOUT, check_client, check_url, no_retry, own_client
 from .tasks import Tasks
 from .wire import Wire, seize
 
@@ -30,9 +30,9 @@ OPEN_TIMEOUT: Final = 30.0
 
 
 class Target:
-    """The server of a redis-py client that the user gave us; the client stays the user's to close.
+    """A server, reached with the settings of a redis-py client's pool.
 
-    Sentinel and Cluster will be two more targets.
+    Which one is for the subclasses to say; Sentinel and Cluster will be two more.
     """
 
     def __init__(self, client: Redis) -> None:
@@ -70,7 +70,12 @@ class Target:
         connection.socket_timeout = None  # else redis-py aborts reads while no reply is due
         return seize(connection, tasks, pushes=pushes)
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Close what is ours: nothing, unless a subclass says so."""
+
+
+class GivenTarget(Target):
+    """The server of a client that the user gave us, which stays the user's to close."""
 
 
 class DirectTarget(Target):
@@ -96,18 +101,24 @@ class EmbeddedTarget(DirectTarget):
         await self.server.stop()
 
 
-def target_of(client: object, **options: Any) -> Target:
-    """The target of a client that was given, or of redis-py's options; no I/O.
+def given_target(client: object) -> Target:
+    """The target of a client that was given; no I/O.
 
-    Raises InvalidParameterValue for a client, an option or a value that cannot connect.
+    Raises InvalidParameterValue for a client that cannot connect.
     """
-    if client is None:
-        return DirectTarget(own_client(**options))
-    return Target(check_client(client))
+    return GivenTarget(check_client(client))
+
+
+def direct_target(**options: Any) -> Target:
+    """The target that redis-py's options name; no I/O.
+
+    Raises InvalidParameterValue for options that cannot connect.
+    """
+    return DirectTarget(own_client(**options))
 
 
 def target_from_url(url: str, **options: Any) -> Target:
-    """The target that a URL names; no I/O. Raises as `target_of`."""
+    """The target that a URL names; no I/O. Raises as `direct_target`."""
     folder = check_url(url)
     if folder is None:
         return DirectTarget(own_client(url, **options))

@@ -66,8 +66,11 @@ class Intake(Generic[T]):
     def open(self, on_death: "Callable[[Intake[T], Record, Death, str], None]") -> Generator[None]:
         """Listen for news and deaths of the queue, also while nobody waits."""
         self._on_death = on_death
-        with self.core.dead.observed_by(self), self.line.observed():
-            yield
+        try:
+            with self.core.dead.observed_by(self), self.line.observed():
+                yield
+        finally:
+            self._on_death = None
 
     def still_holds(self, record: Record) -> bool:
         return self.leases.adopt(record)

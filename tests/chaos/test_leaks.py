@@ -11,12 +11,13 @@ from collections import Counter
 import anyio
 import psutil
 from aiorsmq import AsyncRSMQ, Message, Messages, Queue
+from aiorsmq._consuming.core import QueueCore
 from aiorsmq._consuming.waiter import Waiter
 from aiorsmq.stream import ConsumerLine
 
 from support import PATIENCE, wait_until
 
-OURS = (AsyncRSMQ, Queue, Messages, Message, ConsumerLine, Waiter)
+OURS = (AsyncRSMQ, Queue, QueueCore, Messages, Message, ConsumerLine, Waiter)
 
 
 class Belongings:
