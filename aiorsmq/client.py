@@ -97,8 +97,8 @@ class AsyncRSMQ:
             reason = "cannot be given together with a client"
             raise InvalidParameterValue("redis_options", sorted(redis_options), reason)
         else:
-            given: object = client  # a Redis, or from `from_url` a Target
-            target = given if isinstance(given, Target) else given_target(given)
+            source: object = client  # a Redis, or from `from_url` a Target
+            target = source if isinstance(source, Target) else given_target(source)
         self._cores: WeakValueDictionary[str, QueueCore] = WeakValueDictionary()
         self._node = Node(
             target,

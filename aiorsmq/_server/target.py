@@ -71,7 +71,7 @@ class Target:
         return seize(connection, tasks, pushes=pushes)
 
     async def aclose(self) -> None:
-        """Close what is ours: nothing, unless a subclass says so."""
+        """Close what is ours; a subclass overrides this if something is."""
 
 
 class GivenTarget(Target):
