@@ -161,7 +161,7 @@ def whole_seconds(parameter: str, value: object) -> int:
     """Check a queue's own vt or delay. Must be whole seconds, because other ports parse an int."""
     seconds = check_seconds(parameter, value)
     if seconds != math.floor(seconds):
-        reason = f"must be whole seconds from 0 to {_MAX_SECONDS} as an attribute of a queue"
+        reason = f"must be whole seconds from 0 to {_MAX_SECONDS}: a queue stores no fractions"
         raise InvalidParameterValue(parameter, value, reason)
     return int(seconds)
 

@@ -94,7 +94,7 @@ class AsyncRSMQ:
         if client is None:
             target = direct_target(host=host, port=port, **redis_options)
         elif redis_options:
-            reason = "cannot be given together with a client"
+            reason = "cannot be given together with a client: set them on the client"
             raise InvalidParameterValue("redis_options", sorted(redis_options), reason)
         else:
             source: object = client  # a Redis, or from `from_url` a Target

@@ -115,7 +115,7 @@ class QueueAlreadyExists(_QueueError):
 class QueueDoesNotExist(_QueueError):
     """The queue was never created, or has been deleted (attribute: qname)."""
 
-    text = "queue {qname!r} does not exist"
+    text = "queue {qname!r} does not exist; create it with Queue.create()"
 
 
 class NoMessageInQueue(_QueueError):
@@ -177,7 +177,7 @@ class MessageTooLong(RedisSMQException, ValueError):
     def __str__(self) -> str:
         return (
             f"message too long for queue {self.qname!r}: "
-            f"{self.size} bytes, maxsize is {self.maxsize}"
+            f"{self.size} bytes, maxsize is {self.maxsize}; Queue.set_attributes() can raise it"
         )
 
 

@@ -48,6 +48,9 @@ class Queue(Generic[T]):
         self.name: str = core.keys.qname
         self._core = core
         for method in (getattr(codec, "encode", None), getattr(codec, "decode", None)):
+            if method is None:
+                reason = "must have methods encode and decode, as aiorsmq.JSON has"
+                raise InvalidParameterValue("codec", codec, reason)
             check_plain("codec", method)
         self._codec = codec
         self._reader = MessageReader(core, codec)

@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypedDict, TypeVar
 
 import anyio
 
-from ._protocol import Seconds, check_count, check_seconds, check_seconds_at_least
+from ._protocol import Seconds, check_seconds, check_seconds_at_least
 from ._record import Record
 from ._working.intake import MIN_LEASE, Intake
 from ._working.jobs import Jobs
@@ -111,7 +111,7 @@ class Worker(Generic[T]):
         names = [intake.name for intake in intakes]
         if len(set(names)) < len(names):
             raise InvalidParameterValue("queues", names, "must be different queues")
-        if check_count("concurrency", concurrency) > MAX_CONCURRENCY:
+        if type(concurrency) is not int or not 1 <= concurrency <= MAX_CONCURRENCY:
             reason = f"must be an int from 1 to {MAX_CONCURRENCY}"
             raise InvalidParameterValue("concurrency", concurrency, reason)
         self._intakes = intakes
@@ -295,7 +295,7 @@ class Worker(Generic[T]):
         for job in jobs.running:
             job.lease.give_up()
             if not job.has_ended:
-                text = "the handler of message %s was cancelled and does not end"
+                text = "the handler of message %s was cancelled but is still running"
                 _logger.error(text, job.message.id)
         for task in renewing:
             task.cancel()

@@ -384,8 +384,8 @@ class TestExceptions:
         (record,) = [record for record in caplog.records if record.name == "aiorsmq.pyrsmq"]
         assert record.levelname == "WARNING"
         assert record.getMessage() == (
-            "sendMessage: MessageTooLong: message too long for queue 'jobs': "
-            "7000 bytes, maxsize is 1024"
+            "sendMessage failed: MessageTooLong: message too long for queue 'jobs': "
+            "7000 bytes, maxsize is 1024; Queue.set_attributes() can raise it"
         )
 
     async def test_no_server(self, server):

@@ -107,7 +107,7 @@ class DeadLetters:
         try:
             deaths = await self.bury(records, reason, fence, drop=drop)
         except Exception as error:  # noqa: BLE001 - nobody awaits this task
-            text = "could not move %d dead messages out of queue %r (%r): %s"
+            text = "could not move %d dead messages out of queue %r, where they stay (%r): %s"
             _logger.warning(text, len(records), self._keys.qname, reason, error)
             return False
         for observer in self._observers[:1]:
@@ -145,7 +145,7 @@ class DeadLetters:
             return ["dead" if has_moved else None for has_moved in moves]
         for record in compress(records, moves):
             id = record.id.decode(errors="replace")
-            text = "dropped message %s of queue %r, received %d times"
+            text = "dropped message %s of queue %r, receive count %d: it has no dead-letter queue"
             _logger.warning(text, id, self._keys.qname, int(record.receive_count))
         return ["dropped" if has_moved else None for has_moved in moves]
 
@@ -267,7 +267,7 @@ class DeadLetters:
                     yield moved
             cursor.advance(page, moved_ids)
         if without_origin:
-            text = "left %d messages in queue %r: their original queue is not known"
+            text = "left %d messages in queue %r, whose origin is not known: use redrive(to=...)"
             _logger.warning(text, without_origin, self._keys.qname)
         if not yielded:
             yield 0

@@ -107,7 +107,7 @@ class QueueCore:
             await self.settler.change_visibility(record, round(MIN_HIDING * 1000))
         except Exception as error:  # noqa: BLE001 - nobody awaits this task
             id = record.id.decode(errors="replace")
-            _logger.warning("could not hide message %s: %s", id, error)
+            _logger.warning("could not hide message %s, which cannot be decoded: %s", id, error)
 
     async def _put_back_hidden(self, record: Record, reason: str) -> None:
         try:
@@ -161,5 +161,5 @@ async def _hand_back_in_background(
     try:
         await undo(records)
     except CALL_ERRORS as error:
-        text = "could not hand back %d messages; their leases will expire: %s"
+        text = "could not hand back %d messages; they return when their leases expire: %s"
         _logger.warning(text, len(records), error)

@@ -48,7 +48,7 @@ _JUMPED_BACK = (
     "messages that were visible or leased stay hidden for that much longer; "
     "change_visibility(id, 0) makes one visible"
 )
-_JUMPED_FORWARD = "shorter leases have expired"
+_JUMPED_FORWARD = "leases and delays shorter than that have ended"
 
 
 def _unchanged(reply: Reply) -> Reply:

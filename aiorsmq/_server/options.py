@@ -96,14 +96,16 @@ def _find_url_fault(url: str) -> str | None:
     elif re.search(r"[\t\r\n]", url):  # urlsplit removes them
         fault = "contains a line break or tab"
     elif parts.scheme == "unix":
-        if parts.netloc.rpartition("@")[2]:
+        if not parts.path.strip("/"):
+            fault = "has no path; a unix socket needs one, as in unix:///run/socket"
+        elif parts.netloc.rpartition("@")[2]:
             fault = "has a host, but a unix socket has only a path, as in unix:///run/socket"
     elif not _has_valid_port(url):
-        fault = "has an invalid port, must be a number from 0 to 65535"
+        fault = "has an invalid port, which must be a number from 0 to 65535"
     elif parts.hostname and not _HOST.fullmatch(unquote(parts.hostname)):
         fault = "has an invalid host"
     elif not re.fullmatch(r"/*[0-9]*/*", unquote(parts.path)):
-        fault = "has an invalid path, must be the number of a database"
+        fault = "has an invalid path, which must be the number of a database, as in /0"
     return fault and f"{fault}; {_ENCODE_HINT}"
 
 

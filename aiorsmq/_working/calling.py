@@ -28,7 +28,7 @@ def as_coroutine_function(
     """
     is_generator = inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler)
     if not callable(handler) or is_generator:
-        reason = "must be a function that takes a message, and not a generator"
+        reason = "must be a plain or async function that takes a message, not a generator"
         raise InvalidParameterValue("handler", handler, reason)
     call = getattr(handler, "__call__", None)  # noqa: B004 - of an object of the user's class
     if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call):
@@ -72,13 +72,15 @@ def check_result(result: Any) -> None:
     """Raise TypeError for a result that cannot mean "done"."""
     if result is False:  # how an rsmq-worker handler keeps a message
         raise TypeError(
-            "the handler returned False: raise Retry to keep the message, Reject to give it up"
+            "the handler returned False: raise Retry to redeliver the message, Reject to give it up"
         )
     if isinstance(result, BaseException) or _is_exception_class(result):
         raise TypeError(f"the handler returned {_describe(result)} instead of raising it")
     if is_unrun(result):
         name = type(result).__name__
-        raise TypeError(f"the handler returned a {name}, which nobody runs: await it")
+        raise TypeError(
+            f"the handler returned a {name} that was never awaited: await it in the handler"
+        )
 
 
 def _is_exception_class(value: Any) -> bool:
@@ -86,7 +88,9 @@ def _is_exception_class(value: Any) -> bool:
 
 
 def _describe(value: Any) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"an object of type {type(value).__name__}"
 
 
 def check_verdict(verdict: Any) -> Retry | Reject | None:

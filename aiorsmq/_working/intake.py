@@ -56,7 +56,9 @@ class Intake(Generic[T]):
         attributes = await get_queue_attributes(self.core.node, self.core.keys)
         vt = attributes.vt if self._vt is None else self._vt
         if not vt:
-            reason = f"is the vt of queue {self.name!r}; a worker needs leases: pass it a vt"
+            reason = (
+                f"is the vt of queue {self.name!r}, but a worker needs a lease: pass vt to worker()"
+            )
             raise InvalidParameterValue("vt", vt, reason)
         lease = min(vt, max_lease)
         self.line = self.core.receiving(lease)

@@ -260,7 +260,7 @@ class Jobs(Generic[T]):
             try:
                 (death,) = await job.intake.core.bury([job.record], reason, drop)
             except NoDeadLetterQueue as missing:
-                advice = "set one, or max_receives alone to drop such messages"
+                advice = "set one, or only max_receives to drop such messages"
                 text = "message %s will be redelivered: %s: %s"
                 _logger.warning(text, job.message.id, missing, advice)
             else:

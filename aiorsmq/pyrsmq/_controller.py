@@ -207,5 +207,5 @@ class RedisSMQ:
             if self._raises if raises is None else raises:
                 raise
             if not params.get("quiet"):
-                _logger.warning("%s: %s: %s", name, type(error).__name__, error)
+                _logger.warning("%s failed: %s: %s", name, type(error).__name__, error)
             return False

@@ -43,7 +43,9 @@ async def test_received_too_often(server, jobs, caplog):
         lambda: [record for record in caplog.records if id in record.getMessage()]
     )
     assert record.levelno == logging.WARNING
-    assert record.getMessage() == f"dropped message {id} of queue 'jobs', received 3 times"
+    assert record.getMessage() == (
+        f"dropped message {id} of queue 'jobs', receive count 3: it has no dead-letter queue"
+    )
     assert "s3cret" not in caplog.text
     assert set(server.redis.keys()) == {b"rsmq:jobs:Q", b"rsmq:jobs", b"rsmq:QUEUES"}
     assert server.redis.zrange("rsmq:jobs", 0, -1) == [good.encode()]
@@ -126,7 +128,7 @@ async def test_reject(jobs, caplog):
     async with jobs.worker(handler) as worker:
         await wait_until(lambda: worker.stats.dropped == 1)
     assert (worker.stats.received, worker.stats.retried) == (1, 0)
-    assert f"dropped message {id} of queue 'jobs', received 1 times" in caplog.text
+    assert f"dropped message {id} of queue 'jobs', receive count 1" in caplog.text
     assert await is_empty(jobs)
 
 

@@ -212,7 +212,7 @@ async def test_unknown_origin(server, jobs, dead, caplog):
     with caplog.at_level(logging.WARNING, "aiorsmq"):
         assert await counts(dead.redrive()) == [1]
     assert [record.getMessage() for record in caplog.records] == [
-        "left 2 messages in queue 'dead': their original queue is not known"
+        "left 2 messages in queue 'dead', whose origin is not known: use redrive(to=...)"
     ]
     assert (ids_in(server, "jobs"), ids_in(server, "dead")) == ([id], strays)
     seen = []

@@ -388,7 +388,7 @@ class TestDifferences:
             assert theirs == Raised("InvalidParameterValue")
             assert ours is True or is_id(ours)
 
-    @difference("`None` given to a setter")
+    @difference("`None` passed to a setter")
     async def test_none(self, both):
         await both.differ(
             lambda r, _: r.createQueue().vt(None), Raised("InvalidParameterValue"), True

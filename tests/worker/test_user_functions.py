@@ -313,7 +313,7 @@ async def test_false_says_what_to_do(jobs, caplog):
     here.
     """
     await check(jobs, giver(False), backoff=at_once)
-    assert "the handler returned False: raise Retry to keep the message" in caplog.text
+    assert "the handler returned False: raise Retry to redeliver the message" in caplog.text
 
 
 @pytest.mark.parametrize("settle", ["delete", "release"])
