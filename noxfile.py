@@ -130,7 +130,7 @@ def servers(session: nox.Session) -> None:
 
 @nox.session
 def redis_versions(session: nox.Session) -> None:
-    """Both ways to the socket, one inside redis-py, on every minor version of redis-py."""
+    """The fast and the fallback connection code, with every minor version of redis-py."""
     _install(session, "test")
     module = "tests/test_pipelining.py"
     slow = f"{module}::test_slow_line"
