@@ -50,9 +50,9 @@ _STARTING_ERRNOS = (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN)
 #   the pipe open, too, hence the second watcher.
 # - The second checks every two seconds that our program is still the guard's parent.
 # Either watcher ignores SIGTERM and sends it to the group again and again: the guard's shell misses
-# one that comes just before `wait`, and a child one that comes just before it begins. The guard sends
-# SIGTERM to the server until it has exited, then kills the group. Descriptor 4 holds the lock on the
-# data; only the server and the guard inherit it.
+# one that comes just before `wait`, and a child one that comes just before it begins. The guard
+# sends SIGTERM to the server until it has exited, then kills the group. Descriptor 4 holds the lock
+# on the data; only the server and the guard inherit it.
 _GUARD = """
 folder=$1 stopping=; shift
 umask 077

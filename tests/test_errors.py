@@ -61,7 +61,10 @@ def test_all_are_exported():
         ),
         (
             errors.MessageTooLong("q", 9, 5),
-            "message too long for queue 'q': 9 bytes, maxsize is 5; Queue.set_attributes() can raise it",
+            (
+                "message too long for queue 'q': 9 bytes, maxsize is 5; "
+                "Queue.set_attributes() can raise it"
+            ),
         ),
     ],
 )
