@@ -155,7 +155,7 @@ async def test_nowhere_to_put_it(queue, caplog):
     await queue.send("x")
     async with queue.worker(handler, backoff=at_once) as worker:
         await wait_until(lambda: worker.stats.succeeded == 1)
-    assert "set one, or max_receives alone to drop such messages" in caplog.text
+    assert "set one, or only max_receives to drop such messages" in caplog.text
 
 
 async def test_not_decodable(server, rsmq, jobs):

@@ -109,5 +109,5 @@ async def test_queue_without_leases(rsmq):
     """A worker on a queue whose vt is 0 needs a vt of its own."""
     queue = rsmq.queue("jobs")
     await queue.create(vt=0)
-    with pytest.raises(InvalidParameterValue, match="pass it a vt"):
+    with pytest.raises(InvalidParameterValue, match="pass vt to worker"):
         await queue.worker(print).run()
