@@ -396,7 +396,7 @@ class TestDifferences:
         attributes = await both.run(lambda r, _: r.getQueueAttributes())
         assert attributes[1]["vt"] == 30
 
-    @difference("a parameter that is missing")
+    @difference("a missing parameter")
     async def test_missing(self, new_both):
         both = new_both(qname=None)
         for call in (
@@ -407,7 +407,7 @@ class TestDifferences:
         ):
             await both.differ(call, False, Raised("InvalidParameterValue"))
 
-    @difference("a wrong value, by keyword")
+    @difference("an invalid value, by keyword")
     async def test_wrong_keyword(self, both):
         await both.differ(
             lambda r, _: r.createQueue(qname="a:b"), False, Raised("InvalidParameterValue")
@@ -415,7 +415,7 @@ class TestDifferences:
         await both.differ(lambda r, _: r.createQueue(vt=-1), True, Raised("InvalidParameterValue"))
         assert both.theirs.getQueueAttributes().execute()["vt"] == 30
 
-    @difference("a wrong value, by setter")
+    @difference("an invalid value, by setter")
     async def test_wrong_setter(self, both):
         with pytest.raises(rsmq.cmd.exceptions.InvalidParameterValue):
             both.theirs.createQueue().vt(-1)
@@ -499,7 +499,7 @@ class TestDifferences:
         theirs.client.close()
         await client.aclose()
 
-    @difference("bodies that are no text")
+    @difference("bodies that are not text")
     async def test_no_text(self, controllers):
         theirs, ours = controllers
         await ours.createQueue()
@@ -518,7 +518,7 @@ class TestDifferences:
             lambda r, sent: r.deleteMessage(id=sent.encode()), True, Raised("InvalidParameterValue")
         )
 
-    @difference("what JSON cannot say")
+    @difference("values that JSON cannot represent")
     async def test_no_json(self, both):
         await both.agree(lambda r, _: r.createQueue(maxsize=1024))
         for call in (
@@ -527,7 +527,7 @@ class TestDifferences:
         ):
             await both.differ(call, Raised("TypeError"), Raised("InvalidParameterValue"))
 
-    @difference("`deleteMessage` of what was never received")
+    @difference("`deleteMessage` of a message that was never received")
     async def test_delete_never_received(self, both):
         await both.agree(
             lambda r, _: r.createQueue(maxsize=1024), lambda r, _: r.sendMessage(message="x")
@@ -535,14 +535,14 @@ class TestDifferences:
         await both.differ(lambda r, sent: r.deleteMessage(id=sent), False, True)
         await both.agree(lambda r, _: r.popMessage())
 
-    @difference("`setQueueAttributes` of a queue that is not there")
+    @difference("`setQueueAttributes` of a missing queue")
     @pytest.mark.foreign_data
     async def test_set_attributes_of_no_queue(self, both, server):
         theirs, ours = await both.run(lambda r, _: r.setQueueAttributes(vt=1))
         assert (theirs, ours) == (Raised("TypeError"), Raised("QueueDoesNotExist"))
         assert server.redis.keys() == [b"theirs:jobs:Q"]
 
-    @difference("`setQueueAttributes` of nothing")
+    @difference("`setQueueAttributes` without settings")
     async def test_set_no_attributes(self, both):
         await both.agree(lambda r, _: r.createQueue(maxsize=1024))
         theirs, ours = await both.run(lambda r, _: r.setQueueAttributes())
@@ -634,7 +634,7 @@ class TestDifferences:
         ]
         await wait_until(lambda: server.redis.pubsub_channels() == [])
 
-    @difference("insides")
+    @difference("internals")
     async def test_insides(self, both):
         for name in ("client", "options", "redis_options", "reset_scripts"):
             assert hasattr(both.theirs, name)
@@ -739,7 +739,7 @@ class TestConsumers:
             settings = server.redis.hmget(f"rsmq:{qname}:Q", "vt", "delay", "maxsize")
             assert settings == [b"7", b"3", b"2048"], qname
 
-    @difference("a consumer's making")
+    @difference("creating a consumer")
     async def test_making(self, server):
         pyrsmq.RedisSMQConsumer("ours", print, port=server.port)
         assert server.clients() == 0
@@ -771,7 +771,7 @@ class TestConsumers:
             assert len(extenders()) == 1
         assert [[rc for _, rc, *_ in processed] for processed in calls] == [[1], [1, 2]]
 
-    @difference("a message that another has received meanwhile")
+    @difference("a message that another consumer has received in between")
     async def test_lost_lease(self, server, controller):
         gate = threading.Event()
         calls = [Calls(lambda _message, _rc: gate.wait()) for _ in range(2)]
