@@ -43,8 +43,10 @@ class Belongings:
 
 
 async def left_behind(server, before):
-    """What there is more than before; what is on its way gets some time to go."""
-    with anyio.move_on_after(3):
+    """What there is more than before. A subscription goes with the next ping but one: that gets its
+    time.
+    """
+    with anyio.move_on_after(PATIENCE):
         await wait_until(lambda: not Belongings(server).counts - before.counts)
     return Belongings(server).counts - before.counts
 
