@@ -122,7 +122,8 @@ class AsyncRSMQ:
         connect_timeout: Seconds = 0,
         **redis_options: Any,
     ) -> "AsyncRSMQ":
-        """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, or embedded.
+        """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, or
+        embedded://.
 
         valkey:// is the same as redis://, and valkeys:// as rediss://. Percent-encode special
         characters in a password. A URL in which one may not be encoded is refused, with

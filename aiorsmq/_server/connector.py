@@ -52,8 +52,6 @@ class Connector:
         self._opening: asyncio.Task[Lane] | None = None
         self._closed = False
         self._given_up_at: float | None = None
-        self.ever_open: bool = False
-        """Whether the server was ever reached."""
         self.reached_at: float = math.inf
         """When it was first reached, by the event loop's clock."""
         self.failure: Exception | None = None
@@ -61,6 +59,11 @@ class Connector:
         self._opened_at = -math.inf
         self._refused_at = -math.inf
         self._refused_since: float | None = None
+
+    @property
+    def ever_open(self) -> bool:
+        """Whether the server was ever reached."""
+        return self.reached_at < math.inf
 
     def given_up_at(self) -> float:
         """When a server that was never reached is given up: `connect_timeout` after the first
@@ -97,7 +100,6 @@ class Connector:
             raise
         else:
             if not self.ever_open:
-                self.ever_open = True
                 self.reached_at = self._home.loop().time()
                 self._on_reached(self._lane)
             self.failure = None

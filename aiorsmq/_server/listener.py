@@ -40,9 +40,8 @@ The second is for proxies that do not support PING. Nobody uses its channel.
 """
 
 _logger = logging.getLogger(__name__)
-_not_permitted = logging.getLogger(
-    "aiorsmq.startup.channel"
-)  # silenced as described in `server_settings`
+# Silenced by its name, as the loggers in `server_settings`.
+_not_permitted = logging.getLogger("aiorsmq.startup.channel")
 
 
 class Flag:
