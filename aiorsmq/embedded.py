@@ -50,20 +50,20 @@ _STARTING_ERRNOS = (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN)
 #   the pipe open, too, hence the second watcher.
 # - The second checks every two seconds that our program is still the guard's parent.
 # Either watcher ignores SIGTERM and sends it to the group again and again: the guard's shell misses
-# one that comes just before `wait`, and a child one that comes just before it begins. The guard
-# sends SIGTERM to the server until it has exited, then kills the group. Descriptor 4 holds the lock
-# on the data; only the server and the guard inherit it.
+# one that comes just before `wait`, and a child one that comes just before it begins. A watcher
+# ends once the guard is gone. The guard sends SIGTERM to the server until it has exited, then kills
+# the group. Descriptor 4 holds the lock on the data; only the server and the guard inherit it.
 _GUARD = """
 folder=$1 stopping=; shift
 umask 077
 exec 3<&0 4>&1 </dev/null >/dev/null 2>&1
 trap '' TERM
-{ read -r word <&3; while kill 0; do sleep 0.1; done; } 4>&- & watcher=$!
+{ read -r word <&3; while kill 0; kill -0 $$; do sleep 0.1; done; } 4>&- & watcher=$!
 is_child() {
   read -r pid name state parent rest </proc/$$/stat || parent=$(ps -o ppid= -p $$)
   [ "${parent:-$PPID}" -eq $PPID ]
 }
-{ is_child && while sleep 2; do is_child || kill 0; done; } 3<&- 4>&- &
+{ is_child && while sleep 2 && kill -0 $$; do is_child || kill 0; done; } 3<&- 4>&- &
 trap stopping=1 TERM
 "$@" 3<&- 2>>"$folder/server.log" & server=$!
 while kill -0 $server; do

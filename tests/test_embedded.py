@@ -328,6 +328,18 @@ async def test_stopped_while_it_starts():
     await server.stop()
 
 
+async def test_guard_killed():
+    """If the server's guard is killed, the server and its watchers still end with `stop()`."""
+    server = EmbeddedServer()
+    await server.start()
+    folder = Path(server.socket).parent
+    os.kill(server._guard._process.pid, signal.SIGKILL)
+    await wait_until(server._guard.has_exited)
+    assert processes(folder)
+    await server.stop()
+    await wait_until(lambda: is_clear(folder))
+
+
 async def test_forgotten():
     """A server that is started and forgotten is stopped, with a ResourceWarning."""
     server = EmbeddedServer()

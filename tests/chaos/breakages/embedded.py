@@ -21,7 +21,9 @@ EMBEDDED = {
     "guard-does-not-watch": Breakage(
         "the embedded server outlives its program",
         (
-            StringEdit("_GUARD", "read -r word <&3; while kill 0; do", "while false; do"),
+            StringEdit(
+                "_GUARD", "read -r word <&3; while kill 0; kill -0 $$; do", "while false; do"
+            ),
             StringEdit("_GUARD", "{ is_child && while", "{ while false && "),
         ),
         ("test_embedded.py::test_program_killed_while_it_starts",),
