@@ -32,8 +32,8 @@ if hasattr(os, "register_at_fork"):
 
 START_TIMEOUT: Final = 30.0
 STOP_TIMEOUT: Final = 10.0
-UNLOCK_TIMEOUT: Final = 1.0
-"""Seconds that `stop` waits for the folder's lock to be released.
+CLEAR_TIMEOUT: Final = 1.0
+"""Seconds that `stop` waits for a server that outlives its guard to release what it holds.
 
 It gives up then, because another program may have taken the lock in the meantime.
 """
@@ -159,13 +159,20 @@ class EmbeddedServer:
             with anyio.move_on_after(STOP_TIMEOUT):
                 while not guard.has_exited():  # noqa: ASYNC110 - another process has no event
                     await anyio.sleep(0.005)
-        # a guard that was stopped while it started may exit before the server
-        with anyio.move_on_after(UNLOCK_TIMEOUT):
-            while self._path is not None and _is_locked(self._path):  # noqa: ASYNC110 - as above
+        # a guard that was killed, or stopped while it started, may exit before the server
+        with anyio.move_on_after(CLEAR_TIMEOUT):
+            while self._guard is guard and not self._is_clear():  # noqa: ASYNC110 - as above
                 await anyio.sleep(0.005)
         if self._guard is guard:
             self._guard = None
-            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _is_clear(self) -> bool:
+        """Remove the folder, and tell whether it and the lock on the data are gone.
+
+        A server that is still exiting writes its log again while the folder is being removed.
+        """
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return not (self._folder.exists() or (self._path is not None and _is_locked(self._path)))
 
     def _launch(self) -> "_Guard":
         """Start the guard, which starts the server. On failure, nothing is left behind."""
