@@ -1,0 +1,1 @@
+"""Clients, streams and workers inside web frameworks."""

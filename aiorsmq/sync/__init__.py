@@ -1,0 +1,1 @@
+"""RSMQ for synchronous code: scripts, threads, Flask, Django under WSGI."""

@@ -1,0 +1,1 @@
+"""A real server, time that can be advanced, and drained queues, for tests."""
