@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeVar, cast, get_origin
 
+from ._callbacks import check_plain
 from .errors import ExtraNotInstalled, InvalidParameterValue
 
 if TYPE_CHECKING:
@@ -340,6 +341,32 @@ class PydanticCodec(_TypedCodec[T]):
 BYTES: Final = BytesCodec()
 TEXT: Final = TextCodec()
 JSON: Final = JsonCodec()
+
+
+def check_codec(codec: Codec[T]) -> Codec[T]:
+    """Raise InvalidParameterValue for anything but an object with plain `encode` and `decode`."""
+    methods = (getattr(codec, "encode", None), getattr(codec, "decode", None))
+    if isinstance(get_origin(codec) or codec, type) or None in methods:
+        reason = f"must be an object with methods encode and decode: {_suggest_codec(codec)}"
+        raise InvalidParameterValue("codec", codec, reason)
+    for method in methods:
+        check_plain("codec", method)
+    return codec
+
+
+def _suggest_codec(codec: object) -> str:
+    """The line to write in place of a codec's class, or of the type of the bodies."""
+    for plain, name in ((str, "TEXT"), (bytes, "BYTES"), (dict, "JSON"), (list, "JSON")):
+        if codec is plain:
+            return f"write codec={name}"
+    cls = get_origin(codec) or codec  # of PydanticCodec[Order]
+    if isinstance(cls, type) and hasattr(cls, "encode") and hasattr(cls, "decode"):
+        argument = "Order" if issubclass(cls, _TypedCodec) else ""
+        return f"write codec={cls.__name__}({argument})"
+    if not isinstance(codec, type):
+        return "write codec=JSON, or codec=PydanticCodec(Order) for bodies of the type Order"
+    is_of_msgspec = hasattr(codec, "__struct_fields__") or hasattr(codec, "__attrs_attrs__")
+    return f"write codec={'Msgspec' if is_of_msgspec else 'Pydantic'}Codec({codec.__name__})"
 
 
 def refusal_reason(codec: object, error: Exception) -> str:

@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from functools import partial
 from typing import Any, Generic, TypeVar, Unpack
 
-from ._callbacks import check_plain
 from ._commands import admin
 from ._commands.receive import peek
 from ._consuming.core import QueueCore
@@ -21,7 +20,7 @@ from ._protocol import (
     milliseconds,
 )
 from ._working.intake import Intake
-from .codecs import Codec, encode_body
+from .codecs import Codec, check_codec, encode_body
 from .errors import InvalidParameterValue
 from .models import DeadLetter, Message, QueueAttributes, QueueSettings, Receipt, id_and_fence
 from .stream import Messages
@@ -47,12 +46,7 @@ class Queue(Generic[T]):
     def __init__(self, core: QueueCore, codec: Codec[T]) -> None:
         self.name: str = core.keys.qname
         self._core = core
-        for method in (getattr(codec, "encode", None), getattr(codec, "decode", None)):
-            if method is None:
-                reason = "must have methods encode and decode, as aiorsmq.JSON has"
-                raise InvalidParameterValue("codec", codec, reason)
-            check_plain("codec", method)
-        self._codec = codec
+        self._codec = check_codec(codec)
         self._reader = MessageReader(core, codec)
 
     async def create(

@@ -1,11 +1,88 @@
 """What a client refuses: a host, a URL, an option, another client."""
 
+import json
+from dataclasses import dataclass
 from functools import partial
 from urllib.parse import quote
 
+import msgspec
+import pydantic
 import pytest
 import redis
-from aiorsmq import AsyncRSMQ, InvalidParameterValue
+from aiorsmq import (
+    JSON,
+    AsyncRSMQ,
+    InvalidParameterValue,
+    JsonCodec,
+    MsgspecCodec,
+    PydanticCodec,
+)
+
+
+class Order(pydantic.BaseModel):
+    item: str
+
+
+class Invoice(msgspec.Struct):
+    item: str
+
+
+@dataclass
+class Parcel:
+    item: str
+
+
+class OwnCodec:
+    def encode(self, body):
+        return body
+
+    def decode(self, raw):
+        return raw
+
+
+class Asynchronous(OwnCodec):
+    async def encode(self, body):
+        return body
+
+
+class TestCodecs:
+    @pytest.mark.parametrize(
+        ("codec", "line"),
+        [
+            (PydanticCodec, "codec=PydanticCodec(Order)"),
+            (PydanticCodec[Order], "codec=PydanticCodec(Order)"),
+            (MsgspecCodec, "codec=MsgspecCodec(Order)"),
+            (JsonCodec, "codec=JsonCodec()"),
+            (OwnCodec, "codec=OwnCodec()"),
+            (Order, "codec=PydanticCodec(Order)"),
+            (Parcel, "codec=PydanticCodec(Parcel)"),
+            (Invoice, "codec=MsgspecCodec(Invoice)"),
+            (str, "codec=TEXT"),
+            (bytes, "codec=BYTES"),
+            (dict, "codec=JSON"),
+            *((other, "codec=JSON, or") for other in (json, "json", None, 5, {}, list[int])),
+            *((other, "codec=JSON, or") for other in (Parcel("tea"), json.dumps)),
+        ],
+    )
+    async def test_codec(self, rsmq, refused, codec, line):
+        """A codec is an object, not its class and not the type of the bodies; the error has the
+        line to write.
+        """
+        async with refused("codec", codec, f"write {line}"):
+            rsmq.queue("jobs", codec=codec)
+
+    async def test_coroutine_functions(self, rsmq, refused):
+        """Its methods are plain functions."""
+        codec = Asynchronous()
+        with pytest.raises(InvalidParameterValue, match="plain function"):
+            rsmq.queue("jobs", codec=codec)
+
+    @pytest.mark.parametrize(
+        "codec", [JSON, JsonCodec(), OwnCodec(), PydanticCodec(Order), MsgspecCodec(Parcel)]
+    )
+    async def test_good_codecs(self, rsmq, codec):
+        """Any object with the two methods is one."""
+        rsmq.queue("jobs", codec=codec)
 
 
 class TestClients:
