@@ -37,6 +37,7 @@ ON_EVERY_SERVER = (
     "tests/worker",
     "tests/test_announcements.py",
     "tests/test_connection.py",
+    "tests/test_ensure.py",
     "tests/test_full_server.py",
     "tests/test_lost_replies.py",
     "tests/test_outages.py",

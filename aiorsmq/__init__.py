@@ -45,6 +45,7 @@ from .errors import (
 from .handlers import Reject, Retry, exponential
 from .models import (
     DeadLetter,
+    Ensured,
     Message,
     QueueAttributes,
     QueueSettings,
@@ -67,6 +68,7 @@ __all__ = [
     "DeadLetter",
     "EmbeddedServer",
     "EmbeddedServerError",
+    "Ensured",
     "ExtraNotInstalled",
     "InvalidParameterValue",
     "JsonCodec",

@@ -13,9 +13,6 @@ from redis.asyncio import Redis
 from ._commands.admin import list_queues
 from ._consuming.core import QueueCore
 from ._protocol import (
-    DEFAULT_DELAY,
-    DEFAULT_MAXSIZE,
-    DEFAULT_VT,
     Keys,
     Seconds,
     check_ns,
@@ -27,7 +24,7 @@ from ._server.node import DEADLINE, Node
 from ._server.target import Target, direct_target, given_target, target_from_url
 from .codecs import TEXT, Codec
 from .errors import InvalidParameterValue
-from .models import Message, QueueAttributes, QueueSettings, Receipt
+from .models import Ensured, Message, QueueAttributes, QueueSettings, Receipt
 from .queue import Queue
 from .stream import Messages
 from .worker import Worker, WorkerOptions
@@ -168,9 +165,9 @@ class AsyncRSMQ:
         self,
         *,
         qname: str | None = None,
-        vt: Seconds = DEFAULT_VT,
-        delay: Seconds = DEFAULT_DELAY,
-        maxsize: int = DEFAULT_MAXSIZE,
+        vt: Seconds | None = None,
+        delay: Seconds | None = None,
+        maxsize: int | None = None,
         max_receives: int | None = None,
         dead_letter_queue: str | None = None,
         exist_ok: bool = False,
@@ -185,6 +182,12 @@ class AsyncRSMQ:
             exist_ok=exist_ok,
         )
 
+    async def ensure_queue(
+        self, *, qname: str | None = None, **settings: Unpack[QueueSettings]
+    ) -> Ensured:
+        """See `Queue.ensure`."""
+        return await self._named(qname).ensure(**settings)
+
     async def delete_queue(self, *, qname: str | None = None, missing_ok: bool = False) -> bool:
         """See `Queue.delete`."""
         return await self._named(qname).delete(missing_ok=missing_ok)
@@ -193,7 +196,7 @@ class AsyncRSMQ:
         """The names of all queues in the namespace.
 
         They are read from the set `{ns}:QUEUES`, as in every RSMQ. A queue whose name was lost from
-        that set works, but is not listed until `create(exist_ok=True)` adds it again.
+        that set works, but is not listed until `ensure()` adds it again.
         """
         return await list_queues(self._node, self._ns)
 

@@ -232,13 +232,32 @@ class Message(Generic[T]):
 
 
 class QueueSettings(TypedDict, total=False):
-    """The settings of a queue, described at `Queue.create` and `Queue.set_attributes`."""
+    """The settings of a queue, described at `Queue.create`. None means that it is not named."""
 
     vt: Seconds | None
     delay: Seconds | None
     maxsize: int | None
     max_receives: int | None
     dead_letter_queue: str | None
+
+
+SettingValue = int | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ensured:
+    """What `Queue.ensure` has done; its str says it in words."""
+
+    created: bool
+    """Whether the queue was created."""
+    changed: dict[str, tuple[SettingValue, SettingValue]]
+    """The settings of an existing queue that were changed, each with its old and its new value."""
+
+    def __str__(self) -> str:
+        if self.created:
+            return "created"
+        changes = [f"{name} from {old!r} to {new!r}" for name, (old, new) in self.changed.items()]
+        return f"changed {', '.join(changes)}" if changes else "unchanged"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,20 +9,11 @@ from ._commands import admin
 from ._commands.receive import peek
 from ._consuming.core import QueueCore
 from ._consuming.reader import MessageReader
-from ._protocol import (
-    DEFAULT_DELAY,
-    DEFAULT_MAXSIZE,
-    DEFAULT_VT,
-    Seconds,
-    check_count,
-    check_peek_limit,
-    check_seconds,
-    milliseconds,
-)
+from ._protocol import Seconds, check_count, check_peek_limit, check_seconds, milliseconds
 from ._working.intake import Intake
 from .codecs import Codec, check_codec, encode_body
 from .errors import InvalidParameterValue
-from .models import DeadLetter, Message, QueueAttributes, QueueSettings, Receipt, id_and_fence
+from .models import DeadLetter, Ensured, Message, QueueAttributes, Receipt, id_and_fence
 from .stream import Messages
 from .worker import Worker, WorkerOptions
 
@@ -52,42 +43,63 @@ class Queue(Generic[T]):
     async def create(
         self,
         *,
-        vt: Seconds = DEFAULT_VT,
-        delay: Seconds = DEFAULT_DELAY,
-        maxsize: int = DEFAULT_MAXSIZE,
+        vt: Seconds | None = None,
+        delay: Seconds | None = None,
+        maxsize: int | None = None,
         max_receives: int | None = None,
         dead_letter_queue: str | None = None,
         exist_ok: bool = False,
     ) -> bool:
-        """Create the queue, and its dead-letter queue if that does not exist.
+        """Create the queue, and its dead-letter queue if that does not exist. At the start of a
+        program use `ensure`, which also updates a queue that exists.
 
         Args:
-            vt: whole seconds for which a received message stays hidden, 0 to 9999999.
-            delay: whole seconds for which a sent message stays hidden at first, 0 to 9999999.
-            maxsize: the longest message in bytes, 1024 to 65536, or -1 for unlimited.
+            vt: whole seconds for which a received message stays hidden, 0 to 9999999; 30 if None.
+            delay: whole seconds for which a sent message stays hidden at first, 0 to 9999999; 0 if
+                None.
+            maxsize: the longest message in bytes, 1024 to 65536, or -1 for unlimited; 65536 if
+                None.
             max_receives: how often a message may be received, 1 to 1000000, before it moves to the
-                dead-letter queue. Without a dead-letter queue such messages are dropped, that is,
-                deleted with a warning in the log; and so are messages that a worker's handler
-                rejects, or for which it has failed that often.
+                dead-letter queue; no limit if None. Without a dead-letter queue such messages are
+                dropped, that is, deleted with a warning in the log; and so are messages that a
+                worker's handler rejects, or for which it has failed that often.
             dead_letter_queue: the name of another queue, for messages that were received too often,
                 rejected, or cannot be decoded. Refused if dead messages could return from there to
                 this queue by themselves.
             exist_ok: if the queue exists, return False and leave its settings as they are, instead
-                of raising QueueAlreadyExists. Either way its name is added to the set of all queues
-                again if it was lost there.
+                of raising QueueAlreadyExists. A warning in the log names each setting that you
+                named and that differs, with both values. Either way the queue's name is added to
+                the set of all queues again if it was lost there.
 
         If cancelled, the queue may have been created or not.
         """
-        settings = QueueSettings(
-            vt=vt,
-            delay=delay,
-            maxsize=maxsize,
-            max_receives=max_receives,
-            dead_letter_queue=dead_letter_queue,
-        )
+        settings = admin.queue_settings(vt, delay, maxsize, max_receives, dead_letter_queue)
         return await admin.create_queue(
             self._core.node, self._core.keys, settings, exist_ok=exist_ok
         )
+
+    async def ensure(
+        self,
+        *,
+        vt: Seconds | None = None,
+        delay: Seconds | None = None,
+        maxsize: int | None = None,
+        max_receives: int | None = None,
+        dead_letter_queue: str | None = None,
+    ) -> Ensured:
+        """Create the queue as `create` does, or change the settings that you name and that differ.
+
+        Settings that are None stay as they are, or get the defaults of `create`. As for
+        `set_attributes`, a `max_receives` of 0 and an empty `dead_letter_queue` mean none. A
+        dead-letter queue that you name is created if it does not exist.
+
+        Returns what was done. If anything was, one INFO record of the logger `aiorsmq.queue` says
+        it too, so two programs that disagree about a setting both show it. If cancelled, the queue
+        may have been created or changed, or not. If a reply is lost, the call is repeated, and what
+        the first attempt has changed is then not in `changed`.
+        """
+        settings = admin.queue_settings(vt, delay, maxsize, max_receives, dead_letter_queue)
+        return await admin.ensure_queue(self._core.node, self._core.keys, settings)
 
     async def attributes(self) -> QueueAttributes:
         """The queue's settings and counters."""
@@ -108,13 +120,7 @@ class Queue(Generic[T]):
         removes the dead-letter queue, and the limit with it unless `max_receives` is given too.
         If cancelled, the settings may have been changed or not.
         """
-        settings = QueueSettings(
-            vt=vt,
-            delay=delay,
-            maxsize=maxsize,
-            max_receives=max_receives,
-            dead_letter_queue=dead_letter_queue,
-        )
+        settings = admin.queue_settings(vt, delay, maxsize, max_receives, dead_letter_queue)
         return await admin.set_queue_attributes(self._core.node, self._core.keys, settings)
 
     async def send(self, body: T | bytes, *, delay: Seconds | None = None) -> str:

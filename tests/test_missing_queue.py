@@ -68,6 +68,7 @@ class TestCalls:
             - {
                 "queue",
                 "create_queue",
+                "ensure_queue",
                 "delete_queue",
                 "messages",
                 "delete_message",

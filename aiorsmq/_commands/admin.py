@@ -1,17 +1,19 @@
 """Queues: created, described, changed, listed, deleted, emptied."""
 
 import asyncio
+import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from secrets import token_hex
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar
 
 from .._protocol import (
     DEFAULT_DELAY,
     DEFAULT_MAXSIZE,
     DEFAULT_VT,
     Keys,
+    Seconds,
     check_max_receives,
     check_maxsize,
     check_qname,
@@ -21,7 +23,7 @@ from .._protocol import (
 from .._server.call import Call, Reply, RetryPolicy
 from .._server.node import Node
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
-from ..models import QueueAttributes, QueueSettings, utc_from_ms
+from ..models import Ensured, QueueAttributes, QueueSettings, SettingValue, utc_from_ms
 
 T = TypeVar("T")
 
@@ -30,21 +32,71 @@ PURGE_STEP: Final = 200
 PURGE_CALLS: Final = 8
 """Calls of a purge in flight at once: on a slow line, one at a time takes longer."""
 
-_DEFAULTS: Final = QueueSettings(vt=DEFAULT_VT, delay=DEFAULT_DELAY, maxsize=DEFAULT_MAXSIZE)
+_DEFAULTS: Final[dict[str, str | int]] = {
+    "vt": DEFAULT_VT,
+    "delay": DEFAULT_DELAY,
+    "maxsize": DEFAULT_MAXSIZE,
+    "max_receives": "",
+    "dead_letter_queue": "",
+}
+"""As a queue's hash stores them; "" stands for none."""
+
+_logger = logging.getLogger("aiorsmq.queue")
+
+
+def queue_settings(
+    vt: Seconds | None,
+    delay: Seconds | None,
+    maxsize: int | None,
+    max_receives: int | None,
+    dead_letter_queue: str | None,
+) -> QueueSettings:
+    """The settings in the order of the signatures that have them."""
+    return QueueSettings(
+        vt=vt,
+        delay=delay,
+        maxsize=maxsize,
+        max_receives=max_receives,
+        dead_letter_queue=dead_letter_queue,
+    )
 
 
 async def create_queue(
     node: Node, keys: Keys, settings: QueueSettings, *, exist_ok: bool = False
 ) -> bool:
     """See `Queue.create`."""
-    checked = _check_settings(keys, _DEFAULTS | settings, may_clear=False)
-    dead_letter_queue = checked.pop("dead_letter_queue", "")
-    names = ("vt", "delay", "maxsize", "max_receives")
-    values = [checked.get(name, "") for name in names]
+    checked = _check_settings(keys, settings, may_clear=False)
+    created, differences = await _create_or_compare(node, keys, checked, "keep")
+    if not created and not exist_ok:
+        raise QueueAlreadyExists(keys.qname)
+    if differences:
+        pairs = differences.items()
+        found = "; ".join(f"{name} is {old!r}, not {new!r}" for name, (old, new) in pairs)
+        text = "queue %r exists with other settings: %s; use ensure(...) to change them"
+        _logger.warning(text, keys.qname, found, extra={"queue": keys.qname})
+    return created
+
+
+async def ensure_queue(node: Node, keys: Keys, settings: QueueSettings) -> Ensured:
+    """See `Queue.ensure`."""
+    changes = _check_changes(keys, settings)
+    ensured = Ensured(*await _create_or_compare(node, keys, changes, "change"))
+    if ensured.created or ensured.changed:
+        _logger.info("queue %r: %s", keys.qname, ensured, extra={"queue": keys.qname})
+    return ensured
+
+
+async def _create_or_compare(
+    node: Node, keys: Keys, named: dict[str, str | int], mode: Literal["keep", "change"]
+) -> "_Creation":
+    """One call of `create_queue.lua`: what to do with the settings of a queue that exists is its
+    mode."""
+    settings = named | {name: _DEFAULTS[name] for name in _DEFAULTS if name not in named}
+    words = [word for setting in settings.items() for word in setting]
     lately = math.ceil(node.deadline) + 1
 
     def call(chain: Sequence[str]) -> Call:
-        args = (keys.qname, *values, *chain)
+        args = (keys.qname, mode, len(named), *words, *chain)
         all_keys = (*keys.pair, keys.queues, *_chain_keys(keys, chain))
         return Call(
             "create_queue",
@@ -55,10 +107,8 @@ async def create_queue(
             lambda: (lately, *args),
         )
 
-    created = await _run_with_chain(node, keys.qname, str(dead_letter_queue), call, _single_int)
-    if not created and not exist_ok:
-        raise QueueAlreadyExists(keys.qname)
-    return bool(created)
+    read = partial(_read_creation, named)
+    return await _run_with_chain(node, keys.qname, str(settings["dead_letter_queue"]), call, read)
 
 
 async def delete_queue(node: Node, keys: Keys, *, missing_ok: bool = False) -> bool:
@@ -93,14 +143,10 @@ async def get_queue_attributes(node: Node, keys: Keys) -> QueueAttributes:
 
 async def set_queue_attributes(node: Node, keys: Keys, settings: QueueSettings) -> QueueAttributes:
     """See `Queue.set_attributes`."""
-    changes = _check_settings(keys, settings, may_clear=True)
+    changes = _check_changes(keys, settings)
     if not changes:
-        names = "vt, delay, maxsize, max_receives, dead_letter_queue"
-        raise InvalidParameterValue(names, None, "at least one must be given")
+        raise InvalidParameterValue(", ".join(_DEFAULTS), None, "at least one must be given")
     dead_letter_queue = changes.get("dead_letter_queue")
-    if dead_letter_queue == "":
-        # Without a dead-letter queue, max_receives alone would drop messages.
-        changes.setdefault("max_receives", "")
     words = [word for change in changes.items() for word in change]
 
     def call(chain: Sequence[str]) -> Call:
@@ -130,28 +176,36 @@ async def purge(node: Node, keys: Keys) -> int:
     return purged
 
 
+def _check_changes(keys: Keys, settings: QueueSettings) -> dict[str, str | int]:
+    checked = _check_settings(keys, settings, may_clear=True)
+    if checked.get("dead_letter_queue") == "":
+        # Without a dead-letter queue, max_receives alone would drop messages.
+        checked.setdefault("max_receives", "")
+    return checked
+
+
 def _check_settings(
     keys: Keys, settings: QueueSettings, *, may_clear: bool
 ) -> dict[str, str | int]:
-    """The settings that were given, as the queue's hash stores them.
+    """The settings that were named, that is, are not None, as the queue's hash stores them.
 
     Args:
-        may_clear: whether they change a queue: then None means "not given", and a `max_receives` of
-            0 and an empty `dead_letter_queue` take a setting away, stored as "".
+        may_clear: whether a `max_receives` of 0 and an empty `dead_letter_queue` take a setting
+            away, stored as "".
     """
     checked: dict[str, str | int] = {}
-    if (vt := settings.get("vt")) is not None or not may_clear:
+    if (vt := settings.get("vt")) is not None:
         checked["vt"] = whole_seconds("vt", vt)
-    if (delay := settings.get("delay")) is not None or not may_clear:
+    if (delay := settings.get("delay")) is not None:
         checked["delay"] = whole_seconds("delay", delay)
-    if (maxsize := settings.get("maxsize")) is not None or not may_clear:
+    if (maxsize := settings.get("maxsize")) is not None:
         checked["maxsize"] = check_maxsize(maxsize)
-    if (qname := settings.get("dead_letter_queue")) is not None:
-        is_cleared = may_clear and qname == ""
-        checked["dead_letter_queue"] = "" if is_cleared else _check_dead_letter_queue(keys, qname)
     if (max_receives := settings.get("max_receives")) is not None:
         fewest = 0 if may_clear else 1
         checked["max_receives"] = check_max_receives(max_receives, fewest) or ""
+    if (qname := settings.get("dead_letter_queue")) is not None:
+        is_cleared = may_clear and qname == ""
+        checked["dead_letter_queue"] = "" if is_cleared else _check_dead_letter_queue(keys, qname)
     return checked
 
 
@@ -209,6 +263,32 @@ def _read_or_mismatch(read: Callable[[Reply], T], reply: Reply) -> T | _ChainMis
     if len(reply) == 3 and reply[0] == -1:
         return _ChainMismatch(int(reply[1]), reply[2].decode())
     return read(reply)
+
+
+class _Creation(NamedTuple):
+    """What became of a queue that was to exist."""
+
+    created: bool
+    differences: dict[str, tuple[SettingValue, SettingValue]]
+    """Of a queue that existed: the settings that were named and differed, with both values."""
+
+
+def _read_creation(named: Mapping[str, str | int], reply: Reply) -> _Creation:
+    created, *words = reply
+    differences: dict[str, tuple[SettingValue, SettingValue]] = {}
+    for word, old in zip(words[::2], words[1::2], strict=True):
+        name = word.decode()
+        differences[name] = (_setting_value(name, old), _setting_value(name, named[name]))
+    return _Creation(bool(created), differences)
+
+
+def _setting_value(name: str, stored: bytes | str | int) -> SettingValue:
+    """As `QueueAttributes` has it."""
+    if stored in (b"", ""):
+        return None
+    if name != "dead_letter_queue":
+        return int(stored)
+    return stored.decode() if isinstance(stored, bytes) else str(stored)
 
 
 def _single_int(reply: Reply) -> int:

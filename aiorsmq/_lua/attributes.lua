@@ -1,6 +1,7 @@
 -- Changes attributes of a queue, if any are given, and describes it. Creates its new dead-letter
 -- queue if that does not exist.
 -- Include: prelude_dead_letters
+-- Include: prelude_settings
 -- KEYS     messages (ZSET), queue (HASH); with a new dead-letter queue: queues (SET), its messages
 --          (ZSET), its queue (HASH), then the queues (HASH) behind it
 -- ARGV     1: qname
@@ -29,39 +30,16 @@ if chain_length > 0 then
 end
 
 -- Write: the dead-letter queue, then the changes.
-local has_changes = last_change > 1
-if has_changes then
-  if chain_length > 0 and not exists(KEYS[5]) then
-    create(KEYS[5], KEYS[3], ARGV[first_name])
-  end
-  local deletions = {}
-  for i = 2, last_change, 2 do
-    if ARGV[i + 1] == '' then
-      deletions[#deletions + 1] = ARGV[i]
-    end
-  end
-  if #deletions > 0 then
-    redis.call('HDEL', KEYS[2], ':rc') -- dry run, see prelude.lua
-  end
-  redis.call('HSET', KEYS[2], 'modified', time[1], unpack(ARGV, 2, last_change))
-  if #deletions > 0 then
-    redis.call('HDEL', KEYS[2], unpack(deletions))
-  end
-end
+change(KEYS[2], {unpack(ARGV, 2, last_change)}, KEYS[3], KEYS[5], ARGV[first_name])
 
 -- Reply.
-local values = attributes(KEYS[2])
-local vt = text(vt_of(values))
-local delay = text(delay_of(values))
-local maxsize = text(maxsize_of(values))
-local reply = {time[1], time[2], vt, delay, maxsize}
+local settings = settings_of(KEYS[2], ARGV[1])
+local reply = {time[1], time[2], settings.vt, settings.delay, settings.maxsize}
 local counters = redis.call('HMGET', KEYS[2], 'totalrecv', 'totalsent', 'created', 'modified')
 for _, value in ipairs(counters) do
   reply[#reply + 1] = text(integer(value) or 0)
 end
 reply[#reply + 1] = text(msgs)
 reply[#reply + 1] = text(hidden)
-local name, max_receives = policy(KEYS[2], ARGV[1])
-reply[#reply + 1] = max_receives and text(max_receives) or ''
-reply[#reply + 1] = name or ''
+put(reply, #reply, settings.max_receives, settings.dead_letter_queue)
 return reply

@@ -6,6 +6,7 @@ ANY_ID = "0" * 32
 METHODS = {
     "queue": lambda rsmq, qname: rsmq.queue(qname),
     "create_queue": lambda rsmq, qname: rsmq.create_queue(qname=qname),
+    "ensure_queue": lambda rsmq, qname: rsmq.ensure_queue(qname=qname),
     "delete_queue": lambda rsmq, qname: rsmq.delete_queue(qname=qname, missing_ok=True),
     "get_queue_attributes": lambda rsmq, qname: rsmq.get_queue_attributes(qname=qname),
     "set_queue_attributes": lambda rsmq, qname: rsmq.set_queue_attributes(qname=qname, vt=1),

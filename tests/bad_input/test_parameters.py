@@ -107,6 +107,8 @@ TIMES_OF_QUEUES = {
         "delay",
         lambda queue, message, value: queue.create(delay=value, exist_ok=True),
     ),
+    "ensure_vt": ("vt", lambda queue, message, value: queue.ensure(vt=value)),
+    "ensure_delay": ("delay", lambda queue, message, value: queue.ensure(delay=value)),
     "set_attributes_vt": ("vt", lambda queue, message, value: queue.set_attributes(vt=value)),
     "set_attributes_delay": (
         "delay",
@@ -121,6 +123,7 @@ TIMES_BY_METHOD = {
         "delay",
         lambda rsmq, value: rsmq.create_queue(qname="new", delay=value),
     ),
+    "ensure_queue_vt": ("vt", lambda rsmq, value: rsmq.ensure_queue(qname="jobs", vt=value)),
     "set_queue_attributes_vt": (
         "vt",
         lambda rsmq, value: rsmq.set_queue_attributes(qname="jobs", vt=value),
@@ -147,7 +150,7 @@ TIMES_BY_METHOD = {
 }
 
 
-NO_NONE = ("wait", "create", "change", "extend", "release")
+NO_NONE = ("wait", "change", "extend", "release")
 
 
 NO_SECONDS = [
@@ -227,8 +230,8 @@ class TestNumbers:
                 await rsmq.create_queue(qname="new", maxsize=value)
             async with refused("maxsize", value, "from 1024 to 65536 bytes, or -1"):
                 await queue.set_attributes(vt=1, maxsize=value)
-        async with refused("maxsize", None, "from 1024 to 65536 bytes, or -1"):
-            await queue.create(maxsize=None, exist_ok=True)
+            async with refused("maxsize", value, "from 1024 to 65536 bytes, or -1"):
+                await queue.ensure(maxsize=value)
 
     @pytest.mark.parametrize(
         ("parameter", "call", "bad"),

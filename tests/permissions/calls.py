@@ -281,6 +281,21 @@ async def create_with_others_there(place):
     assert await place.own.list_queues() == {"jobs", "dead"}
 
 
+async def ensure(place):
+    yield
+    assert (await place.jobs.ensure(vt=5, dead_letter_queue="dead")).created
+    assert await place.own.list_queues() == {"jobs", "dead"}
+
+
+async def ensure_changes(place):
+    """Of all kinds: a setting changes, one goes, and a dead-letter queue is created."""
+    await place.prepare("a", max_receives=3)
+    yield
+    ensured = await place.jobs.ensure(vt=7, max_receives=0, dead_letter_queue="dead")
+    assert ensured.changed.keys() == {"vt", "max_receives", "dead_letter_queue"}
+    assert await place.own.list_queues() == {"jobs", "dead"}
+
+
 async def set_attributes(place):
     await place.prepare("a")
     yield

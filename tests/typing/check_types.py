@@ -12,6 +12,7 @@ from aiorsmq import (
     AsyncRSMQ,
     Codec,
     DeadLetter,
+    Ensured,
     Message,
     Messages,
     MsgspecCodec,
@@ -54,6 +55,12 @@ async def types(rsmq: AsyncRSMQ, client: Redis) -> None:
     assert_type(jobs, Queue[Job])
 
     assert_type(await text.create(vt=1, exist_ok=True), bool)
+    ensured = await text.ensure(vt=timedelta(minutes=1), dead_letter_queue="dead")
+    assert_type(ensured, Ensured)
+    assert_type(ensured.created, bool)
+    assert_type(ensured.changed, dict[str, tuple[int | str | None, int | str | None]])
+    assert_type(await rsmq.ensure_queue(qname="text", max_receives=3), Ensured)
+    await text.ensure(exist_ok=True)  # pyright: ignore[reportCallIssue]
     assert_type(await jobs.send(Job(), delay=0.5), str)
     assert_type(await jobs.send(b"raw", delay=timedelta(minutes=1)), str)
     await jobs.send("text")  # pyright: ignore[reportArgumentType]
