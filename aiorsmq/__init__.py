@@ -54,6 +54,7 @@ from .models import (
     WorkerStats,
 )
 from .queue import Queue
+from .redrive import Redrive
 from .stream import Messages
 from .worker import Worker
 
@@ -87,6 +88,7 @@ __all__ = [
     "QueueSettings",
     "Receipt",
     "RedisSMQException",
+    "Redrive",
     "Reject",
     "Retry",
     "TextCodec",

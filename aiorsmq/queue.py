@@ -1,7 +1,7 @@
 """A handle for one queue; its methods are in the order of a message's life."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Generic, TypeVar, Unpack
 
@@ -14,6 +14,7 @@ from ._working.intake import Intake
 from .codecs import Codec, check_codec, encode_body
 from .errors import InvalidParameterValue
 from .models import DeadLetter, Ensured, Message, QueueAttributes, Receipt, id_and_fence
+from .redrive import Redrive
 from .stream import Messages
 from .worker import Worker, WorkerOptions
 
@@ -304,14 +305,13 @@ class Queue(Generic[T]):
         limit: int | None = None,
         rate: float | None = None,
         where: Callable[[DeadLetter], bool] | None = None,
-    ) -> AsyncGenerator[int, None]:
-        """Move messages of this dead-letter queue back, as new ones:
-        `async for moved in dead.redrive()`.
+    ) -> Redrive:
+        """Move messages of this dead-letter queue back, as new ones: `await dead.redrive()` returns
+        their number, and `async for moved in dead.redrive()` yields the number moved so far.
 
-        Yields the number of messages moved so far: at least once, and after each step of up to 64.
-        Each step is atomic: you can interrupt, cancel or kill it at any point and run it again. It
-        moves the messages that were visible when it began, and leaves those that others hold. A
-        message that dies again during the run is not moved twice.
+        Nothing is moved before that; see `Redrive`, also for what cancelling does. A run moves the
+        messages that were visible when it began, and leaves those that others hold. A message that
+        dies again during the run is not moved twice.
 
         Args:
             to: the queue to move them to. If None, each message returns to its original queue;
@@ -327,7 +327,7 @@ class Queue(Generic[T]):
             if to._core.keys.ns != self._core.keys.ns:  # noqa: SLF001 - of this class
                 raise InvalidParameterValue("to", to, "must be in the same namespace")
             to = to.name
-        return self._core.dead.redrive(to, limit, rate, where)
+        return Redrive(self._core.dead.redrive(to, limit, rate, where))
 
     async def change_visibility(self, id: str | Receipt, vt: Seconds) -> bool:
         """Hide a message for `vt` seconds from now on, even if another consumer holds it.

@@ -47,6 +47,106 @@ async def test_back(server, rsmq, jobs, dead):
 async def test_nothing_to_do(jobs, dead):
     """At least one count is told."""
     assert await counts(dead.redrive()) == [0]
+    assert await dead.redrive() == 0
+
+
+async def test_awaited(server, jobs, dead):
+    """Awaited, it says how many were moved in all."""
+    ids = await bury(jobs, *map(str, range(100)))
+    assert await dead.redrive(limit=70) == 70
+    (total,) = await asyncio.gather(dead.redrive("jobs"))
+    assert total == 30
+    assert sorted(ids_in(server, "jobs")) == sorted(ids)
+
+
+async def test_awaited_and_refused(server, jobs, dead):
+    """What goes wrong comes out of the await; the messages stay."""
+    ids = await bury(jobs, "a")
+    with pytest.raises(QueueDoesNotExist):
+        await dead.redrive("elsewhere")
+    assert ids_in(server, "dead") == ids
+
+
+async def test_awaited_and_cancelled(server, jobs, dead):
+    """Cancelled, it leaves moved what it has moved; another run moves the rest."""
+    ids = await bury(jobs, *map(str, range(100)))
+
+    async def run():
+        await dead.redrive(rate=20)
+
+    running = asyncio.create_task(run())
+    await wait_until(lambda: server.redis.zcard("rsmq:jobs"))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await dead.attributes()  # on the same connection: a step that was sent has been carried out
+    moved = server.redis.zcard("rsmq:jobs")
+    assert 0 < moved < 100
+    assert await dead.redrive() == 100 - moved
+    assert sorted(ids_in(server, "jobs")) == sorted(ids)
+
+
+async def test_neither(server, jobs, dead):
+    """Neither awaited nor iterated, it moves nothing, and warns as a coroutine does."""
+    ids = await bury(jobs, "a")
+    with pytest.warns(RuntimeWarning) as caught:
+        dead.redrive()
+    (warning,) = caught
+    assert str(warning.message) == "redrive(...) was never awaited or iterated"
+    assert warning.filename == __file__
+    assert ids_in(server, "dead") == ids
+
+
+async def await_it(redrive):
+    await redrive
+
+
+async def iterate(redrive):
+    assert await counts(redrive) == [0]
+
+
+async def close(redrive):
+    await redrive.aclose()
+
+
+@pytest.mark.parametrize("use", [await_it, iterate, close])
+@pytest.mark.parametrize("use_again", [await_it, iterate])
+async def test_used_twice(jobs, dead, use, use_again):
+    """It runs once; a second use is refused, and says what to do."""
+    redrive = dead.redrive()
+    await use(redrive)
+    with pytest.raises(RuntimeError, match="call redrive"):
+        await use_again(redrive)
+
+
+async def test_awaited_and_iterated_in_part(jobs, dead):
+    """A run that is iterated over cannot be awaited, but the iteration may go on."""
+    redrive = dead.redrive()
+    assert await anext(redrive) == 0
+    with pytest.raises(RuntimeError, match="call redrive"):
+        await redrive
+    assert [moved async for moved in redrive] == []
+
+
+async def test_iterated_while_awaited(jobs, dead):
+    """A run that is awaited cannot be iterated over."""
+    await bury(jobs, "a")
+    redrive = dead.redrive()
+    awaiting = asyncio.ensure_future(redrive)
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="call redrive"):
+        await anext(redrive)
+    assert await awaiting == 1
+
+
+async def test_iterated_after_an_error(jobs, dead):
+    """A run that has failed does not look like one that had nothing to do."""
+    await dead.delete()
+    redrive = dead.redrive()
+    with pytest.raises(QueueDoesNotExist):
+        await anext(redrive)
+    with pytest.raises(RuntimeError, match="call redrive"):
+        await counts(redrive)
 
 
 async def test_many(server, jobs, dead):

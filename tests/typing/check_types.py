@@ -19,6 +19,7 @@ from aiorsmq import (
     PydanticCodec,
     Queue,
     QueueAttributes,
+    Redrive,
     Reject,
     Retry,
     Worker,
@@ -76,6 +77,9 @@ async def types(rsmq: AsyncRSMQ, client: Redis) -> None:
     )
     assert_type((await text.attributes()).dead_letter_queue, str | None)
     assert_type(await text.reasons(), list[DeadLetter])
+    assert_type(text.redrive(), Redrive)
+    assert_type(await text.redrive("jobs"), int)
+    text.redrive()[0]  # pyright: ignore[reportIndexIssue, reportUnusedExpression]
     async for moved in text.redrive(
         jobs, limit=5, rate=0.5, where=lambda letter: letter.queue == "jobs"
     ):
