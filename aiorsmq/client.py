@@ -285,6 +285,25 @@ class AsyncRSMQ:
         ]
         return Worker(intakes, weights, handler, **options)
 
+    def end_streams(self) -> None:
+        """End every open stream quietly, and each stream that is made later at once.
+
+        For a web server that stops: it waits for open responses, and a stream never ends by itself.
+        `aiorsmq.integrations.shutdown` tells when. Tasks that wait for the next message leave their
+        `async for`; messages that were claimed ahead go to other consumers, or back to their old
+        place in the queue. A message in hand can still be settled. Calls and workers go on.
+
+        May be called at any time, again too. Returns at once; what is handed back is handed back in
+        the background, and `aclose()` waits for it. Raises WrongEventLoop in another event loop:
+        from a signal handler or a thread, use `loop.call_soon_threadsafe(rsmq.end_streams)`.
+        """
+        home = self._node.home
+        if home.used:
+            home.loop()  # raises in another event loop
+        home.has_ended_streams = True
+        for core in list(self._cores.values()):
+            core.end_streams()
+
     async def aclose(self) -> None:
         """Close the client; it cannot be used again.
 

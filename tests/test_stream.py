@@ -3,13 +3,15 @@
 import asyncio
 import gc
 import random
+import signal
 import time
 from collections import Counter
 
 import anyio
+import anyio.to_thread
 import pytest
 import redis
-from aiorsmq import AsyncRSMQ, ClientClosed, QueueDoesNotExist
+from aiorsmq import AsyncRSMQ, ClientClosed, QueueDoesNotExist, WrongEventLoop
 
 from support import PATIENCE, never_polling, wait_for_listener, wait_for_silence, wait_until
 
@@ -408,6 +410,164 @@ class TestNothingIsLost:
         assert queue_is_visible(server, 9)
         with pytest.raises(StopAsyncIteration):
             await anext(ahead)
+
+
+class TestEndStreams:
+    async def test_those_that_wait(self, server, rsmq, queue):
+        """`end_streams()` ends every stream of the client that waits, on any queue, popping or not,
+        for all its tasks, and nothing of another client.
+        """
+        await rsmq.queue("other").create()
+        shared = queue.messages(prefetch=3)
+        streams = [shared, shared, queue.messages(vt=5), rsmq.queue("other").messages(pop=True)]
+        waiting = [asyncio.ensure_future(collect(stream)) for stream in streams]
+        async with AsyncRSMQ.from_url(server.url) as second:
+            unconcerned = asyncio.ensure_future(anext(second.queue("jobs").messages()))
+            await wait_until(lambda: len(server.redis.pubsub_channels()) == 2)
+            await wait_until(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1] == 2)
+            rsmq.end_streams()
+            assert await asyncio.gather(*waiting) == [[]] * 4
+            await queue.send("x")
+            assert await (await unconcerned).delete()
+
+    async def test_later_ones(self, queue, rsmq):
+        """A stream that is made later ends at once, on a queue that was not used before too; it may
+        be ended and closed again.
+        """
+        rsmq.end_streams()
+        await queue.send("x")
+        assert await collect(queue.messages(prefetch=2)) == []
+        assert await collect(rsmq.queue("none").messages(create=True)) == []
+        rsmq.end_streams()
+        async with queue.messages() as stream:
+            assert await collect(stream) == []
+        assert [message.receive_count for message in await queue.peek()] == [0]
+
+    async def test_before_the_first_call(self, server):
+        """It needs no connection, and makes none; after `aclose()` it does nothing."""
+        async with AsyncRSMQ.from_url(server.url) as rsmq:
+            rsmq.end_streams()
+            assert await collect(rsmq.messages("none")) == []
+            assert server.clients() == 0
+        rsmq.end_streams()
+
+    async def test_claimed_ahead(self, server, rsmq, queue):
+        """What was claimed ahead goes back to its old place; what is in hand can still be settled,
+        and an iteration that goes on finds its end.
+        """
+        await queue.send_many([str(n) for n in range(10)])
+        bodies = []
+        async for message in queue.messages(prefetch=5):
+            async with message:
+                bodies.append(message.body)
+                if message.body == "1":
+                    rsmq.end_streams()
+        assert bodies == ["0", "1"]
+        await wait_until(lambda: queue_is_visible(server, 8))
+        assert [m.receive_count for m in await queue.peek()] == [0] * 8
+        assert (await queue.attributes()).totalrecv == 2
+
+    async def test_a_claim_in_flight(self, server, rsmq, queue):
+        """What a claim brings for a stream that has ended goes back as if never received."""
+        await queue.send_many(["first", "second"])
+        waiting = asyncio.ensure_future(collect(queue.messages(prefetch=1)))
+        await claimed(server, 2)
+        rsmq.end_streams()
+        assert await waiting == []
+        await nothing_is_hidden(server, 2)
+
+    async def test_delivered_and_not_yet_run(self, server, rsmq, queue):
+        """A message that was delivered to a task that has not run since goes to the next consumer,
+        by no further script call.
+        """
+        stream = queue.messages()
+        waiting = asyncio.ensure_future(collect(stream))
+        await wait_for_listener(server)
+        polling = asyncio.ensure_future(queue.receive(wait=PATIENCE))
+        await asyncio.sleep(0)
+        await queue.send("x")
+        while not stream._mailbox.delivered:  # looked at in each turn of the event loop
+            await asyncio.sleep(0)
+        rsmq.end_streams()
+        assert await waiting == []
+        message = await polling
+        assert (message.body, message.receive_count) == ("x", 1)
+        assert await message.delete()
+
+    async def test_calls_and_workers_go_on(self, server, rsmq, queue):
+        """Calls, long polls and workers go on."""
+        handled = asyncio.Event()
+        await rsmq.queue("other").create()
+
+        async def handle(message):
+            handled.set()
+
+        async with rsmq.queue("other").worker(handle):
+            polling = asyncio.ensure_future(queue.receive(wait=PATIENCE))
+            await wait_for_listener(server)
+            rsmq.end_streams()
+            await queue.send("x")
+            assert await (await polling).delete()
+            await rsmq.queue("other").send("y")
+            with anyio.fail_after(PATIENCE):
+                await handled.wait()
+
+    async def test_cancelled_as_it_ends(self, server, rsmq, queue):
+        """A task that is cancelled in the same step is cancelled, and nothing is lost."""
+        await queue.send_many(["x"] * 6)
+        stream = queue.messages(prefetch=3)
+        assert await (await anext(stream)).delete()
+        await queue.purge()
+        waiting = [asyncio.ensure_future(collect(stream)) for _ in range(3)]
+        await wait_for_listener(server)
+        rsmq.end_streams()
+        waiting[0].cancel()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(results[0], asyncio.CancelledError)
+        assert results[1:] == [[], []]
+        await queue.send("after")
+        assert await (await queue.receive()).delete()
+
+    async def test_during_an_outage(self, own_server):
+        """A stream that rides out an outage ends at once."""
+        server = own_server()
+        async with AsyncRSMQ.from_url(server.url) as rsmq:
+            await rsmq.queue("jobs").create()
+            waiting = asyncio.ensure_future(collect(rsmq.queue("jobs").messages()))
+            await wait_for_listener(server)
+            server.kill()
+            await wait_until(lambda: rsmq._node.failure() is not None)
+            rsmq.end_streams()
+            with anyio.fail_after(PATIENCE):
+                assert await waiting == []
+
+    async def test_from_a_signal_handler(self, server, rsmq, queue):
+        """A signal handler may have the event loop call it."""
+        loop = asyncio.get_running_loop()
+        previous = signal.signal(
+            signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(rsmq.end_streams)
+        )
+        try:
+            waiting = asyncio.ensure_future(collect(queue.messages()))
+            await wait_for_listener(server)
+            signal.raise_signal(signal.SIGUSR1)
+            with anyio.fail_after(PATIENCE):
+                assert await waiting == []
+        finally:
+            signal.signal(signal.SIGUSR1, previous)
+
+    async def test_in_another_thread(self, rsmq, queue):
+        """It refuses another event loop, or none, and changes nothing."""
+
+        async def end():
+            rsmq.end_streams()
+
+        with pytest.raises(WrongEventLoop):
+            await anyio.to_thread.run_sync(asyncio.run, end())
+        with pytest.raises(RuntimeError):
+            await anyio.to_thread.run_sync(rsmq.end_streams)
+        await queue.send("x")
+        assert await (await anext(queue.messages())).delete()
 
 
 class TestErrors:

@@ -123,6 +123,10 @@ class QueueCore:
         for line in list(self._lines.values()):
             line.look_again()
 
+    def end_streams(self) -> None:
+        for line in list(self._lines.values()):
+            line.end_streams()
+
     def close(self) -> None:
         for line in list(self._lines.values()):
             line.close()

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Protocol
 
 from .._commands.receive import Claim
 from .._protocol import Keys
@@ -28,15 +27,9 @@ from .._server.listener import Flag
 from .._server.node import Node
 from ..errors import ClientClosed
 from .outlook import Ask, Moment, Outlook, WaitUntil, decide
-from .waiter import Mailbox, Waiter
+from .waiter import Mailbox, Stream, Waiter
 
 _logger = logging.getLogger(__name__)
-
-
-class Stream(Protocol):
-    """An iteration over messages, which claims for itself."""
-
-    def end(self) -> None: ...
 
 
 class ConsumerLine:
@@ -194,11 +187,17 @@ class ConsumerLine:
 
     def open_stream(self, stream: Stream) -> None:
         self._streams.add(stream)
+        if self._node.home.has_ended_streams:
+            stream.end()
+
+    def end_streams(self) -> None:
+        """End the streams; unused messages go to other consumers, or back into the queue."""
+        for stream in list(self._streams):
+            stream.end()
 
     def close(self) -> None:
         """End the streams and turn everybody away; unused messages go back into the queue."""
-        for stream in list(self._streams):
-            stream.end()
+        self.end_streams()
         self._look()
 
     @property

@@ -3,9 +3,16 @@
 import asyncio
 import math
 from collections import deque
+from typing import Protocol
 
 from .._record import Record
 from .._server.futures import resolve
+
+
+class Stream(Protocol):
+    """An iteration over messages, which puts waiters into the line as it needs them."""
+
+    def end(self) -> None: ...
 
 
 class Mailbox:

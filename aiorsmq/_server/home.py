@@ -14,6 +14,8 @@ class Home:
         self._pid = os.getpid()
         self.closing: bool = False
         """Set when the client closes: new calls are refused."""
+        self.has_ended_streams: bool = False
+        """Set when the client ends its streams: new streams end at once."""
 
     @property
     def used(self) -> bool:
