@@ -26,14 +26,14 @@ class Shutdown:
             yield  # in the app's lifespan
 
     Within its block, it begins with the first SIGTERM or SIGINT that reaches the process. It only
-    looks on: each signal goes to the server too, which stops, or quits by force, as it always does.
-    That works with each server that has its signal handlers installed when it starts the app
-    (uvicorn, gunicorn, hypercorn, aiohttp), with several processes, and with automatic reloads.
+    looks on: each signal goes to the server too, which stops, or quits by force, as always. That
+    works with servers that install their signal handlers before they start the app, as uvicorn and
+    gunicorn do, with several processes, and with automatic reloads.
 
-    It sees no signal in a thread that is not the program's main thread, as in a TestClient, or
-    where nothing handles the signal: `begin` works there too. Nor is there a signal when uvicorn
-    reaches its `--limit-max-requests`, or gunicorn its `max_requests`: limit the time that they
-    wait, by `--timeout-graceful-shutdown` and `graceful_timeout`.
+    It sees no signals in a thread other than the main thread, as in a TestClient, nor signals that
+    nothing handles: call `begin` there. uvicorn's `--limit-max-requests` and gunicorn's
+    `max_requests` stop a server without a signal: with them, set `--timeout-graceful-shutdown`, or
+    clients that stay connected keep the server from stopping.
 
     Args:
         on_begin: plain functions, called in the event loop when the shutdown begins.
