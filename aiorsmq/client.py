@@ -21,8 +21,15 @@ from ._protocol import (
     check_seconds_at_least,
 )
 from ._server.node import DEADLINE, Node
-from ._server.target import Target, direct_target, given_target, target_from_url
+from ._server.target import (
+    EmbeddedTarget,
+    Target,
+    direct_target,
+    given_target,
+    target_from_url,
+)
 from .codecs import TEXT, Codec
+from .embedded import EmbeddedServer
 from .errors import InvalidParameterValue
 from .models import Ensured, Message, QueueAttributes, QueueSettings, Receipt
 from .queue import Queue
@@ -322,6 +329,12 @@ class AsyncRSMQ:
             self._closing = asyncio.get_running_loop().create_task(self._close())
         if not self._closing.done():
             await asyncio.shield(self._closing)
+
+    @property
+    def embedded_server(self) -> EmbeddedServer | None:
+        """The server that this client starts and stops, for an `embedded://` URL."""
+        target = self._node.target
+        return target.server if isinstance(target, EmbeddedTarget) else None
 
     async def _close(self) -> None:
         for core in list(self._cores.values()):

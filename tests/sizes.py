@@ -24,7 +24,7 @@ will with would you your yours
 """
 """Pronouns, function words and bare participles: none is a name."""
 NO_NAMES = frozenset(WORDS.split())
-PUBLIC = {"redrive": {"to", "where"}}
+PUBLIC = {name: {"to", "where"} for name in ("redrive", "redrive_steps")}
 """Parameters that users pass by name."""
 
 RETIRED = """

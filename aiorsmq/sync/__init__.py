@@ -1,1 +1,12 @@
-"""RSMQ for synchronous code: scripts, threads, Flask, Django under WSGI."""
+"""RSMQ for synchronous code: scripts, threads, notebooks, Flask, Django under WSGI, Celery tasks.
+
+Start with `RSMQ`. Its names, types and exceptions are those of `aiorsmq`, without `await`.
+"""
+
+from .client import RSMQ
+from .message import Message
+from .queue import Queue
+from .stream import Messages
+from .worker import Worker, WorkerOptions
+
+__all__ = ["RSMQ", "Message", "Messages", "Queue", "Worker", "WorkerOptions"]

@@ -1,0 +1,229 @@
+"""An event loop in a thread of its own, which runs coroutines for all other threads."""
+
+import asyncio
+import threading
+from _thread import LockType, allocate_lock
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from contextvars import copy_context
+from typing import Any, TypeVar, cast
+
+from ..client import AsyncRSMQ
+from ..errors import ClientClosed, RedisSMQException
+from ..models import Message
+
+T = TypeVar("T")
+
+
+class _Call:
+    """A coroutine, and the thread that waits for it."""
+
+    __slots__ = ("context", "coroutine", "error", "is_abandoned", "lock", "result", "task")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self.coroutine = coroutine
+        self.context = copy_context()
+        self.lock: LockType = allocate_lock()
+        """Held until the coroutine has ended."""
+        self.lock.acquire()
+        self.task: asyncio.Task[None] | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.is_abandoned = False
+        """Whether its thread was interrupted: nobody takes the result."""
+
+    async def run(self) -> None:
+        try:
+            self.result = await self.coroutine
+            if self.is_abandoned:
+                await _hand_back(self.result)
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+            self.error = error
+        finally:
+            self.free()
+
+    def free(self) -> None:
+        """Let its thread go on."""
+        with suppress(RuntimeError):  # it does already
+            self.lock.release()
+
+
+class LoopThread:
+    """Runs an event loop until its last client has closed."""
+
+    def __init__(self) -> None:
+        self._clients: set[AsyncRSMQ] = set()
+        self._emptied = asyncio.Event()
+        self._waiting: asyncio.Task[None] | None = None
+        """Waits for the end."""
+        self._is_exiting = False
+        self._calls: deque[_Call] = deque()
+        """Submitted, and not yet begun."""
+        self._is_woken = False
+        """Whether the loop is about to begin them."""
+        self._refusal: Callable[[], Exception] | None = None
+        """What is raised by calls that come too late."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run_loop, name="aiorsmq.sync", daemon=True)
+        try:
+            self._thread.start()
+        except BaseException:  # no more threads, or the program is ending
+            self._loop.close()
+            raise
+
+    @property
+    def is_open(self) -> bool:
+        return self._refusal is None
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the event loop, and wait for its result.
+
+        What interrupts the waiting, such as KeyboardInterrupt, cancels the coroutine, waits until
+        it has ended, and propagates.
+        """
+        if threading.get_ident() == self._thread.ident:
+            coroutine.close()
+            raise RuntimeError(
+                "this call would wait for itself: it was made in the event loop of aiorsmq.sync, "
+                "which runs codecs, backoff, on_error and on_event; coroutines use AsyncRSMQ"
+            )
+        call = _Call(coroutine)
+        try:
+            self._calls.append(call)
+            if not self._is_woken or self._refusal is not None:
+                self._wake()
+            call.lock.acquire()
+        except BaseException:
+            self._abandon(call)
+            raise
+        if call.error is not None:
+            self._raise(call)
+        return cast("T", call.result)
+
+    def post(self, callback: Callable[..., object], *args: object) -> None:
+        """Call something soon in the event loop, from any thread or signal handler."""
+        with suppress(RuntimeError):  # the loop has been closed
+            self._loop.call_soon_threadsafe(callback, *args)
+
+    def _wake(self) -> None:
+        self._is_woken = True
+        self.post(self._begin)
+        if self._refusal is not None:
+            self._refuse()
+
+    def _begin(self) -> None:
+        """Start a task for each submitted call."""
+        self._is_woken = False
+        while self._calls and self._refusal is None:
+            call = self._calls.popleft()
+            call.task = self._loop.create_task(call.run(), context=call.context)
+
+    def _refuse(self) -> None:
+        """Fail calls that come too late, in whichever thread notices them first."""
+        while self._refusal is not None:
+            try:
+                call = self._calls.popleft()
+            except IndexError:
+                return
+            call.coroutine.close()
+            call.error = self._refusal()
+            call.free()
+
+    def _raise(self, call: _Call) -> None:
+        error = call.error
+        try:
+            if isinstance(error, asyncio.CancelledError) and self._refusal is not None:
+                raise self._refusal() from None
+            if error is not None:
+                raise error
+        finally:
+            del error, call.error  # breaks the reference cycle with the traceback
+
+    def _abandon(self, call: _Call) -> None:
+        """Cancel a call whose thread was interrupted, and wait until it has ended."""
+        call.is_abandoned = True
+        try:
+            self.post(self._cancel, call)
+            while self._thread.is_alive() and not call.lock.acquire(timeout=1):
+                pass
+        except BaseException:
+            self.post(self._cancel, call)  # a worker skips its grace
+            raise
+
+    def _cancel(self, call: _Call) -> None:
+        self._begin()  # its thread may have been interrupted before it woke the loop
+        if call.task is None:
+            call.coroutine.close()
+        elif not call.task.done():
+            call.task.cancel()
+            return
+        elif call.error is None:
+            call.task = self._loop.create_task(_hand_back(call.result))
+        call.free()
+
+    def _run_loop(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._wait_for_end())
+        self._refuse()
+
+    async def _wait_for_end(self) -> None:
+        """Wait until there is no client, and no call is running."""
+        self._waiting = asyncio.current_task()
+        is_ending = False
+        while not is_ending:
+            await self._emptied.wait()
+            self._emptied.clear()
+            while not (self._clients or is_ending):
+                running = asyncio.all_tasks() - {self._waiting}
+                is_ending = self._is_exiting or not running
+                if not is_ending:
+                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        self._refusal = self._refusal or ClientClosed
+
+    def add(self, client: AsyncRSMQ) -> None:
+        """Keep a client, in the event loop, until it is closed."""
+        self._clients.add(client)
+
+    async def aclose(self, client: AsyncRSMQ) -> bool:
+        """Close a client. Returns whether the thread ends now, because nothing else is left."""
+        await client.aclose()
+        self._clients.discard(client)
+        if self._clients:
+            return False
+        self._emptied.set()
+        is_last = asyncio.all_tasks() <= {self._waiting, asyncio.current_task()}
+        if is_last:
+            self._refusal = ClientClosed
+        return is_last
+
+    def start_closing(self, client: AsyncRSMQ) -> None:
+        """Close a client that nobody can use any more; for `post`."""
+        self._loop.create_task(self.aclose(client))
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def exit(self, timeout: float) -> None:
+        """Close all clients at the end of the program, and stop; give up after `timeout`."""
+        self.post(lambda: self._loop.create_task(self._close_all()))
+        self._thread.join(timeout)
+
+    async def _close_all(self) -> None:
+        self._is_exiting = True
+        await asyncio.gather(*map(self.aclose, self._clients), return_exceptions=True)
+        self._clients.clear()
+        self._emptied.set()
+
+    def disown(self, refusal: Callable[[], Exception]) -> None:
+        """Take no more calls: in this process, after a fork, there is no such thread."""
+        self._refusal = refusal
+
+
+async def _hand_back(result: object) -> None:
+    """Return messages to their queue that nobody takes."""
+    results: list[object] = cast("list[object]", result) if isinstance(result, list) else [result]
+    for message in results:
+        if isinstance(message, Message):
+            with suppress(RedisSMQException, OSError):
+                await message.release()

@@ -1,0 +1,329 @@
+"""RSMQ: a connection to one server for synchronous code. Start here."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar, Unpack, cast, overload
+
+from redis.asyncio import Redis
+
+from .._protocol import DEFAULT_DELAY, DEFAULT_MAXSIZE, DEFAULT_VT, Seconds
+from ..client import DEADLINE, DEFAULT_NS, DEFAULT_POLL_INTERVAL, AsyncRSMQ
+from ..codecs import TEXT, Codec
+from ..embedded import EmbeddedServer
+from ..errors import ClientClosed, EmbeddedServerError
+from ..models import QueueAttributes, QueueSettings, Receipt
+from ._thread import LoopThread
+from ._twin import Twin, current_thread, running_thread
+from .message import Message
+from .queue import Queue, as_list
+from .stream import Messages
+from .worker import Worker, WorkerOptions, adapt, adapt_options
+
+T = TypeVar("T")
+
+
+class RSMQ:
+    """RSMQ on one Redis or Valkey server, for synchronous code.
+
+    It has the methods of `aiorsmq.AsyncRSMQ`, without `await`, with the same names, parameters,
+    results and exceptions. Any number of threads may use it, and what it makes. Calls that threads
+    make at the same time share script calls.
+
+    All `RSMQ` objects of a process share one event loop, in one daemon thread that starts with the
+    first call. A forked process that uses an `RSMQ` of its parent gets a thread and connections of
+    its own.
+
+    `with RSMQ(...) as rsmq:` or `close()` closes it; what is still open at the end of the program
+    is closed then. In a coroutine use AsyncRSMQ: a call here blocks the caller's event loop.
+
+    Args:
+        client: a `redis.asyncio.Redis` to take the connection settings from; see AsyncRSMQ. The
+            other arguments are AsyncRSMQ's, too.
+    """
+
+    _connection: "_Connection"
+    _twin: Twin[AsyncRSMQ]
+
+    def __init__(
+        self,
+        client: "Redis | None" = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 6379,
+        ns: str = DEFAULT_NS,
+        realtime: bool = True,
+        qname: str | None = None,
+        poll_interval: Seconds = DEFAULT_POLL_INTERVAL,
+        deadline: Seconds = DEADLINE,
+        connect_timeout: Seconds = 0,
+        **redis_options: Any,
+    ) -> None:
+        connect = partial(
+            AsyncRSMQ,
+            client,
+            host=host,
+            port=port,
+            ns=ns,
+            realtime=realtime,
+            qname=qname,
+            poll_interval=poll_interval,
+            deadline=deadline,
+            connect_timeout=connect_timeout,
+            **redis_options,
+        )
+        self._open(lambda _: connect(), "")
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        ns: str = DEFAULT_NS,
+        realtime: bool = True,
+        qname: str | None = None,
+        poll_interval: Seconds = DEFAULT_POLL_INTERVAL,
+        deadline: Seconds = DEADLINE,
+        connect_timeout: Seconds = 0,
+        **redis_options: Any,
+    ) -> "RSMQ":
+        """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, or
+        embedded://.
+
+        An `embedded://` server belongs to the process that uses it first. Forked children connect
+        to it while it runs; otherwise they raise EmbeddedServerError.
+        """
+        connect = partial(
+            AsyncRSMQ.from_url,
+            ns=ns,
+            realtime=realtime,
+            qname=qname,
+            poll_interval=poll_interval,
+            deadline=deadline,
+            connect_timeout=connect_timeout,
+            **redis_options,
+        )
+        rsmq = cls.__new__(cls)
+        rsmq._open(connect, url)  # noqa: SLF001 - of this class
+        return rsmq
+
+    def _open(self, connect: Callable[[str], AsyncRSMQ], url: str) -> None:
+        self._connection = _Connection(connect, url)
+        self._twin = Twin(self._connection.model, self._connection.make)
+
+    @overload
+    def queue(self, name: str) -> Queue[str]: ...
+    @overload
+    def queue(self, name: str, *, codec: Codec[T]) -> Queue[T]: ...
+    def queue(self, name: str, *, codec: Codec[Any] = TEXT) -> Queue[Any]:
+        """A handle for one queue. Does no I/O; the queue need not exist."""
+        return Queue(self._twin.child(lambda rsmq: rsmq.queue(name, codec=codec)), name, codec)
+
+    def create_queue(
+        self,
+        *,
+        qname: str | None = None,
+        vt: Seconds = DEFAULT_VT,
+        delay: Seconds = DEFAULT_DELAY,
+        maxsize: int = DEFAULT_MAXSIZE,
+        max_receives: int | None = None,
+        dead_letter_queue: str | None = None,
+        exist_ok: bool = False,
+    ) -> bool:
+        """See `Queue.create`."""
+        return self._twin.run(
+            lambda rsmq: rsmq.create_queue(
+                qname=qname,
+                vt=vt,
+                delay=delay,
+                maxsize=maxsize,
+                max_receives=max_receives,
+                dead_letter_queue=dead_letter_queue,
+                exist_ok=exist_ok,
+            )
+        )
+
+    def delete_queue(self, *, qname: str | None = None, missing_ok: bool = False) -> bool:
+        """See `Queue.delete`."""
+        return self._twin.run(lambda rsmq: rsmq.delete_queue(qname=qname, missing_ok=missing_ok))
+
+    def list_queues(self) -> set[str]:
+        """The names of all queues in the namespace."""
+        return self._twin.run(lambda rsmq: rsmq.list_queues())
+
+    def get_queue_attributes(self, *, qname: str | None = None) -> QueueAttributes:
+        """See `Queue.attributes`."""
+        return self._twin.run(lambda rsmq: rsmq.get_queue_attributes(qname=qname))
+
+    def set_queue_attributes(
+        self, *, qname: str | None = None, **settings: Unpack[QueueSettings]
+    ) -> QueueAttributes:
+        """See `Queue.set_attributes`."""
+        return self._twin.run(lambda rsmq: rsmq.set_queue_attributes(qname=qname, **settings))
+
+    def send_message(
+        self, *, message: str | bytes, qname: str | None = None, delay: Seconds | None = None
+    ) -> str:
+        """See `Queue.send`."""
+        return self._twin.run(
+            lambda rsmq: rsmq.send_message(message=message, qname=qname, delay=delay)
+        )
+
+    def receive_message(
+        self, *, qname: str | None = None, vt: Seconds | None = None, wait: Seconds = 0
+    ) -> Message[str] | None:
+        """See `Queue.receive`."""
+        message = self._twin.run(lambda rsmq: rsmq.receive_message(qname=qname, vt=vt, wait=wait))
+        return message and Message(message, current_thread())
+
+    def pop_message(self, *, qname: str | None = None, wait: Seconds = 0) -> Message[str] | None:
+        """See `Queue.pop`."""
+        message = self._twin.run(lambda rsmq: rsmq.pop_message(qname=qname, wait=wait))
+        return message and Message(message, current_thread())
+
+    def change_message_visibility(
+        self, *, id: str | Receipt, vt: Seconds, qname: str | None = None
+    ) -> bool:
+        """See `Queue.change_visibility`."""
+        return self._twin.run(
+            lambda rsmq: rsmq.change_message_visibility(id=id, vt=vt, qname=qname)
+        )
+
+    def delete_message(self, *, id: str | Receipt, qname: str | None = None) -> bool:
+        """See `Queue.delete_message`."""
+        return self._twin.run(lambda rsmq: rsmq.delete_message(id=id, qname=qname))
+
+    def messages(
+        self,
+        qname: str | None = None,
+        *,
+        vt: Seconds | None = None,
+        prefetch: int = 0,
+        pop: bool = False,
+        create: bool = False,
+    ) -> Messages[str]:
+        """See `Queue.messages`."""
+        return Messages(
+            self._twin.child(
+                lambda rsmq: rsmq.messages(qname, vt=vt, prefetch=prefetch, pop=pop, create=create)
+            )
+        )
+
+    def worker(
+        self,
+        queues: Iterable[Queue[Any] | str] | Mapping[Any, float],
+        handler: Callable[[Message[Any]], object],
+        *,
+        vt: Seconds | None = None,
+        create: bool = False,
+        **options: Unpack[WorkerOptions],
+    ) -> Worker[Any]:
+        """One worker on several queues that share its handlers; see `Worker`."""
+        call = adapt(handler)
+        choices = adapt_options(options)
+        names = as_list(queues)
+
+        def make(rsmq: AsyncRSMQ) -> Any:
+            return rsmq.worker(_in_client(rsmq, names), call, vt=vt, create=create, **choices)
+
+        return Worker(self._twin.child(make))
+
+    def close(self) -> None:
+        """Close the client; it cannot be used again.
+
+        As `AsyncRSMQ.aclose`. Threads that wait in a call get ClientClosed. The event loop's thread
+        ends with the last client. In a forked process, the parent's connections stay open.
+        """
+        self._connection.close()
+
+    def __enter__(self) -> "RSMQ":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return repr(self._twin.object).replace("AsyncRSMQ", "RSMQ", 1)
+
+
+def _in_client(rsmq: AsyncRSMQ, names: Any) -> Any:
+    """The handles in a list, or among the keys of a mapping, as this client's."""
+
+    def handle(name: Any) -> Any:
+        if not isinstance(name, Queue):
+            return name
+        queue = cast("Queue[Any]", name)
+        return rsmq.queue(queue.name, codec=queue.codec)
+
+    if isinstance(names, Mapping):
+        return {handle(name): weight for name, weight in cast("Mapping[Any, Any]", names).items()}
+    if isinstance(names, list):
+        return [handle(name) for name in cast("list[Any]", names)]
+    return names
+
+
+class _Connection:
+    """What an RSMQ connects with: a client in each process that uses it."""
+
+    def __init__(self, connect: Callable[[str], AsyncRSMQ], url: str) -> None:
+        self.model: AsyncRSMQ = connect(url)
+        self._connect = connect
+        self._url = url
+        self._pid = os.getpid()
+        self._server: EmbeddedServer | None = None
+        """The embedded server of this process, or of the parent that used it before a fork."""
+        self._client: AsyncRSMQ | None = None
+        self._thread: LoopThread | None = None
+        """Of the client."""
+        self._is_closed = False
+
+    def make(self, thread: LoopThread) -> AsyncRSMQ:
+        if self._is_closed:
+            raise ClientClosed
+        client = self._connect(self._url_here())
+        self._server = client.embedded_server or self._server
+        self._client = client
+        self._thread = thread
+        thread.add(client)
+        return client
+
+    def _url_here(self) -> str:
+        """The URL; for a child of the process that started an embedded server, that server's."""
+        if self.model.embedded_server is None or self._pid == os.getpid():
+            return self._url
+        if self._server is None or not Path(self._server.socket).exists():
+            raise EmbeddedServerError(
+                "an embedded:// server belongs to the process that used it first, and this process "
+                "was forked before that, or the server has stopped: set REDIS_URL to a redis:// "
+                "server, or start an EmbeddedServer before the fork and connect to its url"
+            )
+        return self._server.url
+
+    def close(self) -> None:
+        self._is_closed = True
+        thread = running_thread()
+        if thread is not None:
+            with suppress(ClientClosed):  # it is
+                if thread.run(self._aclose(thread)):
+                    thread.join()
+
+    async def _aclose(self, thread: LoopThread) -> bool:
+        if self._client is None or self._thread is not thread:
+            return False
+        return await thread.aclose(self._client)
+
+    def __del__(self) -> None:
+        thread = self._thread
+        if thread is None or self._is_closed or not thread.is_open:
+            return
+        warnings.warn(f"unclosed {self._client!r}", ResourceWarning, source=self, stacklevel=2)
+        thread.post(thread.start_closing, self._client)

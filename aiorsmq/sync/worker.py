@@ -1,0 +1,150 @@
+"""A worker whose handlers are plain functions, for synchronous programs."""
+
+import inspect
+import signal
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import wraps
+from types import TracebackType
+from typing import Any, Final, Generic, TypedDict, TypeVar
+
+from .. import models, worker
+from .._protocol import Seconds
+from ..errors import InvalidParameterValue
+from ..handlers import Reject, Retry
+from ..models import WorkerEvent, WorkerStats
+from ._twin import Twin, current_thread
+from .message import Message
+
+T = TypeVar("T")
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class WorkerOptions(TypedDict, total=False):
+    """The options of `Queue.worker` and `RSMQ.worker`; see `aiorsmq.Worker`."""
+
+    concurrency: int
+    timeout: Seconds | None
+    max_lease: Seconds | None
+    backoff: Callable[[int], float]
+    on_error: Callable[[Message[Any], Exception], Retry | Reject | None]
+    on_event: Callable[[WorkerEvent], None]
+    grace: Seconds
+
+
+class Worker(Generic[T]):
+    """Runs `handler(message)` for each message in a thread, `concurrency` at a time. Created by
+    `Queue.worker` or `RSMQ.worker`.
+
+    Otherwise as `aiorsmq.Worker`, with its options. Handlers are plain functions and get an
+    `aiorsmq.sync.Message`. `backoff`, `on_error` and `on_event` run in the event loop's thread,
+    where calls of this package are refused with a RuntimeError: keep them short.
+    """
+
+    def __init__(self, twin: Twin[worker.Worker[T]]) -> None:
+        self._twin = twin
+
+    @property
+    def stats(self) -> WorkerStats:
+        """What has become of the messages so far."""
+        return self._twin.object.stats
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it can claim: it is running, the server answers, and its queues exist."""
+        return self._twin.object.healthy
+
+    def run(self, *, signals: bool = True) -> None:
+        """Work until `stop()` is called or this is interrupted.
+
+        With `signals`, SIGTERM and SIGINT stop it gracefully, and the second signal skips the wait
+        for handlers: in the main thread, unless another part of the program handles SIGTERM. An
+        exception that interrupts it, such as KeyboardInterrupt, stops it in the same way, and
+        propagates.
+        """
+        with _handle_signals(self.stop, enabled=signals):
+            self._twin.run(lambda worker: worker.run(signals=False))
+
+    def stop(self) -> None:
+        """Stop gracefully. Returns at once; may be called from any thread or signal handler."""
+        current_thread().post(self._twin.object.stop)
+
+    def __enter__(self) -> "Worker[T]":
+        """Work in the background of the block."""
+        self._twin.run(lambda worker: worker.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop, as `run()` does. Raises the error that ended the worker early, unless the block
+        raises."""
+        self._twin.run(lambda worker: worker.__aexit__(exc_type, exc, traceback))
+
+
+class _GraceSkipped(BaseException):
+    """Raised in a signal handler, to interrupt `Worker.run`."""
+
+
+@contextmanager
+def _handle_signals(stop: Callable[[], None], *, enabled: bool) -> Generator[None]:
+    """Stop at the first SIGTERM or SIGINT, and end the block at the second."""
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    is_free = is_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if not (enabled and is_free):
+        yield
+        return
+    is_stopping = False
+
+    def on_signal(*_: object) -> None:
+        nonlocal is_stopping
+        if is_stopping:
+            raise _GraceSkipped
+        is_stopping = True
+        stop()
+
+    previous = [signal.signal(number, on_signal) for number in _SIGNALS]
+    try:
+        yield
+    except _GraceSkipped:
+        pass
+    finally:
+        for number, handler in zip(_SIGNALS, previous, strict=True):
+            signal.signal(number, handler)
+
+
+def adapt(
+    handler: Callable[[Message[T]], object],
+) -> Callable[[models.Message[T]], object]:
+    """The handler, for an asynchronous worker."""
+    call = getattr(handler, "__call__", None)  # noqa: B004 - of an object of the user's class
+    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call):
+        reason = "must be a plain function; for an async one use AsyncRSMQ and its worker"
+        raise InvalidParameterValue("handler", handler, reason)
+    if not callable(handler) or inspect.isgeneratorfunction(handler):
+        reason = "must be a plain function that takes a message, not a generator"
+        raise InvalidParameterValue("handler", handler, reason)
+
+    @wraps(handler)
+    def call_with_message(message: models.Message[T]) -> object:
+        return handler(Message(message, current_thread()))
+
+    return call_with_message
+
+
+def adapt_options(options: WorkerOptions) -> worker.WorkerOptions:
+    """The options, for an asynchronous worker."""
+    choices: Any = dict(options)
+    if callable(on_error := options.get("on_error")):
+
+        @wraps(on_error)
+        def call_with_message(message: models.Message[Any], error: Exception) -> object:
+            return on_error(Message(message, current_thread()), error)
+
+        choices["on_error"] = call_with_message
+    return choices
