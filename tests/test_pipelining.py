@@ -316,9 +316,9 @@ async def test_reply_that_takes_long(tmp_path, monkeypatch, way):
     """A reply that takes longer than a silence may last is no silence, as long as something
     comes.
     """
-    monkeypatch.setattr(lane, "REPLY_TIMEOUT", 0.3)
+    monkeypatch.setattr(lane, "REPLY_TIMEOUT", 1.5)
     async with pipeline_to(
-        tmp_path / "server.sock", says(b"$10\r\n", *[b"x"] * 10, b"\r\n", pause=0.1), way
+        tmp_path / "server.sock", says(b"$10\r\n", *[b"x"] * 10, b"\r\n", pause=0.2), way
     ) as pipeline:
         assert await call(pipeline, "PING") == b"x" * 10
 

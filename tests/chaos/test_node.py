@@ -82,7 +82,10 @@ async def test_node(own_server, load_on, seed, scale, report):
     connections.
     """
     port = free_port()
-    server = own_server("--port", str(port), "--bind", "127.0.0.1", "--appendonly", "yes")
+    server = own_server(
+        *("--port", str(port), "--bind", "127.0.0.1"),
+        *("--appendonly", "yes", "--appendfsync", "always"),
+    )
     load = await load_on(server)
     sending = NodeClient(await Node.start(port, realtime=True), "node0", load)
     receiving = NodeClient(await Node.start(port), "node1", load)

@@ -17,7 +17,7 @@ async def test_killed_with_aof(own_server, load_on, seed, scale, drain):
     """A server that is killed and restarted with its append-only file loses nothing, and stores and
     counts it once.
     """
-    server = own_server("--appendonly", "yes")
+    server = own_server("--appendonly", "yes", "--appendfsync", "always")
     load = await load_on(server)
     load.start("producer", delayed=0.1)
     load.start("producer", tasks=1)

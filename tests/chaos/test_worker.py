@@ -51,7 +51,7 @@ async def test_server_restarts(own_server, load_on, seed, scale, drain):
     """Workers go on by themselves after a server that is killed and restarted with its append-only
     file.
     """
-    server = own_server("--appendonly", "yes")
+    server = own_server("--appendonly", "yes", "--appendfsync", "always")
     load = await load_on(server)
     load.start("producer", delayed=0.1)
     for _ in range(2):
