@@ -44,10 +44,12 @@ _URL_FORMS = (
     "redis://, rediss://, valkey://, valkeys:// or unix://, or be embedded:// or embedded:///folder"
 )
 _ENCODE_HINT = 'percent-encode the password: urllib.parse.quote(password, safe="")'
-_FROM_URL = "pass a URL to AsyncRSMQ.from_url"
+_FROM_URL = "for a URL use AsyncRSMQ.from_url(...)"
 _REJECTED = "is rejected by redis-py"
 
 _HOST = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]+(%[\w.-]+)?")
+_ADDRESS = re.compile(r"([a-z][a-z-]*(\.[a-z][a-z0-9-]*)*|\d+(\.\d+){3})(:\d{1,5})?(/\d{1,2})?")
+"""A host, perhaps with a port and a database, that cannot be taken for a password."""
 _CLIENT_OPTIONS = ("ns", "realtime", "qname", "poll_interval", "deadline", "connect_timeout")
 """Keywords of `from_url`, which cannot be part of the URL."""
 
@@ -74,12 +76,18 @@ def check_url(url: object) -> str | None:
         scheme = parts.scheme
         if scheme == "embedded" and not (parts.netloc or parts.query):
             return unquote(parts.path)
-        fault = _find_url_fault(text) if scheme in _SCHEMES else f"must start with {_URL_FORMS}"
+        if scheme in _SCHEMES:
+            fault = _find_url_fault(text)
+        else:
+            address = text if _ADDRESS.fullmatch(text) else "localhost:6379"
+            fault = f"must start with {_URL_FORMS}, as in redis://{address}"
     except ValueError:
         fault = f"has an invalid host; {_ENCODE_HINT}"
     if fault is None:
         return None
-    raise InvalidParameterValue("url", _redact_url(scheme), fault)
+    is_harmless = not text or _ADDRESS.fullmatch(text)
+    shown = url if url is None or (is_harmless and url == text) else _redact_url(scheme)
+    raise InvalidParameterValue("url", shown, fault)
 
 
 def _redact_url(scheme: str) -> str:
@@ -117,7 +125,7 @@ def _has_valid_port(url: str) -> bool:
     return True
 
 
-def own_client(url: str | None = None, **options: Any) -> Redis:
+def own_client(url: str | None = None, /, **options: Any) -> Redis:
     """Create a Redis client from redis-py's options, or from a URL that passed `check_url`. No I/O.
 
     Raises InvalidParameterValue for options and values that redis-py does not know, or would fail
@@ -151,6 +159,8 @@ def check_client(client: object) -> Redis:
     """Raise InvalidParameterValue for anything but a client whose options allow it to connect."""
     if isinstance(client, RedisCluster | SyncCluster):
         reason = f"must not be a cluster client, clusters are not supported yet; {ONE_SHARD}"
+    elif isinstance(client, str):
+        reason = f"must be a redis.asyncio.Redis; {_FROM_URL}, for a host AsyncRSMQ(host=...)"
     elif not isinstance(client, Redis):
         reason = (
             "must be a redis.asyncio.Redis, which accepts the same options as redis.Redis; "
@@ -277,6 +287,8 @@ def _suggest(option: str) -> str:
         if "__init__" in vars(cls)
         for name in inspect.signature(cls.__init__).parameters
     }
+    if option == "url":
+        return f"is unknown; {_FROM_URL}"
     if option in _CLIENT_OPTIONS:
         return f"is not part of the URL: use from_url(url, {option}=...)"
     if option in valid_options:

@@ -106,7 +106,7 @@ class TestClients:
             True,
             redis.asyncio.Redis,
         ):
-            async with refused("client", client, "AsyncRSMQ.from_url"):
+            async with refused("client", client, "for a URL use AsyncRSMQ.from_url(...)"):
                 AsyncRSMQ(client)
 
     async def test_client_of_a_cluster(self, refused):
@@ -124,7 +124,7 @@ class TestClients:
         """
         for client, accepted in [
             (redis.asyncio.Redis.from_url("redis://host?socket_timeot=5"), "'socket_timeout'"),
-            (redis.asyncio.Redis(host="redis://:secret@host"), "AsyncRSMQ.from_url"),
+            (redis.asyncio.Redis(host="redis://:secret@host"), "use AsyncRSMQ.from_url(...)"),
             (redis.asyncio.Redis(port="port"), "rejected by redis-py"),
         ]:
             async with refused("client", client, accepted):
@@ -135,7 +135,7 @@ class TestClients:
     )
     async def test_host(self, refused, host):
         """A host is a name or an address; anything else is not shown: it may be a URL."""
-        async with refused("host", host, "AsyncRSMQ.from_url"):
+        async with refused("host", host, "for a URL use AsyncRSMQ.from_url(...)"):
             AsyncRSMQ(host=host)
 
     @pytest.mark.parametrize(
@@ -170,6 +170,28 @@ class TestClients:
         reason = self.refused_url(url)
         schemes = ("redis://", "rediss://", "valkey://", "valkeys://", "unix://", "embedded://")
         assert all(scheme in reason for scheme in schemes)
+
+    @pytest.mark.parametrize(
+        ("url", "shown", "example"),
+        [
+            *((url, repr(url), url) for url in ("localhost", "redis", "my-redis.example.org")),
+            *((url, repr(url), url) for url in ("localhost:6379", "127.0.0.1:6379/0")),
+            ("", "''", "localhost:6379"),
+            (None, "None", "localhost:6379"),
+            ("localhost:secret", "'...'", "localhost:6379"),
+            ("user:secret@host", "'...'", "localhost:6379"),
+            ("s3cret", "'...'", "localhost:6379"),
+            (b"secret", "'...'", "localhost:6379"),
+        ],
+    )
+    async def test_no_url(self, url, shown, example):
+        """What is no URL is shown as it was passed, unless it may hold a password; the error has an
+        example.
+        """
+        with pytest.raises(InvalidParameterValue) as caught:
+            AsyncRSMQ.from_url(url)
+        assert str(caught.value).startswith(f"url={shown}: must start with redis://")
+        assert str(caught.value).endswith(f", as in redis://{example}")
 
     @pytest.mark.parametrize(
         ("url", "wrong"),
@@ -341,6 +363,14 @@ class TestClients:
             assert caught.value.parameter == parameter
             assert said in str(caught.value)
             assert "secret" not in f"{caught.value} {caught.value!r} {caught.value.__context__!r}"
+
+    async def test_url_as_an_option(self):
+        """A URL that is given by its name is refused with what to call, and not shown."""
+        with pytest.raises(InvalidParameterValue) as caught:
+            AsyncRSMQ(url="redis://:secret@host")
+        assert str(caught.value) == (
+            "option='url': is unknown; for a URL use AsyncRSMQ.from_url(...)"
+        )
 
     async def test_tls_that_is_off(self):
         """What belongs to TLS may be given where TLS is said to be off."""
