@@ -221,7 +221,7 @@ class AsyncRSMQ:
         self, *, message: str | bytes, qname: str | None = None, delay: Seconds | None = None
     ) -> str:
         """See `Queue.send`."""
-        return await self._named(qname).send_as("message", message, delay)
+        return await self._named(qname)._send_as("message", message, delay)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     async def receive_message(
         self, *, qname: str | None = None, vt: Seconds | None = None, wait: Seconds = 0

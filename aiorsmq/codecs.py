@@ -85,7 +85,10 @@ class TextCodec:
 
     def encode(self, body: str) -> bytes:
         if not isinstance(body, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError("must be str or bytes")
+            raise TypeError(
+                "must be str or bytes; for other bodies give the queue a codec, "
+                "as in rsmq.queue(name, codec=JSON)"
+            )
         try:
             return body.encode()
         except UnicodeEncodeError:  # its text quotes the body

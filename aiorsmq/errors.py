@@ -115,7 +115,7 @@ class QueueAlreadyExists(_QueueError):
 class QueueDoesNotExist(_QueueError):
     """The queue was never created, or has been deleted (attribute: qname)."""
 
-    text = "queue {qname!r} does not exist; create it with Queue.create()"
+    text = "queue {qname!r} does not exist; create it with Queue.ensure()"
 
 
 class NoMessageInQueue(_QueueError):

@@ -45,8 +45,10 @@ def exponential(first: float = 1.0, longest: float = 300.0) -> Callable[[int], f
     A random part of up to a half is cut off each delay, so that messages that failed together are
     not redelivered together.
     """
+    shortest = check_seconds("first", first)
+    limit = check_seconds("longest", longest)
 
     def delay(receive_count: int) -> float:
-        return min(first * 2 ** min(receive_count - 1, 64), longest) * random.uniform(0.5, 1)
+        return min(shortest * 2 ** min(receive_count - 1, 64), limit) * random.uniform(0.5, 1)
 
     return delay

@@ -138,9 +138,9 @@ class Queue(Generic[T]):
         the codec cannot encode it. For a codec of yours that error names what it raised, but not
         its text, which may quote the body. Cancelling stops the waiting, not the send.
         """
-        return await self.send_as("body", body, delay)
+        return await self._send_as("body", body, delay)
 
-    async def send_as(self, parameter: str, body: T | bytes, delay: Seconds | None) -> str:
+    async def _send_as(self, parameter: str, body: T | bytes, delay: Seconds | None) -> str:
         """`send`, with another name for the body in errors."""
         delay_ms = None if delay is None else milliseconds("delay", delay)
         return await self._core.sender.send((encode_body(self._codec, body, parameter), delay_ms))

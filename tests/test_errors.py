@@ -41,7 +41,7 @@ def test_all_are_exported():
     ("error", "text"),
     [
         (errors.InvalidParameterValue("vt", -1, "must be 0 or more"), "vt=-1: must be 0 or more"),
-        (errors.QueueDoesNotExist("q"), "queue 'q' does not exist; create it with Queue.create()"),
+        (errors.QueueDoesNotExist("q"), "queue 'q' does not exist; create it with Queue.ensure()"),
         (errors.QueueAlreadyExists("q"), "queue 'q' already exists"),
         (errors.NoMessageInQueue("q"), "queue 'q' has no visible message"),
         (errors.NoDeadLetterQueue("q"), "queue 'q' has no dead-letter queue"),

@@ -267,12 +267,18 @@ class TestMessages:
         ids=lambda body: repr(body)[:12],
     )
     async def test_type(self, rsmq, queue, refused, body):
-        """A message is a str or bytes; the error calls it as the method does."""
-        async with refused("body", body, "must be str or bytes"):
+        """A message is a str or bytes; the error calls it as the method does, and says how to send
+        others.
+        """
+        reason = (
+            "must be str or bytes; for other bodies give the queue a codec, "
+            "as in rsmq.queue(name, codec=JSON)"
+        )
+        async with refused("body", body, reason):
             await queue.send(body)
-        async with refused("bodies", body, "must be str or bytes"):
+        async with refused("bodies", body, reason):
             await queue.send_many(["x", body])
-        async with refused("message", body, "must be str or bytes"):
+        async with refused("message", body, reason):
             await rsmq.send_message(qname="jobs", message=body)
 
     async def test_surrogates(self, queue, refused):
