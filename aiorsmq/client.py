@@ -314,7 +314,8 @@ class AsyncRSMQ:
     async def aclose(self) -> None:
         """Close the client; it cannot be used again.
 
-        Ends all streams, hands back messages that were claimed and not handed out, and lets calls
+        Ends all streams that have begun, quietly; calls, long polls and streams that begin later
+        raise ClientClosed. Hands back messages that were claimed and not handed out, and lets calls
         in flight finish for up to 5 seconds. Leaves no task, connection or embedded server behind.
         A client that you gave stays open.
 

@@ -236,7 +236,8 @@ class Queue(Generic[T]):
         """The messages of the queue as they come, for `async for`.
 
         Any number of streams of one client share script calls; each message goes to one of them, in
-        turn. Messages that `receive` would not hand out are treated as there.
+        turn. Messages that `receive` would not hand out are treated as there. When the client is
+        closed, streams that have begun end quietly; others raise ClientClosed.
 
         Args:
             vt: seconds of each lease; the queue's `vt` if None.
@@ -257,6 +258,7 @@ class Queue(Generic[T]):
         return Messages(
             self._core.popping() if pop else self._core.receiving(vt),
             partial(self._reader.read, popped=True) if pop else self._reader.read,
+            home=self._core.node.home,
             prefetch=prefetch,
             create_missing=self._core.create_missing if create else None,
         )

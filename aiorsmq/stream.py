@@ -12,6 +12,7 @@ from ._consuming.line import ConsumerLine
 from ._consuming.waiter import Mailbox, Waiter
 from ._record import PendingDeletes, Record
 from ._server.futures import wait_until_done
+from ._server.home import Home
 from .errors import ClientClosed, QueueDoesNotExist
 from .models import Message
 
@@ -25,8 +26,10 @@ class Messages(Generic[T]):
 
     It is an async context manager too. Leaving it, `aclose()`, cancelling a task that waits for the
     next message, and dropping the iterator all hand back messages that it has claimed ahead (see
-    `prefetch` of `Queue.messages`) and not handed out. The client's `aclose()` ends the iteration.
-    Several tasks may iterate over one iterator.
+    `prefetch` of `Queue.messages`) and not handed out. Several tasks may iterate over one iterator.
+
+    When the client is closed, a stream that has begun ends quietly. Every other stream raises
+    ClientClosed when its iteration begins, like every call.
     """
 
     def __init__(
@@ -34,17 +37,20 @@ class Messages(Generic[T]):
         line: ConsumerLine,
         read: Callable[[Record, None, PendingDeletes | None], Message[T] | None],
         *,
+        home: Home,
         prefetch: int = 0,
         create_missing: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._line = line
         self._read = read
+        self._home = home
         self._prefetch = prefetch
         self._create_missing = create_missing
         self._pending_deletes = PendingDeletes() if prefetch else None
         self._waiters: deque[Waiter] = deque()
         """In the line, or delivered and not yet read."""
         self._mailbox = Mailbox()
+        self._has_begun = False
         self._ended = False
         line.open_stream(self)
 
@@ -70,7 +76,10 @@ class Messages(Generic[T]):
         mailbox = self._mailbox
         has_waited = False
         while not self._ended:
-            self._join_line()
+            try:
+                self._join_line()
+            except ClientClosed:  # it has begun to close, and ends its streams next
+                break
             if not mailbox.delivered:
                 await self._wait()
                 has_waited = True
@@ -87,7 +96,12 @@ class Messages(Generic[T]):
                 message = self._read(record, None, deletes)
                 if message is not None:
                     return message
-        raise StopAsyncIteration
+        raise self._last_step()
+
+    def _last_step(self) -> Exception:
+        """What a call raises once the iteration has ended."""
+        is_refused = self._home.closing and not self._has_begun
+        return ClientClosed() if is_refused else StopAsyncIteration()
 
     def _join_line(self) -> None:
         """Ask for a message for each iterating task and `prefetch` more; several at once, to
@@ -95,6 +109,7 @@ class Messages(Generic[T]):
         number = 1 + self._prefetch + len(self._mailbox.readers) - len(self._waiters)
         if number > self._prefetch - self._prefetch // 2:
             self._waiters += self._line.join(number, patient=True, mailbox=self._mailbox)
+            self._has_begun = True
 
     async def _wait(self) -> None:
         """Wait for a delivery, or for the end of the iteration."""
@@ -118,7 +133,8 @@ class Messages(Generic[T]):
             self._hand_back(keep=len(self._mailbox.readers))  # the others met the same error
             if self._create_missing is None or not isinstance(waiter.error, QueueDoesNotExist):
                 raise waiter.error
-            await self._create_missing()
+            with suppress(ClientClosed):  # it ends its streams
+                await self._create_missing()
 
     async def _wait_for_deletes(self, limit: int = 0) -> None:
         """Wait until at most `limit` deletes are in flight. Raises the error of one that failed."""

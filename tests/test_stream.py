@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections import Counter
+from contextlib import AsyncExitStack
 
 import anyio
 import anyio.to_thread
@@ -568,6 +569,88 @@ class TestEndStreams:
             await anyio.to_thread.run_sync(rsmq.end_streams)
         await queue.send("x")
         assert await (await anext(queue.messages())).delete()
+
+
+class TestClosedClient:
+    @pytest.mark.parametrize("options", [{}, {"prefetch": 3}, {"pop": True}, {"create": True}])
+    @pytest.mark.parametrize("entered", [False, True], ids=["plain", "async-with"])
+    async def test_open_streams_end(self, server, queue, options, entered):
+        """A stream that is being iterated over ends quietly: while it waits, and between two
+        messages.
+        """
+        await queue.send("x")
+        async with never_polling(server) as other, AsyncExitStack() as stack:
+            await other.queue("empty").create()
+            streams = [other.queue(name).messages(**options) for name in ("empty", "jobs")]
+            if entered:
+                for stream in streams:
+                    await stack.enter_async_context(stream)
+            waiting = asyncio.ensure_future(collect(streams[0]))
+            assert (await anext(streams[1])).body == "x"
+            await wait_for_listener(server, "empty")
+            await other.aclose()
+            assert await waiting == []
+            for stream in streams * 2:
+                assert await collect(stream) == []
+
+    @pytest.mark.parametrize("options", [{}, {"prefetch": 3}, {"pop": True}, {"create": True}])
+    @pytest.mark.parametrize("entered", [False, True], ids=["plain", "async-with"])
+    async def test_streams_that_have_not_begun(self, server, queue, options, entered):
+        """A stream that is iterated over for the first time after that raises ClientClosed, like
+        every call, whenever it was made.
+        """
+        async with AsyncRSMQ.from_url(server.url) as other, AsyncExitStack() as stack:
+            jobs = other.queue("jobs")
+            await jobs.attributes()
+            streams = [jobs.messages(**options)]
+            if entered:
+                await stack.enter_async_context(streams[0])
+            await other.aclose()
+            streams += [jobs.messages(**options), other.messages("jobs", **options)]
+            for stream in streams * 2:
+                with pytest.raises(ClientClosed):
+                    await anext(stream)
+
+    async def test_while_it_closes(self, server, queue):
+        """It is the same from the moment at which closing begins."""
+        await queue.send_many(["x", "y"])
+        other = AsyncRSMQ.from_url(server.url)
+        begun = other.queue("jobs").messages()
+        await anext(begun)
+        new = other.queue("jobs").messages()
+        closing = other.aclose()
+        with anyio.fail_after(PATIENCE):
+            other_end = asyncio.ensure_future(closing)
+            while not other._node.home.closing:
+                await asyncio.sleep(0)
+            assert await collect(begun) == []
+            with pytest.raises(ClientClosed):
+                await anext(new)
+            await other_end
+
+    async def test_that_creates_its_queue(self, server, rsmq, monkeypatch):
+        """So it ends when the client is closed while it creates its missing queue."""
+        async with AsyncRSMQ.from_url(server.url) as other:
+            await other.list_queues()
+            stream = other.queue("missing").messages(create=True)
+            create_missing = stream._create_missing
+
+            async def close_first():
+                await other.aclose()
+                await create_missing()
+
+            monkeypatch.setattr(stream, "_create_missing", close_first)
+            assert await collect(stream) == []
+        assert await rsmq.list_queues() == set()
+
+    async def test_a_stream_that_was_closed(self, server, queue):
+        """A stream that was closed before its client ends, too."""
+        async with AsyncRSMQ.from_url(server.url) as other:
+            await queue.send("x")
+            stream = other.queue("jobs").messages()
+            await anext(stream)
+            await stream.aclose()
+        assert await collect(stream) == []
 
 
 class TestErrors:
