@@ -20,6 +20,7 @@ from ._protocol import (
     check_seconds,
     check_seconds_at_least,
 )
+from ._server.home import running_loop
 from ._server.node import DEADLINE, Node
 from ._server.target import (
     EmbeddedTarget,
@@ -324,10 +325,9 @@ class AsyncRSMQ:
         """
         if self._closing is None:
             home = self._node.home
-            if home.used:
-                home.loop()  # raises in another event loop
+            loop = home.loop() if home.used else running_loop()
             home.closing = True
-            self._closing = asyncio.get_running_loop().create_task(self._close())
+            self._closing = loop.create_task(self._close())
         if not self._closing.done():
             await asyncio.shield(self._closing)
 
@@ -343,6 +343,7 @@ class AsyncRSMQ:
         await self._node.aclose()
 
     async def __aenter__(self) -> "AsyncRSMQ":
+        running_loop()  # raises under trio, before there is anything to close
         return self
 
     async def __aexit__(

@@ -189,7 +189,8 @@ class ClientClosed(RedisSMQException, RuntimeError):
 
 
 class WrongEventLoop(RedisSMQException, RuntimeError):
-    """An object was used in a different event loop or process than the one it was first used in."""
+    """An object was used in a different event loop or process than the one it was first used in, or
+    where no event loop of asyncio is running."""
 
 
 class EmbeddedServerError(RedisSMQException):

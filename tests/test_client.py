@@ -11,6 +11,7 @@ import anyio.lowlevel
 import pytest
 from aiorsmq import AsyncRSMQ, ClientClosed, InvalidParameterValue, WrongEventLoop
 
+from entrances import ENTRANCES
 from support import PATIENCE, stalls, wait_for_listener, wait_until
 
 
@@ -181,6 +182,33 @@ def test_a_second_event_loop(running_server):
 
 async def _call(call):
     return await call()
+
+
+def test_what_to_do_in_another_event_loop(running_server):
+    """The error says what to do where one program has several event loops."""
+    rsmq = AsyncRSMQ.from_url(running_server.url)
+    with asyncio.Runner() as first:
+        first.run(rsmq.list_queues())
+        with pytest.raises(WrongEventLoop) as caught:
+            asyncio.run(rsmq.list_queues())
+        first.run(rsmq.aclose())
+    words = ("in tests", "Flask", "Django", "aiorsmq.sync.RSMQ", "aiorsmq.integrations.django")
+    assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES.values(), ids=ENTRANCES)
+def test_without_an_event_loop(entrance):
+    """Where no event loop runs, every use says what to do; there is nothing to close then."""
+
+    async def use():
+        await entrance(AsyncRSMQ())
+
+    with pytest.raises(WrongEventLoop) as caught:
+        use().send(None)
+    assert str(caught.value) == (
+        "no event loop is running: use asyncio.run(...), or aiorsmq.sync in code without await"
+    )
+    assert caught.value.__suppress_context__
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -2,8 +2,24 @@
 
 import asyncio
 import os
+from typing import Final
+
+import anyio
 
 from ..errors import ClientClosed, WrongEventLoop
+
+OTHER_LOOP: Final = (
+    "this AsyncRSMQ belongs to another event loop: create one in each event loop (in tests, in a "
+    "fixture of the test's loop); in Flask, or Django under WSGI, use aiorsmq.sync.RSMQ or "
+    "aiorsmq.integrations.django"
+)
+OTHER_PROCESS: Final = "this AsyncRSMQ belongs to another process: create a new one after a fork"
+NOT_ASYNCIO: Final = (
+    "aiorsmq runs on asyncio only, because redis-py does: it cannot be used under trio"
+)
+NO_LOOP: Final = (
+    "no event loop is running: use asyncio.run(...), or aiorsmq.sync in code without await"
+)
 
 
 class Home:
@@ -23,7 +39,7 @@ class Home:
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The running event loop. Raises WrongEventLoop if it is not the client's."""
-        running = asyncio.get_running_loop()
+        running = running_loop()
         if running is not self._loop:
             self._claim(running)
         return running
@@ -32,7 +48,10 @@ class Home:
         """`loop()` for a new call. Raises ClientClosed once the client closes."""
         if self.closing:
             raise ClientClosed
-        running = asyncio.get_running_loop()  # hot path: spares each message a call of `loop()`
+        try:
+            running = asyncio.get_running_loop()  # hot path: spares each message a call of `loop()`
+        except RuntimeError:
+            raise _missing_loop() from None
         if running is not self._loop:
             self._claim(running)
         return running
@@ -42,10 +61,22 @@ class Home:
             self._loop = running
             self._pid = os.getpid()
         elif self._pid != os.getpid():
-            raise WrongEventLoop(
-                "this AsyncRSMQ belongs to another process: create a new one after a fork"
-            )
+            raise WrongEventLoop(OTHER_PROCESS)
         else:
-            raise WrongEventLoop(
-                "this AsyncRSMQ belongs to another event loop: create one in each event loop"
-            )
+            raise WrongEventLoop(OTHER_LOOP)
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The running event loop. Raises WrongEventLoop if none of asyncio is running."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise _missing_loop() from None
+
+
+def _missing_loop() -> WrongEventLoop:
+    try:
+        anyio.current_time()  # under trio there is one
+    except RuntimeError:
+        return WrongEventLoop(NO_LOOP)
+    return WrongEventLoop(NOT_ASYNCIO)
