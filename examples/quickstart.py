@@ -23,7 +23,7 @@ async def consume(queue: Queue[str]) -> None:
 async def main() -> None:
     async with AsyncRSMQ.from_url(os.environ.get("REDIS_URL", "embedded://")) as rsmq:
         queue = rsmq.queue("quickstart")
-        await queue.create(exist_ok=True)
+        await queue.ensure()  # creates it, unless it exists
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(consume(queue))
             print("producer: sends 'hello' and 'world' now, and 'goodbye' with a delay of 2 s")
