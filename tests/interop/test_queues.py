@@ -102,6 +102,30 @@ async def test_set_attributes(server, pair):
     assert time.time() - 60 < changed["modified"] <= time.time()
 
 
+async def test_ensure(everyone):
+    """A queue that another port created is changed in place, and one that is ensured here is a
+    queue to it.
+    """
+    ours, *others = everyone
+    for peer in others:
+        await peer.create(vt=7, maxsize=2048)
+        ensured = await ours.queue.ensure(vt=8, delay=3, maxsize=2048, dead_letter_queue="dead")
+        assert ensured.changed == {
+            "vt": (7, 8),
+            "delay": (0, 3),
+            "dead_letter_queue": (None, "dead"),
+        }
+        assert await peer.queues() == {"jobs", "dead"}
+        assert await peer.attributes() == await ours.attributes()
+        await ours.delete_queue()
+        assert (await ours.queue.ensure(vt=9)).created
+        id = await peer.send("x")
+        assert (await peer.receive()).id == id
+        assert (await peer.attributes())["vt"] == 9
+        await peer.delete_queue()
+        await ours.client.delete_queue(qname="dead")
+
+
 async def test_settings_count(server, pair):
     """The vt and the delay that one sets are what the other's sends and receives go by."""
     one, other = pair
