@@ -96,8 +96,8 @@ class Queue(Generic[T]):
 
         Returns what was done. If anything was, one INFO record of the logger `aiorsmq.queue` says
         it too, so two programs that disagree about a setting both show it. If cancelled, the queue
-        may have been created or changed, or not. If a reply is lost, the call is repeated, and what
-        the first attempt has changed is then not in `changed`.
+        may have been created or changed, or not. If the reply is lost, the call is repeated, and
+        changes of the first attempt are neither returned nor logged.
         """
         settings = admin.queue_settings(vt, delay, maxsize, max_receives, dead_letter_queue)
         return await admin.ensure_queue(self._core.node, self._core.keys, settings)

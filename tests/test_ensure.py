@@ -208,6 +208,16 @@ class TestEnsure:
             ("INFO", "queue 'jobs': created"),
         ]
 
+    async def test_cancelled(self, queue, logged):
+        """A change whose caller was cancelled is logged all the same."""
+        changing = asyncio.ensure_future(queue.ensure(vt=60))
+        await asyncio.sleep(0)  # it is on its way
+        changing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await changing
+        assert (await queue.attributes()).vt == 60
+        assert logged() == [("INFO", "queue 'jobs': changed vt from 30 to 60")]
+
     async def test_a_lost_reply(self, far, cut_reply):
         """A queue whose creation is repeated after a lost reply was created; a change that is
         repeated has happened.

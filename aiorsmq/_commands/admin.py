@@ -80,10 +80,7 @@ async def create_queue(
 async def ensure_queue(node: Node, keys: Keys, settings: QueueSettings) -> Ensured:
     """See `Queue.ensure`."""
     changes = _check_changes(keys, settings)
-    ensured = Ensured(*await _create_or_compare(node, keys, changes, "change"))
-    if ensured.created or ensured.changed:
-        _logger.info("queue %r: %s", keys.qname, ensured, extra={"queue": keys.qname})
-    return ensured
+    return Ensured(*await _create_or_compare(node, keys, changes, "change"))
 
 
 async def _create_or_compare(
@@ -107,8 +104,18 @@ async def _create_or_compare(
             lambda: (lately, *args),
         )
 
-    read = partial(_read_creation, named)
+    def read(reply: Reply) -> _Creation:
+        creation = _read_creation(named, reply)
+        if mode == "change":  # here, because the caller may have been cancelled
+            _log_changes(keys.qname, Ensured(*creation))
+        return creation
+
     return await _run_with_chain(node, keys.qname, str(settings["dead_letter_queue"]), call, read)
+
+
+def _log_changes(qname: str, ensured: Ensured) -> None:
+    if ensured.created or ensured.changed:
+        _logger.info("queue %r: %s", qname, ensured, extra={"queue": qname})
 
 
 async def delete_queue(node: Node, keys: Keys, *, missing_ok: bool = False) -> bool:

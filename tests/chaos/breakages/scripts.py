@@ -36,6 +36,14 @@ SCRIPTS = {
         (LuaEdit("create_queue", "redis.pcall('SADD', KEYS[3], ARGV[2])", ""),),
         ("test_missing_queue.py::TestSetOfAllQueues::test_restored",),
     ),
+    "ensure-resets-the-rest": Breakage(
+        "ensure() sets what was not named to its default",
+        (LuaEdit("create_queue", "if i < last_named then", "if true then"),),
+        (
+            "test_ensure.py::TestEnsure::test_an_explicit_default",
+            "test_ensure.py::TestExistOk::test_the_settings_that_are_there",
+        ),
+    ),
     "a-refused-delete-is-ignored": Breakage(
         "a delete that may not delete the body says that it is done",
         (
