@@ -4,30 +4,26 @@ it stops."""
 import asyncio
 import logging
 import math
-import random
 from asyncio import Task
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from operator import itemgetter
 from types import TracebackType
 from typing import Any, Final, Generic, TypedDict, TypeVar
 
 import anyio
 
 from ._protocol import Seconds, check_seconds, check_seconds_at_least
-from ._record import Record
+from ._working.claimer import Claimer
 from ._working.intake import MIN_LEASE, Intake
 from ._working.jobs import Jobs
 from ._working.signals import handle_signals
-from .errors import ClientClosed, InvalidParameterValue, QueueDoesNotExist
+from .errors import ClientClosed, InvalidParameterValue
 from .handlers import Reject, Retry, exponential
 from .models import Message, WorkerEvent, WorkerStats
 
 T = TypeVar("T")
 
 MAX_CONCURRENCY: Final = 10_000
-MAX_TAKEN: Final = 256
-"""Messages that are claimed at a time."""
 CLEANUP: Final = 5.0
 """Seconds that a cancelled handler may take to end when the worker stops."""
 
@@ -115,7 +111,6 @@ class Worker(Generic[T]):
             reason = f"must be an int from 1 to {MAX_CONCURRENCY}"
             raise InvalidParameterValue("concurrency", concurrency, reason)
         self._intakes = intakes
-        self._weights = weights
         self._max_lease = math.inf
         if max_lease is not None:
             self._max_lease = check_seconds_at_least(MIN_LEASE, "max_lease", max_lease)
@@ -129,6 +124,7 @@ class Worker(Generic[T]):
             on_error=on_error,
             on_event=on_event,
         )
+        self._claimer: Claimer[T] = Claimer(intakes, weights, self._jobs)
         self._grace = check_seconds("grace", grace)
         self._stopping = asyncio.Event()
         self._skip_grace = False
@@ -241,7 +237,7 @@ class Worker(Generic[T]):
 
     async def _work(self) -> None:
         """Claim and renew until told to stop, or until one of these tasks fails."""
-        working = [asyncio.create_task(self._claim())]
+        working = [asyncio.create_task(self._claimer.claim(self._stopping))]
         working += [asyncio.create_task(intake.leases.keep()) for intake in self._intakes]
         stopping = asyncio.create_task(self._stopping.wait())
         try:
@@ -300,68 +296,6 @@ class Worker(Generic[T]):
         for task in renewing:
             task.cancel()
         await asyncio.wait(renewing)
-
-    async def _claim(self) -> None:
-        """Claim for free handlers from each queue that may have messages; otherwise wait for
-        news."""
-        jobs = self._jobs
-        while not self._stopping.is_set():
-            while not jobs.free():
-                await jobs.wait_for_change()
-            found = False
-            for intake in self._in_turn():
-                if jobs.free() and intake.may_have_messages():
-                    records = await intake.take(min(jobs.free(), MAX_TAKEN))
-                    found |= self._start_all(intake, records)
-            if not found:
-                await self._wait_for_news()
-
-    def _start_all(self, intake: Intake[T], records: Sequence[Record]) -> bool:
-        """Start jobs for claimed messages; not if their lease is over: others may have them."""
-        if not records or intake.line.is_over(records[0]):
-            return False
-        for record in records:
-            self._jobs.start(intake, record)
-        return True
-
-    def _in_turn(self) -> Iterable[Intake[T]]:
-        """All queues, in the order in which to ask them; drawn at random if they have weights."""
-        if self._weights is None:
-            return self._intakes
-        draws = [random.random() ** (1 / weight) for weight in self._weights]
-        pairs = zip(draws, self._intakes, strict=True)
-        return [intake for _, intake in sorted(pairs, key=itemgetter(0), reverse=True)]
-
-    async def _wait_for_news(self) -> None:
-        """Wait in the line of each queue until one has a message, or until it is time to look for
-        a missing queue."""
-        timeout = self._seconds_to_next_look()
-        intakes = [intake for intake in self._intakes if not intake.is_missing]
-        if not intakes:
-            await asyncio.sleep(timeout or 0)
-            return
-        waiters = [intake.line.join_one(patient=True) for intake in intakes]
-        try:
-            futures = [waiter.future() for waiter in waiters]
-            await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            for intake, waiter, future in zip(intakes, waiters, futures, strict=True):
-                if not future.done():
-                    continue
-                try:
-                    future.result()
-                except QueueDoesNotExist:
-                    intake.note_missing()
-                    continue
-                if self._jobs.free() and (record := waiter.take()):
-                    self._start_all(intake, [record])
-        finally:
-            for intake, waiter in zip(intakes, waiters, strict=True):
-                intake.line.leave((waiter,))
-
-    def _seconds_to_next_look(self) -> float | None:
-        """Until a missing queue is looked for; None if none is missing."""
-        looks = [intake.look_at for intake in self._intakes if intake.is_missing]
-        return max(0.0, min(looks) - asyncio.get_running_loop().time()) if looks else None
 
 
 def _log_failure(task: Task[None]) -> None:

@@ -133,7 +133,7 @@ WORKER = {
     ),
     "first-queue-last": Breakage(
         "a list of queues is asked in no order",
-        (Edit("Worker._in_turn", "return self._intakes", "return self._intakes[::-1]"),),
+        (Edit("Claimer._in_turn", "return self._intakes", "return self._intakes[::-1]"),),
         ("worker/test_queues.py::test_strict_priority",),
     ),
 }
