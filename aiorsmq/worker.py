@@ -4,24 +4,29 @@ it stops."""
 import asyncio
 import logging
 import math
+import os
+import signal
 from asyncio import Task
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from types import TracebackType
-from typing import Any, Final, Generic, TypedDict, TypeVar
+from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
 
 import anyio
 
 from ._protocol import Seconds, check_seconds, check_seconds_at_least
+from ._working.block import Block
 from ._working.claimer import Claimer
 from ._working.intake import MIN_LEASE, Intake
 from ._working.jobs import Jobs
-from ._working.signals import handle_signals
+from ._working.signals import die_gracefully, handle_signals
 from .errors import ClientClosed, InvalidParameterValue
 from .handlers import Reject, Retry, exponential
 from .models import Message, WorkerEvent, WorkerStats
 
 T = TypeVar("T")
+HeedSignals = Callable[[Callable[[], None]], AbstractContextManager[None]]
 
 MAX_CONCURRENCY: Final = 10_000
 CLEANUP: Final = 5.0
@@ -40,6 +45,7 @@ class WorkerOptions(TypedDict, total=False):
     on_error: Callable[[Message[Any], Exception], Retry | Reject | None]
     on_event: Callable[[WorkerEvent], None]
     grace: Seconds
+    when_dead: Literal["interrupt", "terminate"]
 
 
 class Worker(Generic[T]):
@@ -103,6 +109,7 @@ class Worker(Generic[T]):
         on_error: Callable[[Message[Any], Exception], Retry | Reject | None] | None = None,
         on_event: Callable[[WorkerEvent], None] | None = None,
         grace: Seconds = 30.0,
+        when_dead: Literal["interrupt", "terminate"] = "interrupt",
     ) -> None:
         names = [intake.name for intake in intakes]
         if len(set(names)) < len(names):
@@ -126,12 +133,21 @@ class Worker(Generic[T]):
         )
         self._claimer: Claimer[T] = Claimer(intakes, weights, self._jobs)
         self._grace = check_seconds("grace", grace)
+        if when_dead not in ("interrupt", "terminate"):
+            raise InvalidParameterValue(
+                "when_dead", when_dead, 'must be "interrupt" or "terminate"'
+            )
+        self._when_dead = when_dead
+        self._error: Exception | None = None
         self._stopping = asyncio.Event()
         self._skip_grace = False
+        self._has_signal = False
         self._is_running = False
         self._is_working = False
         """Running, and past `_prepare`."""
         self._task: Task[None] | None = None
+        self._block: Block | None = None
+        """While one is entered and not being left."""
 
     @property
     def stats(self) -> WorkerStats:
@@ -149,16 +165,40 @@ class Worker(Generic[T]):
         )
 
     @property
-    def healthy(self) -> bool:
-        """Whether it can claim: it is running, the server answers, and its queues exist.
+    def error(self) -> Exception | None:
+        """What it died of; None if it has not, and again from its next start on."""
+        return self._error
 
-        A connection that ends is noticed at once, one that falls silent within about 20 seconds;
-        with `realtime=False`, within `poll_interval` and 15 seconds.
+    @property
+    def trouble(self) -> str | None:
+        """Why it cannot claim, for people to read; None while it can.
+
+        It can while it is running, the server answers, and its queues exist. A connection that ends
+        is noticed at once, one that falls silent within about 20 seconds; with `realtime=False`,
+        within `poll_interval` and 15 seconds. A queue that is deleted is noticed at the next claim,
+        within `poll_interval` while handlers are free.
         """
-        is_ready = self._is_working and not self._stopping.is_set()
-        return is_ready and all(
-            intake.line.outage is None and not intake.is_missing for intake in self._intakes
-        )
+        if self._error is not None:
+            return f"died of {type(self._error).__name__}: {self._error}"
+        if not self._is_running:
+            return "not running"
+        if self._stopping.is_set():
+            return "stopping"
+        if not self._is_working:
+            return "starting"
+        return next(filter(None, (intake.trouble for intake in self._intakes)), None)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it can claim; if not, `trouble` says why."""
+        return self.trouble is None
+
+    def __repr__(self) -> str:
+        names = ", ".join(repr(intake.name) for intake in self._intakes)
+        text = f"<Worker of {names}: {self.trouble or 'running'}"
+        if self._is_running:
+            text += f", {len(self._jobs.running)} of {self._jobs.concurrency} handlers busy"
+        return f"{text}>"
 
     async def run(self, *, signals: bool = True) -> None:
         """Work until `stop()` is called or this is cancelled.
@@ -174,7 +214,7 @@ class Worker(Generic[T]):
         waiting does not help. A login that worked before and is refused is retried for a minute.
         """
         await self._prepare()
-        await self._run(signals=signals)
+        await self._run(handle_signals if signals else _ignore_signals)
 
     def stop(self) -> None:
         """Stop gracefully, as if `run()` had been cancelled, without raising. Returns at once."""
@@ -187,8 +227,10 @@ class Worker(Generic[T]):
         Raises QueueDoesNotExist, and redis-py's errors if the server cannot be reached.
         """
         await self._prepare()
-        self._task = asyncio.create_task(self._run(signals=False))
-        self._task.add_done_callback(_log_failure)
+        block = Block()
+        self._block = block
+        self._task = asyncio.create_task(self._run(die_gracefully))
+        self._task.add_done_callback(partial(self._on_end, block))
         return self
 
     async def __aexit__(
@@ -200,13 +242,16 @@ class Worker(Generic[T]):
         """Stop, as `run()` does. Raises the error that ended the worker early, unless the block
         raises."""
         task = self._task
+        block = self._block
         self._task = None
-        if task is None:
+        self._block = None
+        if task is None or block is None:
             raise RuntimeError("this worker was not entered")
+        is_interrupted = block.leave()
         if not task.done():
             self.stop()
         await self._wait_for_end(task)
-        if exc_type is None:
+        if exc_type is None or (is_interrupted and exc_type is asyncio.CancelledError):
             task.result()
 
     async def _prepare(self) -> None:
@@ -214,23 +259,32 @@ class Worker(Generic[T]):
             raise RuntimeError("this worker is already running")
         self._is_running = True
         self._skip_grace = False
+        self._has_signal = False
+        self._error = None
         self._stopping.clear()
         try:
             for intake in self._intakes:
                 await intake.prepare(self._max_lease)
-        except BaseException:
+        except BaseException as error:
             self._is_running = False
+            self._note_error(error)
             raise
 
-    async def _run(self, *, signals: bool) -> None:
+    async def _run(self, heed_signals: HeedSignals) -> None:
         try:
             with ExitStack() as stack:
-                if signals:
-                    stack.enter_context(handle_signals(self._on_signal))
+                stack.enter_context(heed_signals(self._on_signal))
                 for intake in self._intakes:
                     stack.enter_context(intake.open(self._jobs.on_death))
                 self._is_working = True
                 await self._work()
+                if self._has_signal:  # the program may die now
+                    with anyio.move_on_after(CLEANUP):
+                        for intake in self._intakes:
+                            await intake.core.node.until_idle()
+        except BaseException as error:
+            self._note_error(error)
+            raise
         finally:
             self._is_running = False
             self._is_working = False
@@ -254,6 +308,7 @@ class Worker(Generic[T]):
                 task.result()
 
     def _on_signal(self) -> None:
+        self._has_signal = True
         if self._stopping.is_set():
             self._end_grace()
         self.stop()
@@ -297,7 +352,23 @@ class Worker(Generic[T]):
             task.cancel()
         await asyncio.wait(renewing)
 
+    def _note_error(self, error: BaseException) -> None:
+        if isinstance(error, Exception):
+            self._error = error
 
-def _log_failure(task: Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
+    def _on_end(self, block: Block, task: Task[None]) -> None:
+        """Tell the block, or the program, that the worker has died."""
+        error = None if task.cancelled() else task.exception()
+        if not isinstance(error, Exception):
+            return
         _logger.error("the worker has stopped: %s", error)
+        if block is not self._block:
+            return  # it is being left, and raises the error itself
+        if self._when_dead == "interrupt":
+            block.interrupt()
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _ignore_signals(_on_signal: Callable[[], None]) -> AbstractContextManager[None]:
+    return nullcontext()

@@ -228,6 +228,12 @@ class Node:
             return False
         return isinstance(error, LOGIN_REFUSED) or is_unknown(error) or is_not_yet(error)
 
+    async def until_idle(self) -> None:
+        """Wait until no call is in flight, and no task is left that may make one."""
+        while self.is_busy() or self.turn.has_callbacks() or self.tasks.are_running():
+            await self._until_quiet()
+            await self.tasks.wait()
+
     async def aclose(self) -> None:
         """Let calls in flight finish, for CLOSE_TIMEOUT, and leave no task or connection behind."""
         await self._listener.aclose()

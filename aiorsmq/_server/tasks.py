@@ -27,11 +27,18 @@ class Tasks:
         task.add_done_callback(self._running.discard)
         return task
 
+    def are_running(self) -> bool:
+        return bool(self._running)
+
+    async def wait(self) -> None:
+        """Wait for all of them."""
+        while self._running:
+            await asyncio.wait(self._running)
+
     async def finish(self, seconds: float) -> None:
         """Wait for all of them; cancel those that are still running after `seconds`."""
         with anyio.move_on_after(seconds):
-            while self._running:
-                await asyncio.wait(self._running)
+            await self.wait()
         for task in self._running:
             task.cancel()
         if self._running:

@@ -81,6 +81,13 @@ class Intake(Generic[T]):
         if self._on_death is not None:
             self._on_death(self, record, death, reason)
 
+    @property
+    def trouble(self) -> str | None:
+        """Why it cannot claim, if it cannot."""
+        if (outage := self.line.outage) is not None:
+            return f"cannot claim: {type(outage).__name__}: {outage}"
+        return f"queue {self.name!r} does not exist" if self.is_missing else None
+
     def may_have_messages(self) -> bool:
         if self.is_missing:
             return self.look_at <= asyncio.get_running_loop().time()

@@ -95,7 +95,7 @@ class Jobs(Generic[T]):
         if on_event is not None:
             check_plain("on_event", on_event)
         self._call = as_coroutine_function(handler, concurrency)
-        self._concurrency = concurrency
+        self.concurrency: int = concurrency
         self._timeout = None if timeout == math.inf else timeout
         self._max_lease = max_lease
         self._backoff = backoff
@@ -108,8 +108,8 @@ class Jobs(Generic[T]):
 
     def free(self) -> int:
         """How many messages may be started now; none while too many deletes are in flight."""
-        jobs = self._concurrency - len(self.running)
-        deletes = 4 * self._concurrency - len(self._deletes)
+        jobs = self.concurrency - len(self.running)
+        deletes = 4 * self.concurrency - len(self._deletes)
         return max(0, min(jobs, deletes))
 
     @property

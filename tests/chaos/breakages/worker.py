@@ -136,4 +136,37 @@ WORKER = {
         (Edit("Claimer._in_turn", "return self._intakes", "return self._intakes[::-1]"),),
         ("worker/test_queues.py::test_strict_priority",),
     ),
+    "sigterm-kills-at-once": Breakage(
+        "a program whose worker is in `async with` dies of SIGTERM with its messages hidden",
+        (Edit("_watch", "signal.getsignal(signal.SIGTERM) not in (...)", "True"),),
+        (
+            "worker/test_signals.py::test_handlers_end",
+            "worker/test_signals.py::test_claim_on_its_way",
+        ),
+    ),
+    "sigterm-is-swallowed": Breakage(
+        "a program whose worker in `async with` has stopped at SIGTERM goes on without it",
+        (Edit("_watch", "_die(signal.SIGTERM)", "pass"),),
+        ("worker/test_signals.py::test_handlers_end",),
+    ),
+    "dies-with-a-claim-on-its-way": Breakage(
+        "a program dies of SIGTERM before a claim on its way is handed back",
+        (Edit("Worker._run", "await intake.core.node.until_idle()", "pass"),),
+        ("worker/test_signals.py::test_claim_on_its_way",),
+    ),
+    "the-dead-tell-nobody": Breakage(
+        "the block of a worker that has died goes on",
+        (Edit("Block.interrupt", "self._task.cancel(INTERRUPTED)", "pass"),),
+        ("worker/test_block.py::test_interrupted", "worker/test_block.py::test_nested"),
+    ),
+    "an-interruption-is-left": Breakage(
+        "the task of an interrupted block counts as being cancelled after it",
+        (Edit("Block.leave", "task.uncancel()", "self._cancelling"),),
+        ("worker/test_block.py::test_interrupted",),
+    ),
+    "an-outside-cancellation-is-swallowed": Breakage(
+        "an interrupted block turns somebody else's cancellation into the worker's error",
+        (Edit("Block.leave", "task.uncancel() <= self._cancelling", "task.uncancel() >= 0"),),
+        ("worker/test_block.py::test_outside_cancellation_wins",),
+    ),
 }
