@@ -20,6 +20,7 @@ from ._working.block import Block
 from ._working.claimer import Claimer
 from ._working.intake import MIN_LEASE, Intake
 from ._working.jobs import Jobs
+from ._working.leases import Stalls
 from ._working.signals import die_gracefully, handle_signals
 from .errors import ClientClosed, InvalidParameterValue
 from .handlers import Reject, Retry, exponential
@@ -292,7 +293,8 @@ class Worker(Generic[T]):
     async def _work(self) -> None:
         """Claim and renew until told to stop, or until one of these tasks fails."""
         working = [asyncio.create_task(self._claimer.claim(self._stopping))]
-        working += [asyncio.create_task(intake.leases.keep()) for intake in self._intakes]
+        stalls = Stalls()
+        working += [asyncio.create_task(intake.leases.keep(stalls)) for intake in self._intakes]
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({stopping, *working}, return_when=asyncio.FIRST_COMPLETED)

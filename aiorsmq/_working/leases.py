@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from asyncio import Future
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -15,7 +16,7 @@ from .._server.node import Node
 TICK: Final = 1.0
 """Seconds between two checks that the event loop is on time, while messages are held."""
 LAG: Final = 0.5
-"""Seconds by which the event loop may be late before that is logged."""
+"""Seconds by which the event loop may be late before that is called blocked."""
 SECOND_LOOK: Final = 0.1
 """Seconds after which a refused renewal is tried again: our own claim may have received the message
 and be on its way to `adopt`."""
@@ -23,6 +24,24 @@ MAX_RENEWED: Final = 1000
 """Leases renewed by one script call: about a millisecond of the server's time."""
 
 _logger = logging.getLogger("aiorsmq.worker")
+
+
+class Stalls:
+    """The times for which a worker's event loop is blocked: each is logged once, for all queues,
+    and only if it was longer than a lease."""
+
+    def __init__(self) -> None:
+        self._logged_at = -math.inf
+
+    def note(self, due_at: float, has_ended: bool) -> None:
+        """The loop is later than `due_at`. `has_ended`: whether a lease has ended in between."""
+        now = asyncio.get_running_loop().time()
+        seconds = now - due_at
+        if seconds <= LAG or not has_ended or due_at <= self._logged_at:
+            return
+        self._logged_at = now
+        text = "the event loop was blocked for %.1f seconds; leases may have expired"
+        _logger.warning(text, seconds, extra={"seconds": seconds})
 
 
 class Lease:
@@ -143,13 +162,13 @@ class Leases:
         lease.visible_until = record.visible
         return True
 
-    async def keep(self) -> None:
+    async def keep(self, stalls: Stalls) -> None:
         """Renew what is held, each third of a lease, until cancelled."""
         loop = asyncio.get_running_loop()
         pauses = backoff()
         is_failing = False
         while True:
-            await self._tick()
+            await self._tick(stalls)
             if not self.held or loop.time() < self._renew_at:
                 continue
             self._renew_at = loop.time() + self._vt / 3
@@ -164,17 +183,16 @@ class Leases:
                 is_failing = True
                 self._renew_at = min(self._renew_at, loop.time() + next(pauses))
 
-    async def _tick(self) -> None:
-        """Wait for the next renewal, for TICK at most; warn if the event loop was blocked."""
+    async def _tick(self, stalls: Stalls) -> None:
+        """Wait for the next renewal, for TICK at most; note whether the event loop was blocked."""
         while not self.held:
             self._any_held.clear()
             await self._any_held.wait()
         loop = asyncio.get_running_loop()
         wake_at = min(self._renew_at, loop.time() + TICK)
+        first_end = min(float(lease.visible_until) for lease in self.held.values())
         await asyncio.sleep(wake_at - loop.time())
-        if (lag := loop.time() - wake_at) > LAG:
-            text = "the event loop was blocked for %.1f seconds; leases may have expired"
-            _logger.warning(text, lag)
+        stalls.note(wake_at, has_ended=first_end <= self._node.clock.now_ms())
 
     async def _renew(self) -> None:
         now = asyncio.get_running_loop().time()
