@@ -5,7 +5,7 @@ An `async def` in their place would return a coroutine, which is truthy and neve
 
 import inspect
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from .errors import InvalidParameterValue
 
@@ -17,12 +17,33 @@ ENDS_THE_PROGRAM: Final = (SystemExit, KeyboardInterrupt)
 _CHECKS = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 
-def check_plain(parameter: str, function: object) -> None:
+def check_signature(parameter: str, function: Callable[..., Any], line: str) -> None:
+    """Refuse a function that cannot be called with the arguments of `line`, such as "def f(x):".
+
+    A builtin that does not say what it takes is accepted.
+    """
+    names = line.partition("(")[2].partition(")")[0].split(", ")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*names)
+    except TypeError:
+        arguments = f"{len(names)} argument{'s' * (len(names) > 1)}"
+        reason = f"must take {arguments}, as in `{line} ...`"
+        raise InvalidParameterValue(parameter, function, reason) from None
+
+
+def check_plain(parameter: str, function: Callable[..., Any], line: str = "") -> None:
+    """Refuse what is not a plain function, or cannot be called with the arguments of `line`."""
     call = getattr(function, "__call__", None)  # noqa: B004 - its method, if it is an object
     if not callable(function) or any(check(function) or check(call) for check in _CHECKS):
         raise InvalidParameterValue(
             parameter, function, "must be a plain function, not async and not a generator"
         )
+    if line:
+        check_signature(parameter, function, line)
 
 
 def call_plain(parameter: str, function: Callable[..., T], *args: object) -> T:

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar, cast
 
 import anyio.to_thread
 
-from .._callbacks import ENDS_THE_PROGRAM, is_unrun
+from .._callbacks import ENDS_THE_PROGRAM, check_signature, is_unrun
 from .._server.futures import retrieve_error
 from ..errors import InvalidParameterValue
 from ..handlers import Reject, Retry
@@ -26,10 +26,7 @@ def as_coroutine_function(
 
     At most `threads` run, including those whose caller was cancelled: they cannot be stopped.
     """
-    is_generator = inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler)
-    if not callable(handler) or is_generator:
-        reason = "must be a plain or async function that takes a message, not a generator"
-        raise InvalidParameterValue("handler", handler, reason)
+    _check_handler(handler)
     call = getattr(handler, "__call__", None)  # noqa: B004 - of an object of the user's class
     if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call):
         return cast("Callable[[Message[T]], Awaitable[object]]", handler)
@@ -55,6 +52,23 @@ def as_coroutine_function(
         return await result if inspect.isawaitable(result) else result
 
     return call_in_thread
+
+
+def _check_handler(handler: Any) -> None:
+    """Refuse what cannot be a handler, and show how to write one."""
+    line = "async def handler(message):"
+    reason = ""
+    if is_unrun(handler):
+        reason = "is the result of a call: pass the function itself, as in `worker(handler)`"
+    elif not callable(handler):
+        reason = f"must be a function: `{line} ...`"
+    elif inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+        reason = f"must not be a generator; without `yield`: `{line} ...`"
+    elif isinstance(handler, type) and any("__call__" in vars(base) for base in handler.__mro__):
+        reason = f"must be an object of this class: `worker({handler.__name__}(...))`"
+    if reason:
+        raise InvalidParameterValue("handler", handler, reason)
+    check_signature("handler", handler, line)
 
 
 def _outcome(

@@ -20,7 +20,7 @@ from .._callbacks import ENDS_THE_PROGRAM, call_plain, check_plain
 from .._protocol import milliseconds
 from .._record import Record
 from .._server.failures import CALL_ERRORS
-from ..errors import NoDeadLetterQueue, QueueDoesNotExist
+from ..errors import InvalidParameterValue, NoDeadLetterQueue, QueueDoesNotExist
 from ..handlers import Reject, Retry, exponential
 from ..models import Death, EventKind, Message, WorkerEvent
 from .calling import as_coroutine_function, check_result, check_verdict, reason_of, unwrap_single
@@ -89,11 +89,13 @@ class Jobs(Generic[T]):
         on_error: Callable[[Message[Any], Exception], Retry | Reject | None] | None,
         on_event: Callable[[WorkerEvent], None] | None,
     ) -> None:
-        check_plain("backoff", backoff)
+        if backoff is exponential:
+            raise InvalidParameterValue("backoff", backoff, "must be called: exponential()")
+        check_plain("backoff", backoff, "def backoff(receive_count):")
         if on_error is not None:
-            check_plain("on_error", on_error)
+            check_plain("on_error", on_error, "def on_error(message, error):")
         if on_event is not None:
-            check_plain("on_event", on_event)
+            check_plain("on_event", on_event, "def on_event(event):")
         self._call = as_coroutine_function(handler, concurrency)
         self.concurrency: int = concurrency
         self._timeout = None if timeout == math.inf else timeout

@@ -1,10 +1,13 @@
 """Handlers: what may be one, how they run, and what they may do themselves."""
 
 import asyncio
+import functools
+import random
 import threading
+from unittest import mock
 
 import pytest
-from aiorsmq import JSON, InvalidParameterValue, Reject, Retry
+from aiorsmq import JSON, InvalidParameterValue, Reject, Retry, exponential
 from redis.exceptions import ResponseError
 
 from support import PATIENCE, at_once, make_it_theirs, wait_until
@@ -184,6 +187,120 @@ async def test_what_is_no_handler(queue):
     for option in ("backoff", "on_error", "on_event"):
         with pytest.raises(InvalidParameterValue, match=f"{option}="):
             queue.worker(print, **{option: callback})
+
+
+class Handling:
+    """Handlers of all kinds; an object of it is one, too."""
+
+    def __init__(self, *options):
+        pass
+
+    def __call__(self, message):
+        pass
+
+    async def method(self, message, retries=3):
+        pass
+
+    @staticmethod
+    def static(message):
+        pass
+
+    @classmethod
+    async def of_class(cls, message):
+        pass
+
+
+async def nothing():
+    pass
+
+
+async def two(message, database):
+    pass
+
+
+async def keyword(message, *, database):
+    pass
+
+
+GOOD_HANDLERS = {
+    "defaults": lambda message, database=None, *, retries=3: None,
+    "any": lambda *_, **__: None,
+    "partial": functools.partial(two, database=None),
+    "partial-first": functools.partial(lambda database, message: None, None),
+    "method": Handling().method,
+    "static": Handling.static,
+    "of-class": Handling.of_class,
+    "object": Handling(),
+    "builtin": print,
+    "builtin-without-signature": [].append,
+    "type-without-signature": int,
+    "mock": mock.AsyncMock(),
+}
+
+
+@pytest.mark.parametrize("handler", GOOD_HANDLERS.values(), ids=GOOD_HANDLERS)
+async def test_takes_a_message(queue, handler):
+    """Whatever can be called with one message is a handler."""
+    queue.worker(handler)
+
+
+ONE = "must take 1 argument, as in `async def handler(message): ...`"
+CALLED = "is the result of a call: pass the function itself, as in `worker(handler)`"
+BAD_HANDLERS = {
+    "no-argument": (lambda: nothing, ONE),
+    "two-arguments": (lambda: two, ONE),
+    "keyword": (lambda: keyword, ONE),
+    "partial": (lambda: functools.partial(Handling().method, 1, 2), ONE),
+    "coroutine": (nothing, CALLED),
+    "class": (lambda: Handling, "must be an object of this class: `worker(Handling(...))`"),
+    "class-without-argument": (lambda: type("Job", (), {"__init__": lambda self: None}), ONE),
+    "text": (lambda: "handler", "must be a function: `async def handler(message): ...`"),
+}
+
+
+@pytest.mark.parametrize(("make", "reason"), BAD_HANDLERS.values(), ids=BAD_HANDLERS)
+async def test_takes_no_message(queue, make, reason):
+    """What cannot is refused when the worker is made, with the line to write."""
+    with pytest.raises(InvalidParameterValue) as raised:
+        queue.worker(make())
+    assert (raised.value.parameter, raised.value.reason) == ("handler", reason)
+
+
+OPTIONS = {
+    "backoff": (
+        [lambda n: 1, exponential(), exponential(longest=5), random.expovariate, float],
+        [lambda: 1, lambda n, m: 1],
+        "must take 1 argument, as in `def backoff(receive_count): ...`",
+    ),
+    "on_error": (
+        [lambda message, error: None, print, lambda *_: None],
+        [lambda message: None, lambda a, b, c: None],
+        "must take 2 arguments, as in `def on_error(message, error): ...`",
+    ),
+    "on_event": (
+        [[].append, print, lambda event, more=(): None],
+        [lambda: None, lambda message, event: None],
+        "must take 1 argument, as in `def on_event(event): ...`",
+    ),
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+async def test_arguments_of_options(queue, option):
+    """So are `backoff`, `on_error` and `on_event`."""
+    good, bad, reason = OPTIONS[option]
+    for function in good:
+        queue.worker(print, **{option: function})
+    for function in bad:
+        with pytest.raises(InvalidParameterValue) as raised:
+            queue.worker(print, **{option: function})
+        assert (raised.value.parameter, raised.value.reason) == (option, reason)
+
+
+async def test_backoff_that_is_not_called(queue):
+    """`exponential`, which makes a backoff, is none."""
+    with pytest.raises(InvalidParameterValue, match=r"backoff=.*must be called: exponential\(\)"):
+        queue.worker(print, backoff=exponential)
 
 
 async def test_events(queue):
