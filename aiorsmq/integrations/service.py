@@ -28,8 +28,8 @@ class Service:
     open; close it after the block.
 
     A worker that dies ends the program, by SIGTERM to the server, which stops as usual: the app
-    must not take jobs that nobody does. The block is not interrupted, and raises the error of the
-    worker at its end. Where nothing handles SIGTERM, as in tests, none is sent.
+    must not take jobs that nobody does. The block is not interrupted; its end raises the worker's
+    error. Where nothing handles SIGTERM, as in tests, none is sent.
 
     Raises what `async with worker` raises if a worker cannot start.
     """
@@ -111,4 +111,6 @@ async def _run_apart(worker: Worker[Any]) -> AsyncGenerator[None]:
     finally:
         starting.cancel()
         stopping.set()
-        await working
+        with suppress(Exception):  # raised below, unless the block raises
+            await working
+    working.result()

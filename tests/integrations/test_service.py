@@ -71,11 +71,15 @@ class TestBlock:
         assert terminations == []
 
     async def test_cancelled(self, rsmq, queue):
-        """Cancelling the block cancels handlers without grace, and loses no message."""
+        """Cancelling the block stops its workers gracefully; cancelling it again cancels handlers,
+        and loses no message.
+        """
         handler = Handler()
 
+        workers = [queue.worker(handler)]
+
         async def serve():
-            async with Service(rsmq, queue.worker(handler)):
+            async with Service(rsmq, *workers):
                 await queue.send("x")
                 await handler.begun.wait()
                 stopping.set()
@@ -84,6 +88,9 @@ class TestBlock:
         serving = asyncio.ensure_future(serve())
         with anyio.fail_after(PATIENCE):
             await stopping.wait()
+            serving.cancel()
+            await wait_until(lambda: not workers[0].healthy)
+            assert handler.cancelled == 0
             serving.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await serving
@@ -163,7 +170,7 @@ class TestReadiness:
         monkeypatch.setattr("aiorsmq.integrations.service.PROBE_TIMEOUT", 0.01)
         async with Service(rsmq) as service:
             await rsmq.list_queues()
-            server.redis.execute_command("CLIENT", "PAUSE", 10_000, "ALL")
+            server.redis.execute_command("CLIENT", "PAUSE", 10_000, "WRITE")
             try:
                 assert await service.readiness() == (
                     503,
