@@ -1,69 +1,87 @@
-"""Process jobs from a queue in FastAPI.
+"""Do jobs from a queue in FastAPI, and show them in a page as they are done.
 
-Run `python examples/fastapi_app.py`, then open http://127.0.0.1:8000.
-
-Needs fastapi and uvicorn. REDIS_URL names the server; without it, the app starts and stops its own
-server.
+Run `python examples/fastapi_app.py`, then open http://127.0.0.1:8000. It needs fastapi and uvicorn,
+and starts a server of its own unless REDIS_URL names one. Any other command needs REDIS_URL, as
+`uvicorn fastapi_app:app` or `fastapi dev`: a server of its own serves a single process.
 """
 
-import asyncio
-import contextlib
 import json
 import os
-import signal
-import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Any
 
 import uvicorn
-from aiorsmq import JSON, AsyncRSMQ, Message
-from board import Board, Job
-from fastapi import FastAPI, HTTPException, Request
+from aiorsmq import AsyncRSMQ, Message, PydanticCodec, Queue
+from aiorsmq.integrations.fastapi import Client, ServerShutdown, attach, health_routes
+from board import Board
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.requests import HTTPConnection
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 
+class Job(BaseModel):
+    """What a message holds."""
+
+    text: str
+
+
+class NewJob(Job):
+    """What a browser sends."""
+
+    text: str = Field(min_length=1, max_length=1000)
+    delay: float = Field(default=0, ge=0, le=9_999_999)
+
+
 async def do(job: Job) -> str:
-    return job["text"].upper()
+    return job.text.upper()
 
 
-async def work(board: Board, msg: Message[Job]) -> None:
+async def work(board: Board, message: Message[Job]) -> None:
     """Do one job.
 
     The message is deleted when this returns. It is redelivered when this raises, and after the
     queue's `vt` if the process is killed: a job is never lost, but it may be done twice.
     """
-    seconds = (datetime.now(UTC) - msg.sent_at).total_seconds()
-    result = await do(msg.body)
-    board.put(msg.body | {"id": msg.id, "state": "done", "result": result, "seconds": seconds})
+    result = await do(message.body)
+    seconds = (datetime.now(UTC) - message.sent_at).total_seconds()
+    board.put(
+        {"id": message.id, "state": "done", "text": message.body.text}
+        | {"result": result, "seconds": seconds}
+    )
 
 
-@contextlib.asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with AsyncRSMQ.from_url(os.environ.get("REDIS_URL", "embedded://")) as rsmq:
-        app.state.board = Board()
-        app.state.queue = rsmq.queue("fastapi-jobs", codec=JSON)
+def get_jobs(rsmq: Client) -> Queue[Job]:
+    return rsmq.queue("fastapi-jobs", codec=PydanticCodec(Job))
+
+
+def get_board(connection: HTTPConnection) -> Board:
+    return connection.app.state.board
+
+
+Jobs = Annotated[Queue[Job], Depends(get_jobs)]
+JobBoard = Annotated[Board, Depends(get_board)]
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+    async with AsyncRSMQ.from_url(os.environ["REDIS_URL"]) as rsmq:
+        jobs = get_jobs(rsmq)
         # The worker renews leases, so a job may take longer than `vt`.
-        await app.state.queue.create(vt=30, exist_ok=True)
-        worker = app.state.queue.worker(partial(work, app.state.board), concurrency=10)
-        running = asyncio.create_task(worker.run())
-        # If the worker fails, stop the app: otherwise it would accept jobs and do none.
-        running.add_done_callback(
-            lambda task: task.exception() and signal.raise_signal(signal.SIGTERM)
-        )
-        yield
-        worker.stop()
-        await running
+        await jobs.ensure(vt=30, max_receives=5, dead_letter_queue="fastapi-dead")
+        app.state.board = Board()
+        # The worker stops with the app. `grace` is less than what the server's parent allows.
+        worker = jobs.worker(partial(work, app.state.board), concurrency=10, grace=20)
+        async with attach(app, rsmq, worker):
+            yield
 
 
 app = FastAPI(lifespan=lifespan)
-
-
-class NewJob(BaseModel):
-    text: str = Field(min_length=1, max_length=1000)
-    delay: float = Field(default=0, ge=0, le=9_999_999)
+app.router.routes.extend(health_routes())  # /livez and /readyz
 
 
 @app.get("/")
@@ -72,42 +90,35 @@ async def page() -> FileResponse:
 
 
 @app.post("/jobs", status_code=202)
-async def post_job(new: NewJob, request: Request) -> dict[str, str]:
-    state = request.app.state
+async def post_job(new: NewJob, jobs: Jobs, board: JobBoard) -> dict[str, str]:
     # When this returns, the server has stored the message.
-    id = await state.queue.send({"text": new.text}, delay=new.delay)
-    if id not in state.board.jobs:  # the job may be done before the reply arrives
-        state.board.put({"id": id, "state": "queued", "text": new.text})
+    id = await jobs.send(Job(text=new.text), delay=new.delay)
+    if id not in board.jobs:  # the job may be done before the reply arrives
+        board.put({"id": id, "state": "queued", "text": new.text})
     return {"id": id}
 
 
 @app.get("/jobs/{id}")
-async def get_job(id: str, request: Request) -> Job:
-    if job := request.app.state.board.jobs.get(id):
+async def get_job(id: str, board: JobBoard) -> dict[str, Any]:
+    if job := board.jobs.get(id):
         return job
     raise HTTPException(404, "no such job")
 
 
 @app.get("/events")
-async def events(request: Request) -> StreamingResponse:
-    async def stream() -> AsyncIterator[str]:
-        async with contextlib.aclosing(request.app.state.board.watch()) as jobs:
-            async for job in jobs:
-                yield f"data: {json.dumps(job)}\n\n"
+async def events(board: JobBoard, shutdown: ServerShutdown) -> StreamingResponse:
+    """Every open page sees every job. Reading from the queue here would not do: each message goes
+    to one consumer, so each page would see some of them."""
+
+    async def stream() -> AsyncGenerator[str]:
+        async for job in shutdown.stream(board.watch()):
+            yield f"data: {json.dumps(job)}\n\n"
 
     return StreamingResponse(
         stream(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
     )
 
 
-class Server(uvicorn.Server):
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        app.state.board.close()  # must come before uvicorn waits for open connections
-        await super().shutdown(sockets)
-
-
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it after its shutdown
-        Server(
-            uvicorn.Config(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")))
-        ).run()
+    os.environ.setdefault("REDIS_URL", "embedded://")
+    uvicorn.run(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")))

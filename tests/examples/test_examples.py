@@ -389,7 +389,7 @@ async def test_a_killed_app_loses_no_job(start, server, name):
     app.process.terminate()
     assert await app.ended() == EXIT_CODES[name, signal.SIGTERM]
     assert QUIET.fullmatch(app.output), app.output
-    assert server.redis.smembers("rsmq:QUEUES") == {name.removesuffix("_app").encode() + b"-jobs"}
+    assert name.removesuffix("_app").encode() + b"-jobs" in server.redis.smembers("rsmq:QUEUES")
 
 
 @pytest.mark.parametrize("name", APPS)
@@ -411,7 +411,7 @@ async def test_an_outage_is_waited_out(start, own_server, name):
     assert "Traceback" not in app.output
 
 
-@pytest.mark.parametrize("name", APPS)
+@pytest.mark.parametrize("name", APPS[1:])  # the first takes no such job from the queue
 async def test_a_job_that_fails(start, server, name):
     """A job that fails is logged, tried again, and stays in the queue; the other jobs are done."""
     app = start(name, server.url)

@@ -1,6 +1,8 @@
 """A client and its workers in a FastAPI app, and in a plain Starlette app."""
 
+import asyncio
 import contextlib
+import json
 import re
 import shutil
 import signal
@@ -29,7 +31,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from examples.program import Program, talking_to
+from examples.program import EXAMPLES, Program, talking_to
 from support import make_it_theirs, wait_until
 
 FOLDER = Path(__file__).parent
@@ -295,3 +297,75 @@ class TestUvicorn:
         app.process.terminate()
         assert await app.ended() == 0
         assert "Traceback" not in app.output
+
+
+class TestExample:
+    """`examples/fastapi_app.py` as production runs it; the tests of all examples run it alone."""
+
+    async def test_needs_a_server(self, start):
+        """Where it may have several processes, it does not start without REDIS_URL, and says so."""
+        app = start("fastapi_app:app", cwd=EXAMPLES, redis_url=None)
+        assert await app.ended() != 0
+        assert "KeyError: 'REDIS_URL'" in app.output
+
+    async def test_stopped_under_load(self, start, server):
+        """Stopped while jobs come in and a page is open, it loses none: each was received once and
+        done, or is in the queue as it was sent.
+        """
+        app = start("fastapi_app:app", cwd=EXAMPLES)
+        accepted = set()
+        done = 0
+
+        async def post_jobs(http):
+            with contextlib.suppress(httpx.TransportError):
+                while True:
+                    reply = await http.post("/jobs", json={"text": "x"})
+                    assert reply.status_code == 202
+                    accepted.add(reply.json()["id"])
+
+        async with talking_to(app) as http:
+            await wait_until(lambda: answers(http, "/readyz", 200))
+            async with (
+                asyncio.TaskGroup() as group,
+                http.stream("GET", "/events", timeout=None) as reply,
+            ):
+                for _ in range(10):
+                    group.create_task(post_jobs(http))
+                async for line in reply.aiter_lines():
+                    job = json.loads(line.removeprefix("data: ")) if line else {}
+                    done += job.get("state") == "done"
+                    if done == 50:
+                        app.process.terminate()
+        assert await app.ended() == -signal.SIGTERM
+        assert "Traceback" not in app.output
+        async with AsyncRSMQ.from_url(server.url) as rsmq:
+            jobs = rsmq.queue("fastapi-jobs")
+            attributes = await jobs.attributes()
+            left = await jobs.peek(1000)
+            assert (await rsmq.queue("fastapi-dead").attributes()).totalsent == 0
+        assert [message.receive_count for message in left] == [0] * len(left)
+        assert attributes.hiddenmsgs == 0
+        assert attributes.totalsent - attributes.totalrecv == len(left)
+        assert attributes.totalsent >= len(accepted) >= 50
+
+    async def test_a_body_that_is_no_job(self, start, server):
+        """What another program sends and is no job goes to the dead-letter queue, with the reason;
+        the other jobs are done.
+        """
+        app = start("fastapi_app:app", cwd=EXAMPLES)
+        async with talking_to(app) as http, AsyncRSMQ.from_url(server.url) as rsmq:
+            await wait_until(lambda: answers(http, "/readyz", 200))
+            bad = await rsmq.queue("fastapi-jobs").send('{"no text": "in this one"}')
+            dead = rsmq.queue("fastapi-dead")
+            await wait_until(lambda: server.redis.zcard("rsmq:fastapi-dead"))
+            (letter,) = await dead.reasons()
+            assert letter.id == bad
+            assert "cannot be decoded" in letter.reason
+            reply = await http.post("/jobs", json={"text": "a good one"})
+            await wait_until(lambda: is_done(http, reply.json()["id"]))
+        app.process.terminate()
+        await app.ended()
+
+
+async def is_done(http, id):
+    return (await http.get(f"/jobs/{id}")).json()["state"] == "done"
