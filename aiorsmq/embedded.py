@@ -82,7 +82,7 @@ def is_volatile(socket: str) -> bool:
 
 
 class EmbeddedServer:
-    """A Valkey server for one program. `embedded://` URLs start one for their client.
+    """A Valkey server for one program. Each client of an `embedded://` URL starts its own.
 
     Args:
         path: a folder to keep the data in, as an append-only file. Without it, the data is lost

@@ -22,6 +22,7 @@ from redis.exceptions import (
 from ..embedded import EmbeddedServer, is_volatile
 from .failures import LOGIN_REFUSED
 from .options import CONNECT_TIMEOUT, check_client, check_url, no_retry, own_client
+from .siblings import announce_server
 from .tasks import Tasks
 from .wire import Wire, seize
 
@@ -91,9 +92,13 @@ class EmbeddedTarget(DirectTarget):
     def __init__(self, server: EmbeddedServer, client: Redis) -> None:
         super().__init__(client)
         self.server: EmbeddedServer = server
+        self._is_announced = False
 
     async def open(self, tasks: Tasks, *, pushes: bool = False) -> Wire:
         await self.server.start()
+        if not (self.keeps_data or self._is_announced):
+            self._is_announced = True
+            announce_server(self.server)
         return await super().open(tasks, pushes=pushes)
 
     async def aclose(self) -> None:
