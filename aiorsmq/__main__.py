@@ -3,15 +3,19 @@
 import argparse
 import asyncio
 
+from . import __version__
 from .cli.demo import demo
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m aiorsmq", description="RSMQ for asyncio")
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser.add_argument("--version", action="version", version=f"aiorsmq {__version__}")
+    commands = parser.add_subparsers(dest="command")
     commands.add_parser("demo", help="run a demo on a private server; takes a few seconds")
-    parser.parse_args()
-    asyncio.run(demo())
+    if parser.parse_args().command is None:
+        parser.print_help()
+    else:
+        asyncio.run(demo())
 
 
 if __name__ == "__main__":
