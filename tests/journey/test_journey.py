@@ -2,8 +2,10 @@
 
 import asyncio
 
+import anyio.to_thread
 import pytest
 from aiorsmq import JSON, AsyncRSMQ, Reject, exponential
+from aiorsmq.sync import RSMQ
 
 from support import wait_until
 
@@ -144,3 +146,80 @@ async def test_cancelled_in_the_middle(server):
         message = await queue.receive(wait=5)
         assert (message.body, message.receive_count) == ("long work", 2)
         await message.delete()
+
+
+async def test_a_policy_that_comes_later(server):
+    """A program that is deployed later gives a queue a dead-letter queue; none of them goes back on
+    it.
+    """
+    async with AsyncRSMQ.from_url(server.url) as web, AsyncRSMQ.from_url(server.url) as worker:
+        # The web app was there first, and only wants the queue.
+        assert (await web.queue("jobs").ensure(vt=30)).created
+        id = await web.queue("jobs").send("poison")
+
+        # The worker wants more, and is told what that changed.
+        jobs = worker.queue("jobs")
+        ensured = await jobs.ensure(max_receives=2, dead_letter_queue="dead")
+        assert ensured.changed == {
+            "max_receives": (None, 2),
+            "dead_letter_queue": (None, "dead"),
+        }
+
+        # The web app starts again: what it does not name stays.
+        assert (await web.queue("jobs").ensure(vt=30)).changed == {}
+
+        while message := await jobs.receive():
+            await message.release()
+        (poison,) = await wait_until(worker.queue("dead").peek)
+        assert poison.id == id
+
+
+async def test_a_server_that_stops(server):
+    """Readers that wait for the next message hold nobody up: their streams end, their messages are
+    there for others.
+    """
+    async with AsyncRSMQ.from_url(server.url) as stopping, AsyncRSMQ.from_url(server.url) as other:
+        queue = stopping.queue("events")
+        await queue.ensure()
+        read = []
+
+        async def tab():
+            async for message in queue.messages():
+                async with message:
+                    read.append(message.body)
+            return "closed"
+
+        tabs = [asyncio.create_task(tab()) for _ in range(3)]
+        await queue.send("news")
+        await wait_until(lambda: read == ["news"])
+        stopping.end_streams()
+        assert await asyncio.gather(*tabs) == ["closed"] * 3
+
+        await queue.send("more news")  # calls go on
+        assert (await other.queue("events").pop(wait=5)).body == "more news"
+        assert read == ["news"]
+
+
+async def test_plain_code_and_a_worker(server):
+    """Code without an event loop sends jobs, and waits for their results, from several threads."""
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        jobs, results = rsmq.queue("jobs", codec=JSON), rsmq.queue("results", codec=JSON)
+        for queue in (jobs, results):
+            await queue.ensure()
+
+        async def square(message):
+            await results.send(message.body**2)
+
+        def plain(numbers):
+            with RSMQ.from_url(server.url) as sync:
+                for number in numbers:
+                    sync.queue("jobs", codec=JSON).send(number)
+                results = sync.queue("results", codec=JSON)
+                return [results.pop(wait=5).body for _ in numbers]
+
+        async with jobs.worker(square):
+            odd, even = await asyncio.gather(
+                anyio.to_thread.run_sync(plain, [1, 3, 5]),
+                anyio.to_thread.run_sync(plain, [2, 4, 6]),
+            )
+        assert sorted(odd + even) == [1, 4, 9, 16, 25, 36]
