@@ -348,12 +348,12 @@ JSON: Final = JsonCodec()
 
 def check_codec(codec: Codec[T]) -> Codec[T]:
     """Raise InvalidParameterValue for anything but an object with plain `encode` and `decode`."""
-    methods = (getattr(codec, "encode", None), getattr(codec, "decode", None))
-    if isinstance(get_origin(codec) or codec, type) or None in methods:
+    is_type = isinstance(get_origin(codec) or codec, type)
+    if is_type or not (hasattr(codec, "encode") and hasattr(codec, "decode")):
         reason = f"must be an object with methods encode and decode: {_suggest_codec(codec)}"
         raise InvalidParameterValue("codec", codec, reason)
-    for method in methods:
-        check_plain("codec", method)
+    check_plain("codec", codec.encode)
+    check_plain("codec", codec.decode)
     return codec
 
 
