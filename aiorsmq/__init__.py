@@ -10,6 +10,21 @@ To read the code, follow a message:
 - handled: `worker`, `_working/intake`, `_working/jobs`, `_working/leases`
 - deleted: `_commands/settle`, `_lua/delete.lua`
 - or dead: `_commands/dead`, `_lua/move.lua`
+
+Loggers, all below "aiorsmq":
+
+- aiorsmq.client: the connection, the listener, the server's clock
+- aiorsmq.queue: claims, dead letters, settings that differ
+- aiorsmq.stream: deletes of streams with prefetch
+- aiorsmq.worker: what becomes of each message, one record an attempt; the worker's own troubles
+- aiorsmq.pyrsmq: PyRSMQ's API
+- aiorsmq.startup.channel, aiorsmq.startup.eviction, aiorsmq.startup.persistence: warnings about
+  the server's settings, each with a logger of its own to silence it
+
+Records about a message or a queue have these attributes, by `extra=`, as far as they apply:
+queue, id, attempt (the receive count), reason, seconds (for which the handler ran, or which the
+text is about). No record has a body or a password in it, but the traceback of a handler's error is
+the handler's.
 """
 
 from importlib import metadata
@@ -46,6 +61,7 @@ from .handlers import Reject, Retry, exponential
 from .models import (
     DeadLetter,
     Ensured,
+    EventKind,
     Message,
     QueueAttributes,
     QueueSettings,
@@ -70,6 +86,7 @@ __all__ = [
     "EmbeddedServer",
     "EmbeddedServerError",
     "Ensured",
+    "EventKind",
     "ExtraNotInstalled",
     "InvalidParameterValue",
     "JsonCodec",

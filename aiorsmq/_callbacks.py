@@ -17,7 +17,7 @@ ENDS_THE_PROGRAM: Final = (SystemExit, KeyboardInterrupt)
 _CHECKS = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 
-def check_signature(parameter: str, function: Callable[..., Any], line: str) -> None:
+def check_signature(parameter: str, function: Any, line: str) -> None:
     """Refuse a function that cannot be called with the arguments of `line`, such as "def f(x):".
 
     A builtin that does not say what it takes is accepted.
@@ -35,7 +35,7 @@ def check_signature(parameter: str, function: Callable[..., Any], line: str) -> 
         raise InvalidParameterValue(parameter, function, reason) from None
 
 
-def check_plain(parameter: str, function: Callable[..., Any], line: str = "") -> None:
+def check_plain(parameter: str, function: object, line: str = "") -> None:
     """Refuse what is not a plain function, or cannot be called with the arguments of `line`."""
     call = getattr(function, "__call__", None)  # noqa: B004 - its method, if it is an object
     if not callable(function) or any(check(function) or check(call) for check in _CHECKS):

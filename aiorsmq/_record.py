@@ -32,6 +32,12 @@ class Record(NamedTuple):
         return f"<Record {self.id!r}, received {self.receive_count!r}x, {len(self.raw)} bytes>"
 
 
+def log_fields(queue: str, record: Record, **facts: object) -> dict[str, object]:
+    """The fields of a record in the log that is about a message."""
+    id = record.id.decode(errors="replace")
+    return {"queue": queue, "id": id, "attempt": int(record.receive_count), **facts}
+
+
 class Settles(Protocol):
     """The methods that a message is settled with; implemented in `_commands.settle`."""
 
@@ -45,3 +51,7 @@ class PendingDeletes(deque["Future[bool]"]):
     """Deletes that a stream waits for in place of its messages' blocks, until the stream ends."""
 
     abandoned: bool = False
+
+    def __init__(self, queue: str) -> None:
+        super().__init__()
+        self.queue: str = queue

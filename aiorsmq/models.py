@@ -4,15 +4,15 @@ import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import NoneType, TracebackType
-from typing import Generic, Literal, NamedTuple, NoReturn, TypedDict, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, NoReturn, TypedDict, TypeVar
 
 from ._protocol import Seconds, check_id, id_time, milliseconds
-from ._record import PendingDeletes, Record, Settles
+from ._record import PendingDeletes, Record, Settles, log_fields
 from .errors import InvalidParameterValue
 
 T = TypeVar("T")
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("aiorsmq.queue")
 
 _LATEST_MS = 253_402_300_799_000  # the last second that a datetime can hold; a score can be later
 
@@ -209,11 +209,9 @@ class Message(Generic[T]):
         try:
             await self.release()
         except Exception as error:  # noqa: BLE001 - must not replace the block's own exception
-            _logger.warning(
-                "could not release message %s; it will be redelivered when its lease expires: %s",
-                self.id,
-                error,
-            )
+            text = "could not release message %s; it will be redelivered when its lease expires: %s"
+            extra = log_fields(self.queue, self._record, reason=str(error))
+            _logger.warning(text, self.id, error, extra=extra)
 
     def __copy__(self) -> "Message[T]":
         return self  # immutable
@@ -338,12 +336,18 @@ class WorkerStats:
 Death = Literal["dead", "dropped"]
 """Moved to the dead-letter queue, or deleted because the queue has `max_receives` but none."""
 
-EventKind = Literal["received", "succeeded", "failed", "retried", "dead", "dropped", "lease lost"]
+EventKind = Literal["received", "succeeded", "failed", "retried", "dead", "dropped", "lease_lost"]
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerEvent:
-    """Something that happened to one message. Passed to `on_event`."""
+    """Something that happened to one message. Passed to `on_event`.
+
+    An attempt begins with "received" and ends with one of "succeeded", "retried", "dead", "dropped"
+    and "lease_lost"; "failed" comes before, if the handler raised something other than Retry or
+    Reject. Messages that were received too often, or that the codec cannot decode, have only "dead"
+    or "dropped".
+    """
 
     kind: EventKind
     queue: str
@@ -354,4 +358,15 @@ class WorkerEvent:
     delay: float | None = None
     """Seconds until the message is redelivered, for "retried"."""
     reason: str = ""
-    """Why the message was given up, for "dead" and "dropped"."""
+    """Why: the exception, in words, for "failed" and what follows from it; or the reason of a Retry
+    or Reject. Empty if there is none."""
+    message: Message[Any] | None = None
+    """The message; None if no handler got it. It is here to be looked at, not to be settled."""
+    duration: float | None = None
+    """Seconds that the handler ran; None before its end, and if there was none."""
+    age: float | None = None
+    """Seconds from the sending of the message to this event, its delay included.
+
+    By the server's clock, as well as its replies tell it; never negative. None if the id does not
+    say when it was sent, because another library wrote it.
+    """

@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
 import anyio
 
 from ._protocol import Seconds, check_seconds, check_seconds_at_least
+from ._record import log_fields
 from ._working.block import Block
 from ._working.claimer import Claimer
 from ._working.intake import MIN_LEASE, Intake
@@ -33,7 +34,7 @@ MAX_CONCURRENCY: Final = 10_000
 CLEANUP: Final = 5.0
 """Seconds that a cancelled handler may take to end when the worker stops."""
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("aiorsmq.worker")
 
 
 class WorkerOptions(TypedDict, total=False):
@@ -153,7 +154,7 @@ class Worker(Generic[T]):
     @property
     def stats(self) -> WorkerStats:
         """What has become of the messages so far."""
-        counts = self._jobs.counts
+        counts = self._jobs.events.counts
         return WorkerStats(
             in_flight=len(self._jobs.running),
             received=counts["received"],
@@ -162,7 +163,7 @@ class Worker(Generic[T]):
             retried=counts["retried"],
             dead=counts["dead"],
             dropped=counts["dropped"],
-            lost_leases=counts["lease lost"],
+            lost_leases=counts["lease_lost"],
         )
 
     @property
@@ -276,7 +277,7 @@ class Worker(Generic[T]):
             with ExitStack() as stack:
                 stack.enter_context(heed_signals(self._on_signal))
                 for intake in self._intakes:
-                    stack.enter_context(intake.open(self._jobs.on_death))
+                    stack.enter_context(intake.open(self._jobs.events.emit_death))
                 self._is_working = True
                 await self._work()
                 if self._has_signal:  # the program may die now
@@ -305,7 +306,8 @@ class Worker(Generic[T]):
             if task.cancelled():
                 continue
             if isinstance(task.exception(), ClientClosed):
-                _logger.warning("the worker has stopped: its client was closed")
+                reason = "its client was closed"
+                _logger.warning("the worker has stopped: %s", reason, extra={"reason": reason})
             else:
                 task.result()
 
@@ -349,7 +351,8 @@ class Worker(Generic[T]):
             job.lease.give_up()
             if not job.has_ended:
                 text = "the handler of message %s was cancelled but is still running"
-                _logger.error(text, job.message.id)
+                extra = log_fields(job.intake.name, job.record)
+                _logger.error(text, job.message.id, extra=extra)
         for task in renewing:
             task.cancel()
         await asyncio.wait(renewing)
@@ -363,7 +366,7 @@ class Worker(Generic[T]):
         error = None if task.cancelled() else task.exception()
         if not isinstance(error, Exception):
             return
-        _logger.error("the worker has stopped: %s", error)
+        _logger.error("the worker has stopped: %s", error, extra={"reason": str(error)})
         if block is not self._block:
             return  # it is being left, and raises the error itself
         if self._when_dead == "interrupt":

@@ -1,6 +1,7 @@
 """What tests use to start servers, to look at them, to disturb them, and to wait."""
 
 import asyncio
+import logging
 import os
 import socket
 import subprocess
@@ -166,6 +167,12 @@ async def next_millisecond() -> None:
 def at_once(receive_count: int) -> float:
     """A worker's backoff that does not make a test wait."""
     return 0.0
+
+
+def fields_in(record: logging.LogRecord) -> dict[str, object]:
+    """What the library has added to a record in the log, by `extra=`."""
+    names = ("queue", "id", "attempt", "reason", "seconds")
+    return {name: vars(record)[name] for name in names if name in vars(record)}
 
 
 def now_ms(server: Server) -> int:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from .._callbacks import call_plain, check_plain
 from .._protocol import Keys, check_count, check_qname, check_rate
-from .._record import Record
+from .._record import Record, log_fields
 from .._server.call import Call, Reply, RetryPolicy
 from .._server.node import Node
 from .._server.wire import Argument
@@ -40,7 +40,7 @@ IF_VISIBLE: Final = b"*"
 AT_SCORE: Final = b"@"
 """Followed by the score."""
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("aiorsmq.queue")
 
 
 class Observer(Protocol):
@@ -104,17 +104,33 @@ class DeadLetters:
     async def _bury_in_background(
         self, records: Sequence[Record], reason: str, fence: bytes | None, drop: Drop
     ) -> bool:
-        try:
-            deaths = await self.bury(records, reason, fence, drop=drop)
-        except Exception as error:  # noqa: BLE001 - nobody awaits this task
-            text = "could not move %d dead messages out of queue %r, where they stay (%r): %s"
-            _logger.warning(text, len(records), self._keys.qname, reason, error)
-            return False
-        for observer in self._observers[:1]:
-            for record, death in zip(records, deaths, strict=True):
+        for start in range(0, len(records), MAX_MOVE):
+            step = records[start : start + MAX_MOVE]
+            try:
+                deaths = await self.bury(step, reason, fence, drop=drop)
+            except Exception as error:  # noqa: BLE001 - nobody awaits this task
+                text = "could not move %d dead messages out of queue %r, where they stay (%r): %s"
+                number = len(records) - start
+                extra = {"queue": self._keys.qname, "reason": reason}
+                _logger.warning(text, number, self._keys.qname, reason, error, extra=extra)
+                return False
+            for record, death in zip(step, deaths, strict=True):
                 if death:
-                    observer.on_death(record, death, reason)
+                    self._tell(record, death, reason)
         return True
+
+    def _tell(self, record: Record, death: Death, reason: str) -> None:
+        """Log a death, and tell the first observer."""
+        extra = log_fields(self._keys.qname, record, reason=reason)
+        if death == "dead":
+            text = "moved message %s of queue %r to dead-letter queue %r: %s"
+            args = (self.queue, reason)
+        else:
+            text = "dropped message %s of queue %r, which has no dead-letter queue: %s"
+            args = (reason,)
+        _logger.warning(text, extra["id"], extra["queue"], *args, extra=extra)
+        for observer in self._observers[:1]:
+            observer.on_death(record, death, reason)
 
     async def bury(
         self, records: Sequence[Record], reason: str, fence: bytes | None = None, *, drop: Drop = ""
@@ -140,13 +156,7 @@ class DeadLetters:
         except QueueDoesNotExist:  # its messages do not exist either, as for `Message.delete`
             return [None] * len(records)
         if target:
-            if any(moves):
-                _logger.info("moved %d from queue %r to %r", sum(moves), self._keys.qname, target)
             return ["dead" if has_moved else None for has_moved in moves]
-        for record in compress(records, moves):
-            id = record.id.decode(errors="replace")
-            text = "dropped message %s of queue %r, receive count %d: it has no dead-letter queue"
-            _logger.warning(text, id, self._keys.qname, int(record.receive_count))
         return ["dropped" if has_moved else None for has_moved in moves]
 
     async def _move_or_drop(
@@ -268,7 +278,8 @@ class DeadLetters:
             cursor.advance(page, moved_ids)
         if without_origin:
             text = "left %d messages in queue %r, whose origin is not known: use redrive(to=...)"
-            _logger.warning(text, without_origin, self._keys.qname)
+            extra = {"queue": self._keys.qname}
+            _logger.warning(text, without_origin, self._keys.qname, extra=extra)
         if not yielded:
             yield 0
 

@@ -62,7 +62,7 @@ class Intake(Generic[T]):
             raise InvalidParameterValue("vt", vt, reason)
         lease = min(vt, max_lease)
         self.line = self.core.receiving(lease)
-        self.leases = Leases(self.core.node, self.core.settler, lease)
+        self.leases = Leases(self.core.node, self.core.settler, self.name, lease)
 
     @contextmanager
     def open(self, on_death: "Callable[[Intake[T], Record, Death, str], None]") -> Generator[None]:
@@ -110,7 +110,7 @@ class Intake(Generic[T]):
             return []  # the worker waits for news next: that rides out an outage, or raises
         if self.is_missing:
             self.is_missing = False
-            _logger.info("queue %r exists again", self.name)
+            _logger.info("queue %r exists again", self.name, extra={"queue": self.name})
         return records
 
     def note_missing(self) -> None:
@@ -119,6 +119,7 @@ class Intake(Generic[T]):
             return
         self.is_missing = True
         action = "creating it" if self._create else "waiting for it"
-        _logger.warning("queue %r no longer exists: %s", self.name, action)
+        text = "queue %r no longer exists: %s"
+        _logger.warning(text, self.name, action, extra={"queue": self.name})
         pause = 0.0 if self._create else self.core.poll_interval
         self.look_at = asyncio.get_running_loop().time() + pause

@@ -9,70 +9,26 @@ another consumer has the message, and `Job.stop`, when the worker stops.
 import asyncio
 import logging
 import math
-from asyncio import Future, Task
-from collections import Counter
+from asyncio import Future
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from .._callbacks import ENDS_THE_PROGRAM, call_plain, check_plain
 from .._protocol import milliseconds
-from .._record import Record
+from .._record import Record, log_fields
 from .._server.failures import CALL_ERRORS
 from ..errors import InvalidParameterValue, NoDeadLetterQueue, QueueDoesNotExist
 from ..handlers import Reject, Retry, exponential
-from ..models import Death, EventKind, Message, WorkerEvent
+from ..models import Death, Message, WorkerEvent
 from .calling import as_coroutine_function, check_result, check_verdict, reason_of, unwrap_single
+from .events import Events, log_error
 from .intake import Intake
+from .job import Job
 from .leases import Lease
 
 T = TypeVar("T")
 Value = TypeVar("Value")
-
-_LEVELS = {
-    "failed": logging.ERROR,
-    "retried": logging.INFO,
-    "dead": logging.WARNING,
-    "lease lost": logging.WARNING,
-}
-"""Log levels of events; DEBUG for other kinds."""
-
-_logger = logging.getLogger("aiorsmq.worker")
-
-
-class Job(Generic[T]):
-    """One message that is being handled."""
-
-    message: Message[T]
-    lease: Lease
-    task: Task[None]
-
-    def __init__(self, intake: Intake[T]) -> None:
-        self.intake = intake
-        self.has_ended = False
-        """Whether its handler has ended."""
-        self.is_lost = False
-        """Whether its handler was cancelled because another consumer has the message."""
-        self.is_stopped = False
-        """Whether its handler was cancelled because the worker stops."""
-
-    @property
-    def record(self) -> Record:
-        """The latest receipt."""
-        return self.lease.record
-
-    def lose(self) -> None:
-        self.is_lost = True
-        self._cancel()
-
-    def stop(self) -> None:
-        self.is_stopped = True
-        self._cancel()
-
-    def _cancel(self) -> None:
-        if not self.has_ended:
-            self.task.cancel()
 
 
 class Jobs(Generic[T]):
@@ -102,8 +58,7 @@ class Jobs(Generic[T]):
         self._max_lease = max_lease
         self._backoff = backoff
         self._on_error = on_error
-        self._on_event = on_event
-        self.counts: Counter[str] = Counter()
+        self.events: Events[T] = Events(on_event)
         self.running: set[Job[T]] = set()
         self._deletes: set[Future[bool]] = set()
         self._changed = asyncio.Event()
@@ -139,15 +94,19 @@ class Jobs(Generic[T]):
         intake.leases.hold(job.lease)
         self.running.add(job)
         job.task = asyncio.create_task(self._handle(job))
-        self._emit("received", job.intake, job.record)
+        self.events.emit("received", job)
+        self.events.log(job)
 
     async def _handle(self, job: Job[T]) -> None:
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
         try:
             error = await self._run(job)
         except ENDS_THE_PROGRAM:
             self._give_back_now(job)
             raise
         job.has_ended = True
+        job.duration = loop.time() - began_at
         job.lease.give_up()
         settling = self._settle(job, error)
         if error is None and not job.is_stopped and job.lease.release_ms is None:
@@ -191,26 +150,33 @@ class Jobs(Generic[T]):
         try:
             await self._follow(job, None if error is None else unwrap_single(error))
         except QueueDoesNotExist:
-            self._emit("lease lost", job.intake, job.record)
+            self._lose(job)
         except CALL_ERRORS as failure:
-            text = "could not settle message %s; it will be redelivered when its lease expires: %s"
-            _logger.warning(text, job.message.id, failure)
+            self._note_unsettled(job, failure)
         except ENDS_THE_PROGRAM:
             self._give_back_now(job)
             raise
         finally:
+            self.events.log(job)
             self._forget(job)
+
+    def _lose(self, job: Job[T]) -> None:
+        self.events.emit("lease_lost", job, "lease lost")
+
+    def _note_unsettled(self, job: Job[T], failure: BaseException) -> None:
+        text = "could not be settled; it will be redelivered when its lease expires"
+        job.note(logging.WARNING, f"{text}: {failure}")
 
     async def _follow(self, job: Job[T], error: BaseException | None) -> None:
         lease = job.lease
         if job.is_lost:
-            self._emit("lease lost", job.intake, job.record)
+            self._lose(job)
             return
         verdict = None if error is None else self._judge(job, error)
         if lease.deleting is not None:  # by the handler itself
             self._await_delete(job, lease.deleting)
         elif error is not None:
-            await self._fail(job, error, verdict)
+            await self._fail(job, verdict)
         elif job.is_stopped or lease.release_ms is not None:
             await self._release(job, lease.release_ms or 0)
         else:
@@ -223,24 +189,22 @@ class Jobs(Generic[T]):
     def _on_deleted(self, job: Job[T], deleting: Future[bool]) -> None:
         self._deletes.discard(deleting)
         self.wake()
-        if deleting.cancelled():
-            self._emit("lease lost", job.intake, job.record)
-            return
-        error = deleting.exception()
-        if error is None:
-            kind = "succeeded" if deleting.result() else "lease lost"
-            self._emit(kind, job.intake, job.record)
-        elif isinstance(error, QueueDoesNotExist):
-            self._emit("lease lost", job.intake, job.record)
+        error = None if deleting.cancelled() else deleting.exception()
+        if error is not None and not isinstance(error, QueueDoesNotExist):
+            self._note_unsettled(job, error)
+        elif error is None and not deleting.cancelled() and deleting.result():
+            self.events.emit("succeeded", job)
         else:
-            text = "could not delete message %s; it will be redelivered: %s"
-            _logger.warning(text, job.message.id, error)
+            self._lose(job)
+        self.events.log(job)
 
     def _judge(self, job: Job[T], error: BaseException) -> Retry | Reject | None:
         """Count the failure, and ask `on_error`. Returns what to follow, if anything."""
+        job.reason = reason_of(error)
         if isinstance(error, Retry | Reject):
             return error
-        self._emit("failed", job.intake, job.record, error=error)
+        job.error = error
+        self.events.emit("failed", job, error=error, reason=job.reason)
         on_error = self._on_error
         if on_error is None or not isinstance(error, Exception):
             return None
@@ -250,26 +214,31 @@ class Jobs(Generic[T]):
             lambda: check_verdict(call_plain("on_error", on_error, job.message, error)),
         )
 
-    async def _fail(
-        self, job: Job[T], error: BaseException, verdict: Retry | Reject | None
-    ) -> None:
+    async def _fail(self, job: Job[T], verdict: Retry | Reject | None) -> None:
         """Bury the message if it is rejected or was received too often; otherwise release it."""
+        dead = job.intake.core.dead
         is_rejected = isinstance(verdict, Reject)
-        is_spent = int(job.record.receive_count) >= job.intake.core.dead.max_receives
-        if is_rejected or is_spent:
-            reason = reason_of(verdict if is_rejected else error)
+        if is_rejected:
+            job.reason = reason_of(verdict)
+        if is_rejected or int(job.record.receive_count) >= dead.max_receives:
             drop = "rejected" if is_rejected else "spent"
             try:
-                (death,) = await job.intake.core.bury([job.record], reason, drop)
+                (death,) = await job.intake.core.bury([job.record], job.reason, drop)
             except NoDeadLetterQueue as missing:
                 advice = "set one, or only max_receives to drop such messages"
-                text = "message %s will be redelivered: %s: %s"
-                _logger.warning(text, job.message.id, missing, advice)
+                job.note(logging.WARNING, f"{missing} ({advice})")
             else:
                 # None of a message that is not rejected: max_receives may have been raised.
-                if death or is_rejected:
-                    self._emit(death or "lease lost", job.intake, job.record, reason=reason)
+                if death:
+                    is_shown = job.error is not None and not is_rejected
+                    note = _note_of_death(death, dead.queue, "" if is_shown else job.reason)
+                    self.events.emit(death, job, note, reason=job.reason)
                     return
+                if is_rejected:
+                    self._lose(job)
+                    return
+        if job.reason == Retry.reason:  # the reason of a death, if that had followed
+            job.reason = ""
         await self._release(job, self._delay_ms(job, verdict))
 
     def _delay_ms(self, job: Job[T], verdict: Retry | Reject | None) -> int:
@@ -284,9 +253,11 @@ class Jobs(Generic[T]):
 
     async def _release(self, job: Job[T], delay_ms: int) -> None:
         if await job.lease.give_back(delay_ms):
-            self._emit("retried", job.intake, job.record, delay=delay_ms / 1000)
+            delay = delay_ms / 1000
+            note = f"redelivered in {delay:.1f} seconds"
+            self.events.emit("retried", job, note, delay=delay, reason=job.reason)
         else:
-            self._emit("lease lost", job.intake, job.record)
+            self._lose(job)
 
     def _ask(self, name: str, job: Job[T], call: Callable[[], Value | None]) -> Value | None:
         """The result of a user's function; None, and a record in the log, if it fails."""
@@ -295,57 +266,20 @@ class Jobs(Generic[T]):
         except ENDS_THE_PROGRAM:
             raise
         except BaseException as error:  # noqa: BLE001 - a plain function's CancelledError too
-            self._log(logging.ERROR, "%s failed for message %s", name, job.message.id, error=error)
+            extra = log_fields(job.intake.name, job.record)
+            text = "%s failed for message %s"
+            log_error(logging.ERROR, text, name, job.message.id, error=error, extra=extra)
             return None
-
-    def on_death(self, intake: Intake[T], record: Record, death: Death, reason: str) -> None:
-        """A message died that no job was running for."""
-        self._emit(death, intake, record, reason=reason)
-
-    def _emit(
-        self,
-        kind: EventKind,
-        intake: Intake[T],
-        record: Record,
-        *,
-        error: BaseException | None = None,
-        delay: float | None = None,
-        reason: str = "",
-    ) -> None:
-        """Count an event, log it, and pass it to `on_event`."""
-        self.counts[kind] += 1
-        level = _LEVELS.get(kind, logging.DEBUG)
-        if self._on_event is None and not _logger.isEnabledFor(level):
-            return
-        id = record.id.decode(errors="surrogateescape")
-        event = WorkerEvent(kind, intake.name, id, int(record.receive_count), error, delay, reason)
-        outcome = kind if delay is None else f"{kind}, redelivered in {delay:.1f} seconds"
-        text = "message %s of queue %r, attempt %d: %s"
-        self._log(level, text, id, event.queue, event.receive_count, outcome, error=error)
-        if self._on_event is not None:
-            try:
-                call_plain("on_event", self._on_event, event)
-            except ENDS_THE_PROGRAM:
-                raise
-            except BaseException as raised:  # noqa: BLE001 - it must not stop the worker
-                self._log(logging.ERROR, "on_event failed for message %s", id, error=raised)
-
-    def _log(
-        self, level: int, text: str, *args: object, error: BaseException | None = None
-    ) -> None:
-        """Log an error of the user's code, even if looking at it raises: logging reads an
-        exception's causes and attributes."""
-        try:
-            _logger.log(level, text, *args, exc_info=error)
-        except ENDS_THE_PROGRAM:
-            raise
-        except BaseException as odd:  # noqa: BLE001
-            name = type(odd).__name__
-            with suppress(Exception):
-                _logger.error("%s (an exception that cannot be logged: %s)", text % args, name)  # noqa: TRY400
 
 
 def _retry_delay_ms(verdict: Retry | Reject | None) -> int | None:
     if not isinstance(verdict, Retry) or verdict.delay is None:
         return None
     return milliseconds("delay", verdict.delay)
+
+
+def _note_of_death(death: Death, target: str, reason: str) -> str:
+    note = f"moved to dead-letter queue {target!r}"
+    if death == "dropped":
+        note = "dropped, for its queue has no dead-letter queue"
+    return f"{note}: {reason}" if reason else note

@@ -120,8 +120,9 @@ class Leases:
     given up since.
     """
 
-    def __init__(self, node: Node, settler: QueueSettler, vt: float) -> None:
+    def __init__(self, node: Node, settler: QueueSettler, qname: str, vt: float) -> None:
         self._node = node
+        self._qname = qname
         self._vt = vt
         self.settler: QueueSettler = settler
         self.held: dict[bytes, Lease] = {}
@@ -178,8 +179,9 @@ class Leases:
                 is_failing = False
             except SERVER_ERRORS as error:
                 if not is_failing:
-                    text = "renewing %d leases failed, retrying: %s"
-                    _logger.warning(text, len(self.held), error)
+                    text = "renewing %d leases of queue %r failed, retrying: %s"
+                    extra = {"queue": self._qname, "reason": str(error)}
+                    _logger.warning(text, len(self.held), self._qname, error, extra=extra)
                 is_failing = True
                 self._renew_at = min(self._renew_at, loop.time() + next(pauses))
 

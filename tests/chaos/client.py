@@ -170,7 +170,7 @@ class Client:
             "succeeded": "deleted",
             "dead": "deleted",
             "retried": "released",
-            "lease lost": "delete refused",
+            "lease_lost": "delete refused",
         }
         if event.kind in ops:
             self.say(ops[event.kind], id=event.id, rc=event.receive_count)

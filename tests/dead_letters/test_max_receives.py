@@ -9,7 +9,7 @@ import redis
 from aiorsmq import AsyncRSMQ, ClientClosed
 
 from dead_letters.letters import counts, moved, spend
-from support import PATIENCE, fields_of, ids_in, now_ms, wait_for_listener, wait_until
+from support import PATIENCE, fields_in, fields_of, ids_in, now_ms, wait_for_listener, wait_until
 
 foreign_data = pytest.mark.foreign_data
 
@@ -298,14 +298,22 @@ async def test_lost_reply(server, rsmq, jobs, proxy):
 
 
 async def test_log(server, jobs, caplog):
-    """The log says how many went where, and nothing of what is in them."""
-    await spend(jobs, "s3cret")
+    """The log says which went where and why, and nothing of what is in them."""
+    (id,) = await spend(jobs, "s3cret")
     with caplog.at_level(logging.INFO, "aiorsmq"):
         assert await jobs.receive() is None
         await wait_until(lambda: "moved" in caplog.text)
-    assert [record.getMessage() for record in caplog.records] == [
-        "moved 1 from queue 'jobs' to 'dead'"
-    ]
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("aiorsmq.queue", "WARNING")
+    assert record.getMessage() == (
+        f"moved message {id} of queue 'jobs' to dead-letter queue 'dead': received too often"
+    )
+    assert fields_in(record) == {
+        "queue": "jobs",
+        "id": id,
+        "attempt": 2,
+        "reason": "received too often",
+    }
 
 
 @foreign_data

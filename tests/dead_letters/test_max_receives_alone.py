@@ -44,7 +44,7 @@ async def test_received_too_often(server, jobs, caplog):
     )
     assert record.levelno == logging.WARNING
     assert record.getMessage() == (
-        f"dropped message {id} of queue 'jobs', receive count 3: it has no dead-letter queue"
+        f"dropped message {id} of queue 'jobs', which has no dead-letter queue: received too often"
     )
     assert "s3cret" not in caplog.text
     assert set(server.redis.keys()) == {b"rsmq:jobs:Q", b"rsmq:jobs", b"rsmq:QUEUES"}
@@ -128,7 +128,8 @@ async def test_reject(jobs, caplog):
     async with jobs.worker(handler) as worker:
         await wait_until(lambda: worker.stats.dropped == 1)
     assert (worker.stats.received, worker.stats.retried) == (1, 0)
-    assert f"dropped message {id} of queue 'jobs', receive count 1" in caplog.text
+    assert f"message {id} of queue 'jobs', attempt 1: dropped, for " in caplog.text
+    assert "its queue has no dead-letter queue: no such customer" in caplog.text
     assert await is_empty(jobs)
 
 

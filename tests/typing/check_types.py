@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, assert_type
+from typing import Any, Literal, assert_never, assert_type
 
 import msgspec
 import pydantic
@@ -13,6 +13,7 @@ from aiorsmq import (
     Codec,
     DeadLetter,
     Ensured,
+    EventKind,
     Message,
     Messages,
     MsgspecCodec,
@@ -112,13 +113,34 @@ async def workers(rsmq: AsyncRSMQ, jobs: Queue[Job]) -> None:
     def decide(message: Message[Any], error: Exception) -> Retry | Reject | None: ...
     def hear(event: WorkerEvent) -> None:
         assert_type(event.receive_count, int)
+        assert_type(event.kind, EventKind)
+        assert_type(event.message, Message[Any] | None)
+        assert_type(event.duration, float | None)
+        assert_type(event.age, float | None)
+        assert_type(event.reason, str)
+        if event.kind == "lease lost":  # pyright: ignore[reportUnnecessaryComparison]
+            return
+        match event.kind:
+            case "received" | "succeeded" | "retried" | "lease_lost":
+                pass
+            case "failed":
+                assert_type(event.error, BaseException | None)
+            case "dead" | "dropped":
+                pass
+            case _:
+                assert_never(event.kind)
 
     worker = jobs.worker(
         work, concurrency=5, timeout=1, max_lease=timedelta(hours=1), on_error=decide, on_event=hear
     )
     assert_type(worker, Worker[Job])
     assert_type(worker.stats, WorkerStats)
+    assert_type(worker.healthy, bool)
+    assert_type(worker.trouble, str | None)
+    assert_type(worker.error, Exception | None)
     jobs.worker(plain, vt=5, grace=1, backoff=exponential(first=0.1))
+    jobs.worker(plain, when_dead="terminate")
+    jobs.worker(plain, when_dead="ignore")  # pyright: ignore[reportArgumentType]
     jobs.worker(wrong)  # pyright: ignore[reportArgumentType]
     jobs.worker(work, cuncurrency=5)  # pyright: ignore[reportCallIssue]
     assert_type(rsmq.worker([jobs, "text"], work), Worker[Any])

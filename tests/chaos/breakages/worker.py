@@ -17,7 +17,7 @@ WORKER = {
         (
             Edit(
                 "Jobs._fail",
-                "int(job.record.receive_count) >= job.intake.core.dead.max_receives",
+                "int(job.record.receive_count) >= dead.max_receives",
                 "False",
             ),
         ),
