@@ -5,6 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -18,7 +19,7 @@ from .models import Message
 
 T = TypeVar("T")
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("aiorsmq.stream")
 
 
 class Messages(Generic[T]):
@@ -46,7 +47,7 @@ class Messages(Generic[T]):
         self._home = home
         self._prefetch = prefetch
         self._create_missing = create_missing
-        self._pending_deletes = PendingDeletes() if prefetch else None
+        self._pending_deletes = PendingDeletes(line.qname) if prefetch else None
         self._waiters: deque[Waiter] = deque()
         """In the line, or delivered and not yet read."""
         self._mailbox = Mailbox()
@@ -208,10 +209,10 @@ class Messages(Generic[T]):
 def _abandon(deletes: PendingDeletes | None) -> None:
     """Nobody waits for these deletes any more: log the errors of those that fail."""
     while deletes:
-        deletes.popleft().add_done_callback(_log_failure)
+        deletes.popleft().add_done_callback(partial(_log_failure, deletes.queue))
 
 
-def _log_failure(deleting: "asyncio.Future[bool]") -> None:
+def _log_failure(queue: str, deleting: "asyncio.Future[bool]") -> None:
     if not deleting.cancelled() and (error := deleting.exception()) is not None:
         text = "could not delete a message after its block; it will be redelivered: %s"
-        _logger.warning(text, error)
+        _logger.warning(text, error, extra={"queue": queue, "reason": str(error)})

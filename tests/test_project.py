@@ -87,6 +87,41 @@ def test_contributing_shows_the_layers():
     assert rows == [layer.split(" | ") for layer in layers]
 
 
+def test_loggers_are_listed():
+    """`help(aiorsmq)` lists all loggers, by public names."""
+    package = Path(aiorsmq.__file__).parent
+    names = {
+        ast.unparse(node.args[0])
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("getLogger")
+    }
+    _, _, text = aiorsmq.__doc__.partition("Loggers")
+    entries = re.findall(r"^- (aiorsmq.*?): ", text, re.MULTILINE)
+    listed = {repr(name) for entry in entries for name in entry.split(", ")}
+    assert names == listed
+
+
+LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+
+
+def test_records_about_queues_have_fields():
+    """Whatever is logged about a queue or a message says which, by `extra=`."""
+    package = Path(aiorsmq.__file__).parent
+    bare = [
+        f"{path.name}:{node.lineno}"
+        for path in package.rglob("*.py")
+        if path.parent.name != "_server"  # knows no queues
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in LOG_METHODS
+        and "logger" in ast.unparse(node.func.value)
+        and not any(keyword.arg == "extra" for keyword in node.keywords)
+    ]
+    assert bare == []
+
+
 def test_reading_order_names_files():
     """The files that `help(aiorsmq)` has one read exist."""
     names = re.findall(r"`(_?[a-z]+(?:/[a-z.]+)?)`", aiorsmq.__doc__)

@@ -17,7 +17,7 @@ MAX_CLAIM: Final = 64
 MAX_CLAIM_BYTES: Final = 1024 * 1024
 """Bytes of bodies, after which the script stops."""
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("aiorsmq.queue")
 
 # hot path: halves the cost of `Record(...)`.
 _new_record: Callable[[tuple[bytes, ...]], Record] = partial(tuple[bytes, ...].__new__, Record)
@@ -137,7 +137,8 @@ def _read_claim(keys: Keys, reply: Reply, popped: bool) -> Claim:
     for due, values, first_receipts in zip(*[iter(pages)] * 3, strict=True):
         records += _read_records(due, values, first_receipts, now, visible)
     if int(phantoms):
-        _logger.warning("removed %d entries without a body from queue %r", phantoms, keys.qname)
+        text = "removed %d entries without a body from queue %r"
+        _logger.warning(text, phantoms, keys.qname, extra={"queue": keys.qname})
         records = [record for record in records if record.raw is not None]  # pyright: ignore[reportUnnecessaryComparison]
     limit = math.inf
     target = ""

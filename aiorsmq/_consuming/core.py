@@ -13,7 +13,7 @@ from .._commands.receive import pop, receive
 from .._commands.send import Sender
 from .._commands.settle import QueueSettler
 from .._protocol import Keys, Seconds, milliseconds
-from .._record import Record
+from .._record import Record, log_fields
 from .._server.failures import CALL_ERRORS, SERVER_ERRORS
 from .._server.node import Node
 from .._server.tasks import Tasks
@@ -23,7 +23,7 @@ from .line import ConsumerLine
 MIN_HIDING: Final = 1.0
 """Seconds for which a message that the codec cannot decode is hidden at least."""
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("aiorsmq.queue")
 
 
 class QueueCore:
@@ -79,8 +79,8 @@ class QueueCore:
         and for MIN_HIDING at least: otherwise consumers would receive it without end.
         """
         if peeked or not self.dead.queue:
-            id = record.id.decode(errors="replace")
-            _logger.warning("left message %s in queue %r: %s", id, self.keys.qname, reason)
+            text = "left message %s in queue %r: %s"
+            self._warn(text, record, self.keys.qname, reason, reason=reason)
         if peeked:
             return
         left_ms = float(record.visible) - self.node.clock.now_ms()
@@ -106,18 +106,22 @@ class QueueCore:
         try:
             await self.settler.change_visibility(record, round(MIN_HIDING * 1000))
         except Exception as error:  # noqa: BLE001 - nobody awaits this task
-            id = record.id.decode(errors="replace")
-            _logger.warning("could not hide message %s, which cannot be decoded: %s", id, error)
+            text = "could not hide message %s, which cannot be decoded: %s"
+            self._warn(text, record, error, reason=str(error))
 
     async def _put_back_hidden(self, record: Record, reason: str) -> None:
         try:
             await self.settler.restore((record,), min_hiding_ms=round(MIN_HIDING * 1000))
         except Exception as error:  # noqa: BLE001 - nobody awaits this task
-            id = record.id.decode(errors="replace")
-            _logger.warning("could not put back popped message %s; it is lost: %s", id, error)
+            text = "could not put back popped message %s; it is lost: %s"
+            self._warn(text, record, error, reason=str(error))
         else:
             if self.dead.queue:
                 self.dead.start_burial((record,), reason)
+
+    def _warn(self, text: str, record: Record, *args: object, reason: str) -> None:
+        extra = log_fields(self.keys.qname, record, reason=reason)
+        _logger.warning(text, extra["id"], *args, extra=extra)
 
     def look_again(self) -> None:
         for line in list(self._lines.values()):
@@ -143,7 +147,7 @@ class QueueCore:
             self.node,
             self.keys,
             fetch=fetch,
-            hand_back=partial(_hand_back, self.node.tasks, undo),
+            hand_back=partial(_hand_back, self.node.tasks, self.keys.qname, undo),
             move_dead=self.dead.move_dead,
             leases=not isinstance(kind, str),
             poll_interval=self.poll_interval,
@@ -153,17 +157,20 @@ class QueueCore:
 
 
 def _hand_back(
-    tasks: Tasks, undo: Callable[[Sequence[Record]], Awaitable[None]], records: list[Record]
+    tasks: Tasks,
+    qname: str,
+    undo: Callable[[Sequence[Record]], Awaitable[None]],
+    records: list[Record],
 ) -> None:
     """Undo the receipt of messages in the background. Holds no QueueCore: the lines hold this."""
-    tasks.start(_hand_back_in_background(undo, records))
+    tasks.start(_hand_back_in_background(qname, undo, records))
 
 
 async def _hand_back_in_background(
-    undo: Callable[[Sequence[Record]], Awaitable[None]], records: list[Record]
+    qname: str, undo: Callable[[Sequence[Record]], Awaitable[None]], records: list[Record]
 ) -> None:
     try:
         await undo(records)
     except CALL_ERRORS as error:
         text = "could not hand back %d messages; they return when their leases expire: %s"
-        _logger.warning(text, len(records), error)
+        _logger.warning(text, len(records), error, extra={"queue": qname, "reason": str(error)})

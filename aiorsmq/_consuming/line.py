@@ -29,7 +29,7 @@ from ..errors import ClientClosed
 from .outlook import Ask, Moment, Outlook, WaitUntil, decide
 from .waiter import Mailbox, Stream, Waiter
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("aiorsmq.queue")
 
 
 class ConsumerLine:
@@ -55,6 +55,7 @@ class ConsumerLine:
         leases: bool,
         poll_interval: float,
     ) -> None:
+        self.qname: str = keys.qname
         self._node = node
         self._fetch = fetch
         self._hand_back = hand_back
@@ -357,7 +358,7 @@ class ConsumerLine:
                 waiter.fail(error)
         if is_outage:
             if self._outlook.outage is None:
-                _logger.warning("claim failed, retrying: %s", error)
+                _logger.warning("claim failed, retrying: %s", error, extra={"queue": self.qname})
             self._outlook = self._outlook._replace(outage=error, next_ms=0.0)
             self._line.extendleft(waiter for waiter in reversed(waiting) if waiter.patient)
 

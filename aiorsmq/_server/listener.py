@@ -39,7 +39,7 @@ _PINGS: Final[tuple[Command, ...]] = (("PING",), ("UNSUBSCRIBE", b"aiorsmq:ping"
 The second is for proxies that do not support PING. Nobody uses its channel.
 """
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("aiorsmq.client")
 # Silenced by its name, as the loggers in `server_settings`.
 _not_permitted = logging.getLogger("aiorsmq.startup.channel")
 
@@ -195,7 +195,8 @@ class Listener:
         pause = next(self._refusal_backoff if is_refusal else self._outage_backoff)
         self._next_connect_at = max(self._next_connect_at, self._now() + pause)
         if not self._outage_logged:
-            _logger.warning("listener disconnected, falling back to polling: %s", error)
+            text = "listener disconnected, falling back to polling: %s"
+            _logger.warning(text, error, extra={"reason": str(error)})
         self._outage_logged = True
         for flag in [flag for flags in self._flags.values() for flag in flags]:
             flag.set()  # consumers must find out if the server is gone

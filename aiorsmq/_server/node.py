@@ -41,7 +41,7 @@ DEADLINE: Final = 30.0
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds that `aclose()` gives to calls in flight."""
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("aiorsmq.client")
 
 _JUMPED = "the server's clock jumped by %+.0f seconds: %s"
 _JUMPED_BACK = (
@@ -302,7 +302,8 @@ class Node:
                 seconds, microseconds = outcome[:2]
                 del outcome[:2]
                 if jump := self.clock.learn(seconds, microseconds, started):
-                    _logger.warning(_JUMPED, jump, _JUMPED_BACK if jump < 0 else _JUMPED_FORWARD)
+                    effect = _JUMPED_BACK if jump < 0 else _JUMPED_FORWARD
+                    _logger.warning(_JUMPED, jump, effect, extra={"seconds": jump})
                 on_reply(outcome)
             except Exception as error:  # noqa: BLE001 - its text may quote a body
                 reason = f"unexpected reply to script {call.script} ({type(error).__name__})"

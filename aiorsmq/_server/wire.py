@@ -73,7 +73,7 @@ _long_attribute = re.compile(rb"\|(?<![^\n]\|)\d{5}").search
 _long_arrays = re.compile(rb"[*~>|](?<![^\n][*~>|])(\d{5,})").finditer
 _cut_array = re.compile(rb"[*~>|]\d*\Z").search
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("aiorsmq.client")
 
 
 def _ignore(_: Any) -> None: ...

@@ -142,12 +142,17 @@ class RedisSMQConsumer:
                 if inspect.isawaitable(success):
                     success = await success
         except Exception as error:
-            _logger.warning("message %s: the processor raised %s", message.id, type(error).__name__)
-            _logger.debug("message %s", message.id, exc_info=error)
+            name = type(error).__name__
+            extra = _log_fields(message)
+            _logger.warning("message %s: the processor raised %s", message.id, name, extra=extra)
+            _logger.debug("message %s", message.id, exc_info=error, extra=extra)
             success = False
             failure = error
         if not success:
-            _logger.warning(
-                "message %s failed and will be redelivered in %s s", message.id, self.retry_delay
-            )
+            text = "message %s failed and will be redelivered in %s s"
+            _logger.warning(text, message.id, self.retry_delay, extra=_log_fields(message))
             raise Retry(self.retry_delay, "the processor did not return True") from failure
+
+
+def _log_fields(message: Message[str]) -> dict[str, object]:
+    return {"queue": message.queue, "id": message.id, "attempt": message.receive_count}

@@ -207,5 +207,7 @@ class RedisSMQ:
             if self._raises if raises is None else raises:
                 raise
             if not params.get("quiet"):
-                _logger.warning("%s failed: %s: %s", name, type(error).__name__, error)
+                text = "%s failed: %s: %s"
+                extra = {"reason": str(error)}
+                _logger.warning(text, name, type(error).__name__, error, extra=extra)
             return False
