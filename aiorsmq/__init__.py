@@ -18,8 +18,8 @@ Loggers, all below "aiorsmq":
 - aiorsmq.stream: deletes of streams with prefetch
 - aiorsmq.worker: what becomes of each message, one record an attempt; the worker's own troubles
 - aiorsmq.pyrsmq: PyRSMQ's API
-- aiorsmq.startup.channel, aiorsmq.startup.eviction, aiorsmq.startup.persistence: warnings about
-  the server's settings, each with a logger of its own to silence it
+- aiorsmq.startup.channel, aiorsmq.startup.embedded, aiorsmq.startup.eviction,
+  aiorsmq.startup.persistence: warnings about the server, one logger for each to silence it
 
 Records about a message or a queue have these attributes, by `extra=`, as far as they apply:
 queue, id, attempt (the receive count), reason, seconds (for which the handler ran, or which the

@@ -54,6 +54,10 @@ class Worker(Generic[T]):
     """Runs `handler(message)` for each message, `concurrency` at a time. Created by `Queue.worker`
     or `AsyncRSMQ.worker`.
 
+    `await worker.run()` is for a program that does nothing else; `async with worker:` works in the
+    background of the block. Either way SIGTERM stops it gracefully, unless another part of the
+    program, such as a web server, handles SIGTERM: see `run` and `__aenter__`.
+
     It claims messages only when handlers are free. While a handler runs, the lease of its message
     is renewed, together with all others, in one script call each third of `vt`; so `vt` only
     controls how soon a crashed worker's job is retried. When the handler returns, the message is
@@ -68,6 +72,14 @@ class Worker(Generic[T]):
     keeps its message, unless another consumer has received it. A queue that is deleted later is
     waited for, with a warning in the log: the worker looks for it at each `poll_interval`, and goes
     on working on its other queues.
+
+    What waiting does not mend (a permission, a key of another type, a login that is refused for a
+    minute) ends it: `error` is what it died of. `run` raises that; a block is interrupted, or the
+    program gets SIGTERM: see `when_dead`. Whether it can claim is in `healthy`, and why not in
+    `trouble`.
+
+    Each attempt that does not succeed is one record in the log of `aiorsmq.worker`, at ERROR if the
+    handler has failed, with the traceback and what follows.
 
     Args:
         handler: an `async def`, or a plain function, which runs in a thread. It may raise `Retry`
@@ -92,7 +104,13 @@ class Worker(Generic[T]):
             Reject to follow.
         on_event: called with each WorkerEvent, in the event loop: keep it short.
         grace: seconds that handlers have to end when the worker stops. After that they are
-            cancelled and their messages released.
+            cancelled and their messages released. Keep it below the time after which your platform
+            kills the program.
+        when_dead: what happens if the worker dies in an `async with`. "interrupt" cancels the task
+            that entered the block, as `asyncio.timeout` does, and raises the worker's error at the
+            end of the block. "terminate" sends SIGTERM to the program, once, for which web servers
+            stop gracefully, and lets the block go on to its end, where the error is raised: take it
+            in the lifespan of an app, whose requests are served by other tasks.
 
     `backoff`, `on_error` and `on_event` are plain functions. If one of them fails, or returns what
     makes no sense, that is logged, and `exponential()` is the backoff.
@@ -154,17 +172,7 @@ class Worker(Generic[T]):
     @property
     def stats(self) -> WorkerStats:
         """What has become of the messages so far."""
-        counts = self._jobs.events.counts
-        return WorkerStats(
-            in_flight=len(self._jobs.running),
-            received=counts["received"],
-            succeeded=counts["succeeded"],
-            failed=counts["failed"],
-            retried=counts["retried"],
-            dead=counts["dead"],
-            dropped=counts["dropped"],
-            lost_leases=counts["lease_lost"],
-        )
+        return self._jobs.stats()
 
     @property
     def error(self) -> Exception | None:
@@ -226,6 +234,16 @@ class Worker(Generic[T]):
     async def __aenter__(self) -> "Worker[T]":
         """Work in the background of the block.
 
+        If nothing else in the program handles SIGTERM, now or when it comes, it stops the worker as
+        it stops `run()`: handlers get `grace` to end, the second SIGTERM skips that, and messages
+        in hand are released. The program then dies of the signal, as it would have: the rest of the
+        block does not run. This is so in the main thread only. SIGINT is asyncio's, which cancels
+        the block.
+
+        If the worker dies, the block is interrupted, or the program gets SIGTERM: see `when_dead`.
+        A block that was entered in a task which has ended since cannot be interrupted. Closing the
+        worker's client ends it too, with a warning in the log, and does not interrupt the block.
+
         Raises QueueDoesNotExist, and redis-py's errors if the server cannot be reached.
         """
         await self._prepare()
@@ -241,8 +259,8 @@ class Worker(Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop, as `run()` does. Raises the error that ended the worker early, unless the block
-        raises."""
+        """Stop, as `run()` does. Raises the error that the worker has died of, unless the block
+        raises something other than its interruption. A cancellation from outside goes on."""
         task = self._task
         block = self._block
         self._task = None

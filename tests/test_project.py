@@ -97,8 +97,8 @@ def test_loggers_are_listed():
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("getLogger")
     }
     _, _, text = aiorsmq.__doc__.partition("Loggers")
-    entries = re.findall(r"^- (aiorsmq.*?): ", text, re.MULTILINE)
-    listed = {repr(name) for entry in entries for name in entry.split(", ")}
+    entries = re.findall(r"^- (aiorsmq[^:]*): ", text, re.MULTILINE)
+    listed = {repr(name) for entry in entries for name in re.split(r",\s+", entry)}
     assert names == listed
 
 

@@ -20,7 +20,7 @@ from .._record import Record, log_fields
 from .._server.failures import CALL_ERRORS
 from ..errors import InvalidParameterValue, NoDeadLetterQueue, QueueDoesNotExist
 from ..handlers import Reject, Retry, exponential
-from ..models import Death, Message, WorkerEvent
+from ..models import Death, Message, WorkerEvent, WorkerStats
 from .calling import as_coroutine_function, check_result, check_verdict, reason_of, unwrap_single
 from .events import Events, log_error
 from .intake import Intake
@@ -62,6 +62,19 @@ class Jobs(Generic[T]):
         self.running: set[Job[T]] = set()
         self._deletes: set[Future[bool]] = set()
         self._changed = asyncio.Event()
+
+    def stats(self) -> WorkerStats:
+        counts = self.events.counts
+        return WorkerStats(
+            in_flight=len(self.running),
+            received=counts["received"],
+            succeeded=counts["succeeded"],
+            failed=counts["failed"],
+            retried=counts["retried"],
+            dead=counts["dead"],
+            dropped=counts["dropped"],
+            lost_leases=counts["lease_lost"],
+        )
 
     def free(self) -> int:
         """How many messages may be started now; none while too many deletes are in flight."""
