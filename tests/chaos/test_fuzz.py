@@ -227,6 +227,7 @@ anything = st.recursive(
 CALLS = {
     "create": lambda queue, a, b: queue.create(vt=a, delay=b),
     "create maxsize": lambda queue, a, b: queue.create(maxsize=a, exist_ok=True),
+    "ensure": lambda queue, a, b: queue.ensure(vt=a, maxsize=b, dead_letter_queue=a),
     "set_attributes": lambda queue, a, b: queue.set_attributes(vt=a, delay=b, maxsize=a),
     "send": lambda queue, a, b: queue.send(a, delay=b),
     "send_many": lambda queue, a, b: queue.send_many([a, a], delay=b),
@@ -269,14 +270,16 @@ def test_parameters(running_server, runner, rsmq, fuzz):
 
 
 def test_names(fuzz):
-    """Any object as a queue's name, a namespace or the poll interval is taken, or refused by
-    InvalidParameterValue.
+    """Any object as a queue's name, its codec, a namespace or the poll interval is taken, or
+    refused by InvalidParameterValue.
     """
 
     def check(parameter, value):
         try:
             if parameter == "queue":
                 AsyncRSMQ().queue(value)
+            elif parameter == "codec":
+                AsyncRSMQ().queue("jobs", codec=value)
             else:
                 AsyncRSMQ(**{parameter: value})
         except InvalidParameterValue as refused:
@@ -284,7 +287,7 @@ def test_names(fuzz):
 
     fuzz(
         check,
-        parameter=st.sampled_from(["queue", "qname", "ns", "poll_interval", "client"]),
+        parameter=st.sampled_from(["queue", "codec", "qname", "ns", "poll_interval", "client"]),
         value=anything,
     )
 
