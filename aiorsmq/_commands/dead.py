@@ -238,7 +238,7 @@ class DeadLetters:
             raise InvalidParameterValue("to", target, "must be another queue")
         limit_count = math.inf if limit is None else check_count("limit", limit)
         if where is not None:
-            check_plain("where", where)
+            check_plain("where", where, "def where(letter):")
         limit_rate = math.inf if rate is None else check_rate(rate)
         return self._redrive(target, limit_count, limit_rate, where)
 

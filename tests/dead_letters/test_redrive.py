@@ -344,7 +344,7 @@ async def test_missing_destination(server, rsmq, jobs, dead):
         *(("to", value) for value in ("dead", "", "a b", 1)),
         *(("limit", value) for value in (0, -1, 1.5, "1", True)),
         *(("rate", value) for value in (0, -1, float("inf"), float("nan"), "1", True)),
-        *(("where", value) for value in (1, "x", asyncio.sleep)),
+        *(("where", value) for value in (1, "x", asyncio.sleep, lambda: True, pow)),
     ],
 )
 async def test_bad_input(jobs, dead, parameter, value):
