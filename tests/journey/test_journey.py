@@ -6,8 +6,9 @@ import anyio.to_thread
 import pytest
 from aiorsmq import JSON, AsyncRSMQ, Reject, exponential
 from aiorsmq.sync import RSMQ
+from redis.exceptions import ResponseError
 
-from support import wait_until
+from support import PATIENCE, make_it_theirs, wait_until
 
 
 async def test_the_life_of_a_message(server):
@@ -172,6 +173,22 @@ async def test_a_policy_that_comes_later(server):
             await message.release()
         (poison,) = await wait_until(worker.queue("dead").peek)
         assert poison.id == id
+
+
+async def test_a_worker_that_dies(server):
+    """An app does not go on taking jobs that nobody does: what its worker died of ends it."""
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        jobs = rsmq.queue("jobs")
+        await jobs.ensure()
+        worker = jobs.worker(print)
+        with pytest.raises(ResponseError, match="WRONGTYPE") as died:
+            async with worker:
+                await wait_until(lambda: worker.healthy)
+                make_it_theirs(server, "jobs")
+                await asyncio.sleep(PATIENCE)  # serves its users
+                pytest.fail("the app serves on")
+        assert worker.error is died.value
+    server.redis.flushall()
 
 
 async def test_a_server_that_stops(server):
