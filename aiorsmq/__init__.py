@@ -1,6 +1,15 @@
 """An asyncio client for RSMQ, the Redis Simple Message Queue, with realtime delivery.
 
-Start with `AsyncRSMQ`, then `Queue`, `Message` and `Worker`.
+    async with AsyncRSMQ.from_url("redis://localhost:6379") as rsmq:
+        jobs = rsmq.queue("jobs")
+        await jobs.ensure(vt=30)  # creates it, or changes its settings
+        await jobs.send("hello")
+        async for message in jobs.messages():
+            async with message:  # deleted at the end of the block; visible again if it raises
+                print(message.body)
+
+Start with `AsyncRSMQ`, then `Queue`, `Message` and `Worker`. `aiorsmq.sync` is for code without an
+event loop, `aiorsmq.integrations` for web frameworks, `aiorsmq.testing` for tests.
 
 To read the code, follow a message:
 
