@@ -5,21 +5,18 @@ Run `python examples/aiohttp_app.py`, then open http://127.0.0.1:8000.
 Needs aiohttp. REDIS_URL names the server; without it, the app starts and stops its own server.
 """
 
-import asyncio
 import contextlib
 import json
-import logging
 import os
-import signal
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
-from aiorsmq import JSON, AsyncRSMQ, Queue
+from aiorsmq import JSON, Message, Queue, Worker
+from aiorsmq.integrations.aiohttp import RSMQ, health_routes, setup
 from board import Board, Job
 
-log = logging.getLogger("jobs")
 routes = web.RouteTableDef()
 BOARD = web.AppKey("board", Board)
 QUEUE = web.AppKey("queue", Queue[Job])
@@ -29,38 +26,23 @@ async def do(job: Job) -> str:
     return job["text"].upper()
 
 
-async def work(queue: Queue[Job], board: Board) -> None:
-    """Do jobs one at a time, as they come. Start several of these tasks to do several at a time."""
-    async for msg in queue.messages():
-        try:
-            # The message is deleted at the end of the block. It is visible again at once if the
-            # block raises or the app is stopped, and after the queue's `vt` if the process is
-            # killed: a job is never lost, but it may be done twice.
-            async with msg:
-                seconds = (datetime.now(UTC) - msg.sent_at).total_seconds()
-                result = await do(msg.body)
-                board.put(
-                    msg.body | {"id": msg.id, "state": "done", "result": result, "seconds": seconds}
-                )
-        except Exception:
-            log.exception("attempt %d of job %s failed", msg.receive_count, msg.id)
-            await asyncio.sleep(1)
+async def work(board: Board, msg: Message[Job]) -> None:
+    """Do one job.
+
+    The message is deleted when this returns. It is redelivered when this raises, and after the
+    queue's `vt` if the process is killed: a job is never lost, but it may be done twice.
+    """
+    seconds = (datetime.now(UTC) - msg.sent_at).total_seconds()
+    result = await do(msg.body)
+    board.put(msg.body | {"id": msg.id, "state": "done", "result": result, "seconds": seconds})
 
 
-async def consumer(app: web.Application) -> AsyncIterator[None]:
-    async with AsyncRSMQ.from_url(os.environ.get("REDIS_URL", "embedded://")) as rsmq:
-        app[BOARD] = Board()
-        app[QUEUE] = rsmq.queue("aiohttp-jobs", codec=JSON)
-        await app[QUEUE].create(vt=30, exist_ok=True)  # vt: longer than any job takes
-        worker = asyncio.create_task(work(app[QUEUE], app[BOARD]))
-        # If the consumer fails, stop the app: otherwise it would accept jobs and do none.
-        worker.add_done_callback(
-            lambda task: task.cancelled() or signal.raise_signal(signal.SIGTERM)
-        )
-        yield
-        worker.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await worker
+async def start(app: web.Application) -> list[Worker[Job]]:
+    app[BOARD] = Board()
+    app[QUEUE] = app[RSMQ].queue("aiohttp-jobs", codec=JSON)
+    # The worker renews leases, so a job may take longer than `vt`.
+    await app[QUEUE].ensure(vt=30)
+    return [app[QUEUE].worker(partial(work, app[BOARD]))]
 
 
 async def close_board(app: web.Application) -> None:
@@ -110,8 +92,8 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 app = web.Application()
-app.add_routes(routes)
-app.cleanup_ctx.append(consumer)
+app.add_routes([*routes, *health_routes()])
+setup(app, os.environ.get("REDIS_URL", "embedded://"), start)
 app.on_shutdown.append(close_board)
 
 if __name__ == "__main__":
