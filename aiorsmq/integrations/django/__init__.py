@@ -1,0 +1,67 @@
+"""Django: `rsmq` for sync code and `arsmq()` for async code, made from `settings.RSMQ`.
+
+Add "aiorsmq.integrations.django" to INSTALLED_APPS for the commands `rsmq_worker` and
+`rsmq_ensure`, and for the checks of the setting.
+"""
+
+import asyncio
+from contextvars import Context
+from typing import Any, Final, cast
+
+from django.conf import settings
+from django.utils.functional import SimpleLazyObject
+
+from ...client import AsyncRSMQ
+from ...sync import RSMQ
+from ..shutdown import Shutdown
+
+__all__ = ["arsmq", "client_options", "queue_settings", "rsmq"]
+
+rsmq: Final = cast("RSMQ", SimpleLazyObject(lambda: RSMQ.from_url(**client_options())))
+"""The client for sync views, commands, signals and threads: one for the whole process.
+
+It works under ASGI, WSGI and `runserver`, and after a fork. It is made when it is first used, so a
+module may make its queues when it is imported: `jobs = rsmq.queue("jobs")`.
+"""
+
+_clients: dict[asyncio.AbstractEventLoop, tuple[AsyncRSMQ, asyncio.Task[None]]] = {}
+"""By event loop; each with the task that closes it."""
+
+
+def arsmq() -> AsyncRSMQ:
+    """The client for async views: one for each event loop, closed at the end of the loop.
+
+    Under ASGI it lives as long as the server. Its streams end when the server begins to stop, so
+    open responses do not hold the server up. Under WSGI and `runserver`, Django runs each async
+    view in an event loop of its own: there such a view connects for itself. Sync views, with
+    `rsmq`, share connections everywhere.
+
+    Raises RuntimeError where no event loop runs.
+    """
+    loop = asyncio.get_running_loop()
+    if loop not in _clients:
+        client = AsyncRSMQ.from_url(**client_options())
+        # In a context of its own: it outlives the request.
+        keeping = loop.create_task(_keep(client), context=Context())
+        keeping.add_done_callback(lambda _: _clients.pop(loop))
+        _clients[loop] = (client, keeping)
+    return _clients[loop][0]
+
+
+async def _keep(client: AsyncRSMQ) -> None:
+    """Close the client when the event loop ends: its last act is to cancel its tasks."""
+    try:
+        with Shutdown(client.end_streams):
+            await asyncio.Event().wait()
+    finally:
+        await client.aclose()
+
+
+def client_options() -> dict[str, Any]:
+    """What `settings.RSMQ` says about the client: the options of `AsyncRSMQ.from_url`."""
+    return {name: value for name, value in settings.RSMQ.items() if name != "queues"}
+
+
+def queue_settings() -> dict[str, dict[str, Any]]:
+    """What `settings.RSMQ` says about queues: the settings of `Queue.ensure`, by name."""
+    return settings.RSMQ.get("queues", {})

@@ -1,0 +1,15 @@
+"""The app that INSTALLED_APPS names."""
+
+from django.apps import AppConfig
+from django.core import checks
+
+from .checks import check_setting
+
+
+class RSMQConfig(AppConfig):
+    name = "aiorsmq.integrations.django"
+    label = "aiorsmq"
+    verbose_name = "RSMQ"
+
+    def ready(self) -> None:
+        checks.register(check_setting)
