@@ -1,8 +1,8 @@
-"""Process jobs from a queue in aiohttp.
+"""Process jobs from a queue in aiohttp, and show them in a page as they are done.
 
-Run `python examples/aiohttp_app.py`, then open http://127.0.0.1:8000.
-
-Needs aiohttp. REDIS_URL names the server; without it, the app starts and stops its own server.
+Run `python examples/aiohttp_app.py`, then open http://127.0.0.1:8000. It needs aiohttp, and starts
+a server of its own unless REDIS_URL names one. Other commands need REDIS_URL, such as
+`gunicorn aiohttp_app:app -k aiohttp.GunicornWebWorker -w 2`.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 from aiorsmq import JSON, Message, Queue, Worker
-from aiorsmq.integrations.aiohttp import RSMQ, health_routes, setup
+from aiorsmq.integrations.aiohttp import RSMQ, SERVICE, health_routes, setup
 from board import Board, Job
 
 routes = web.RouteTableDef()
@@ -43,10 +43,6 @@ async def start(app: web.Application) -> list[Worker[Job]]:
     # The worker renews leases, so a job may take longer than `vt`.
     await app[QUEUE].ensure(vt=30)
     return [app[QUEUE].worker(partial(work, app[BOARD]))]
-
-
-async def close_board(app: web.Application) -> None:
-    app[BOARD].close()  # must come before aiohttp waits for open connections
 
 
 @routes.get("/")
@@ -84,17 +80,20 @@ async def events(request: web.Request) -> web.StreamResponse:
         headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
     )
     await response.prepare(request)
-    async with contextlib.aclosing(request.app[BOARD].watch()) as jobs:
+    stream = request.app[SERVICE].shutdown.stream(request.app[BOARD].watch())
+    async with contextlib.aclosing(stream) as jobs:
         with contextlib.suppress(ConnectionResetError):  # the browser disconnected
             async for job in jobs:
                 await response.write(f"data: {json.dumps(job)}\n\n".encode())
     return response
 
 
+if __name__ == "__main__":
+    os.environ.setdefault("REDIS_URL", "embedded://")
+
 app = web.Application()
 app.add_routes([*routes, *health_routes()])
-setup(app, os.environ.get("REDIS_URL", "embedded://"), start)
-app.on_shutdown.append(close_board)
+setup(app, os.environ["REDIS_URL"], start)
 
 if __name__ == "__main__":
     # handler_cancellation: when a browser disconnects, its stream of events ends at once, not at

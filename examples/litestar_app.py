@@ -1,10 +1,8 @@
-"""Process jobs from a queue in Litestar.
+"""Process jobs from a queue in Litestar, and show them in a page as they are done.
 
-Run `python examples/litestar_app.py`, then open http://127.0.0.1:8000. `litestar run`, `uvicorn`
-and other servers can run it too.
-
-Needs litestar and uvicorn. REDIS_URL names the server; without it, the app starts and stops its own
-server, which is for one process.
+Run `python examples/litestar_app.py`, then open http://127.0.0.1:8000. It needs litestar and
+uvicorn, and starts a server of its own unless REDIS_URL names one. Other commands need REDIS_URL,
+such as `litestar --app litestar_app:app run --reload`.
 """
 
 import contextlib
@@ -19,7 +17,6 @@ from typing import Annotated, Any
 import uvicorn
 from aiorsmq import JSON, AsyncRSMQ, Message, Queue
 from aiorsmq.integrations.service import Service
-from aiorsmq.integrations.shutdown import Shutdown
 from board import Board, Job
 from litestar import Litestar, Response, get, post
 from litestar.datastructures import State
@@ -47,14 +44,14 @@ async def work(board: Board, msg: Message[Job]) -> None:
 
 @contextlib.asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
-    async with AsyncRSMQ.from_url(os.environ.get("REDIS_URL", "embedded://")) as rsmq:
-        board = app.state.board = Board()
-        queue = app.state.queue = rsmq.queue("litestar-jobs", codec=JSON)
-        await queue.ensure(vt=30)
-        async with Service(rsmq, queue.worker(partial(work, board))) as service:
-            app.state.service = service
-            with Shutdown(board.close):  # the server waits for open streams
-                yield
+    async with AsyncRSMQ.from_url(os.environ["REDIS_URL"]) as rsmq:
+        app.state.board = Board()
+        app.state.queue = rsmq.queue("litestar-jobs", codec=JSON)
+        # The worker renews leases, so a job may take longer than `vt`.
+        await app.state.queue.ensure(vt=30)
+        worker = app.state.queue.worker(partial(work, app.state.board))
+        async with Service(rsmq, worker) as app.state.service:
+            yield
 
 
 def queue(state: State) -> Queue[Job]:
@@ -101,9 +98,9 @@ async def get_job(id: FromPath[str], board: NamedDependency[Board]) -> dict[str,
 
 
 @get("/events")
-async def events(board: NamedDependency[Board]) -> ServerSentEvent:
+async def events(state: State, board: NamedDependency[Board]) -> ServerSentEvent:
     async def stream() -> AsyncIterator[str]:
-        async with contextlib.aclosing(board.watch()) as jobs:
+        async with contextlib.aclosing(state.service.shutdown.stream(board.watch())) as jobs:
             async for job in jobs:
                 yield json.dumps(job)
 
@@ -120,4 +117,5 @@ app = Litestar(
 )
 
 if __name__ == "__main__":
+    os.environ.setdefault("REDIS_URL", "embedded://")
     uvicorn.run(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")))

@@ -1,10 +1,8 @@
-"""Process jobs from a queue in Quart.
+"""Process jobs from a queue in Quart, and show them in a page as they are done.
 
-Run `python examples/quart_app.py`, then open http://127.0.0.1:8000. `hypercorn`, `uvicorn` and
-other servers can run it too.
-
-Needs quart. REDIS_URL names the server; without it, the app starts and stops its own server, which
-is for one process.
+Run `python examples/quart_app.py`, then open http://127.0.0.1:8000. It needs quart, and starts a
+server of its own unless REDIS_URL names one. Other commands need REDIS_URL, such as
+`uvicorn quart_app:app --reload` or `hypercorn quart_app:app --workers 2`.
 """
 
 import asyncio
@@ -19,7 +17,6 @@ from typing import Any
 
 from aiorsmq import JSON, AsyncRSMQ, Message
 from aiorsmq.integrations.service import Service
-from aiorsmq.integrations.shutdown import Shutdown
 from board import Board, Job
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
@@ -45,13 +42,13 @@ async def work(board: Board, msg: Message[Job]) -> None:
 
 @app.while_serving
 async def lifespan() -> AsyncIterator[None]:
-    async with AsyncRSMQ.from_url(os.environ.get("REDIS_URL", "embedded://")) as rsmq:
-        app.board = board = Board()
-        app.queue = queue = rsmq.queue("quart-jobs", codec=JSON)
-        await queue.ensure(vt=30)
-        async with Service(rsmq, queue.worker(partial(work, board))) as app.service:
-            with Shutdown(board.close):  # the server waits for open streams
-                yield
+    async with AsyncRSMQ.from_url(os.environ["REDIS_URL"]) as rsmq:
+        app.board = Board()
+        app.queue = rsmq.queue("quart-jobs", codec=JSON)
+        # The worker renews leases, so a job may take longer than `vt`.
+        await app.queue.ensure(vt=30)
+        async with Service(rsmq, app.queue.worker(partial(work, app.board))) as app.service:
+            yield
 
 
 @app.get("/readyz")
@@ -91,7 +88,7 @@ async def get_job(id: str) -> tuple[Job, int]:
 @app.get("/events")
 async def events() -> Response:
     async def stream() -> AsyncIterator[bytes]:
-        async with contextlib.aclosing(app.board.watch()) as jobs:
+        async with contextlib.aclosing(app.service.shutdown.stream(app.board.watch())) as jobs:
             async for job in jobs:
                 yield f"data: {json.dumps(job)}\n\n".encode()
 
@@ -103,6 +100,7 @@ async def events() -> Response:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("REDIS_URL", "embedded://")
     config = Config()
     config.bind = [f"127.0.0.1:{os.environ.get('PORT', '8000')}"]
     asyncio.run(serve(app, config))
