@@ -1,4 +1,4 @@
-"""The state of the jobs, and the browsers that watch it. Used by both web apps.
+"""The state of the jobs, and the browsers that watch it. Used by all web apps.
 
 It is kept in the memory of one process. An app with several processes would keep it in Redis or in
 its database.
@@ -17,7 +17,6 @@ class Board:
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self._watchers: set[MemoryObjectSendStream[Job]] = set()
-        self._closed = False
 
     def put(self, job: Job) -> None:
         self.jobs[job["id"]] = job
@@ -30,21 +29,14 @@ class Board:
                 watcher.close()  # too slow: its browser reconnects and starts over
 
     async def watch(self) -> AsyncGenerator[Job, None]:
-        """Yield the last jobs, then every change until the board is closed."""
+        """Yield the last jobs, then every change."""
         sender, changes = anyio.create_memory_object_stream[Job](1000)
         with sender, changes:
             self._watchers.add(sender)
             try:
                 for job in list(self.jobs.values())[-100:]:
                     yield job
-                if not self._closed:
-                    async for job in changes:
-                        yield job
+                async for job in changes:
+                    yield job
             finally:
                 self._watchers.discard(sender)
-
-    def close(self) -> None:
-        """End all streams of events: the web server waits for open connections when it stops."""
-        self._closed = True
-        for watcher in self._watchers:
-            watcher.close()
