@@ -36,97 +36,14 @@ text is about). No record has a body or a password in it, but the traceback of a
 the handler's.
 """
 
-from importlib import metadata
+from typing import TYPE_CHECKING
 
-from .client import AsyncRSMQ
-from .codecs import (
-    BYTES,
-    JSON,
-    TEXT,
-    BytesCodec,
-    Codec,
-    JsonCodec,
-    MsgspecCodec,
-    PydanticCodec,
-    TextCodec,
-)
-from .embedded import EmbeddedServer
-from .errors import (
-    ClientClosed,
-    EmbeddedServerError,
-    ExtraNotInstalled,
-    InvalidParameterValue,
-    MessageTooLong,
-    NoDeadLetterQueue,
-    NoMessageInQueue,
-    NotPermitted,
-    QueueAlreadyExists,
-    QueueDoesNotExist,
-    RedisSMQException,
-    UnsupportedServer,
-    WrongEventLoop,
-)
-from .handlers import Reject, Retry, exponential
-from .models import (
-    DeadLetter,
-    Ensured,
-    EventKind,
-    Message,
-    QueueAttributes,
-    QueueSettings,
-    Receipt,
-    WorkerEvent,
-    WorkerStats,
-)
-from .queue import Queue
-from .redrive import Redrive
-from .stream import Messages
-from .worker import Worker
+from ._lazy import names_of
 
-__all__ = [
-    "BYTES",
-    "JSON",
-    "TEXT",
-    "AsyncRSMQ",
-    "BytesCodec",
-    "ClientClosed",
-    "Codec",
-    "DeadLetter",
-    "EmbeddedServer",
-    "EmbeddedServerError",
-    "Ensured",
-    "EventKind",
-    "ExtraNotInstalled",
-    "InvalidParameterValue",
-    "JsonCodec",
-    "Message",
-    "MessageTooLong",
-    "Messages",
-    "MsgspecCodec",
-    "NoDeadLetterQueue",
-    "NoMessageInQueue",
-    "NotPermitted",
-    "PydanticCodec",
-    "Queue",
-    "QueueAlreadyExists",
-    "QueueAttributes",
-    "QueueDoesNotExist",
-    "QueueSettings",
-    "Receipt",
-    "RedisSMQException",
-    "Redrive",
-    "Reject",
-    "Retry",
-    "TextCodec",
-    "UnsupportedServer",
-    "Worker",
-    "WorkerEvent",
-    "WorkerStats",
-    "WrongEventLoop",
-    "exponential",
-]
-
-try:
-    __version__ = metadata.version("aiorsmq-realtime")
-except metadata.PackageNotFoundError:  # the sources, not installed
-    __version__ = "0+unknown"
+if TYPE_CHECKING:
+    from ._public import *  # noqa: F403
+    from ._public import __version__ as __version__
+else:
+    # pytest imports the package in each run on a machine where it is installed, for the plugin in
+    # `testing`. That must cost next to nothing, so the names come with the first use of one.
+    __getattr__, __dir__ = names_of("aiorsmq._public")

@@ -1,0 +1,96 @@
+"""The names of the package, as `aiorsmq/__init__.py` hands them out."""
+
+from importlib import metadata
+
+from .client import AsyncRSMQ
+from .codecs import (
+    BYTES,
+    JSON,
+    TEXT,
+    BytesCodec,
+    Codec,
+    JsonCodec,
+    MsgspecCodec,
+    PydanticCodec,
+    TextCodec,
+)
+from .embedded import EmbeddedServer
+from .errors import (
+    ClientClosed,
+    EmbeddedServerError,
+    ExtraNotInstalled,
+    InvalidParameterValue,
+    MessageTooLong,
+    NoDeadLetterQueue,
+    NoMessageInQueue,
+    NotPermitted,
+    QueueAlreadyExists,
+    QueueDoesNotExist,
+    RedisSMQException,
+    UnsupportedServer,
+    WrongEventLoop,
+)
+from .handlers import Reject, Retry, exponential
+from .models import (
+    DeadLetter,
+    Ensured,
+    EventKind,
+    Message,
+    QueueAttributes,
+    QueueSettings,
+    Receipt,
+    WorkerEvent,
+    WorkerStats,
+)
+from .queue import Queue
+from .redrive import Redrive
+from .stream import Messages
+from .worker import Worker
+
+__all__ = [
+    "BYTES",
+    "JSON",
+    "TEXT",
+    "AsyncRSMQ",
+    "BytesCodec",
+    "ClientClosed",
+    "Codec",
+    "DeadLetter",
+    "EmbeddedServer",
+    "EmbeddedServerError",
+    "Ensured",
+    "EventKind",
+    "ExtraNotInstalled",
+    "InvalidParameterValue",
+    "JsonCodec",
+    "Message",
+    "MessageTooLong",
+    "Messages",
+    "MsgspecCodec",
+    "NoDeadLetterQueue",
+    "NoMessageInQueue",
+    "NotPermitted",
+    "PydanticCodec",
+    "Queue",
+    "QueueAlreadyExists",
+    "QueueAttributes",
+    "QueueDoesNotExist",
+    "QueueSettings",
+    "Receipt",
+    "RedisSMQException",
+    "Redrive",
+    "Reject",
+    "Retry",
+    "TextCodec",
+    "UnsupportedServer",
+    "Worker",
+    "WorkerEvent",
+    "WorkerStats",
+    "WrongEventLoop",
+    "exponential",
+]
+
+try:
+    __version__ = metadata.version("aiorsmq-realtime")
+except metadata.PackageNotFoundError:  # the sources, not installed
+    __version__ = "0+unknown"
