@@ -70,7 +70,9 @@ def _install(session: nox.Session, *groups: str, editable: bool = True) -> None:
         if f"\n{name}==" not in LOCK.read_text():
             session.error(f"no version of {name} in lock.txt: run `nox -s lock`")
     project = ["-e"] if editable else []
-    session.install("-q", *project, ".[embedded,msgspec,pydantic]", *requirements, env=LOCKED)
+    session.install(
+        "-q", *project, ".[embedded,msgspec,pydantic,testing]", *requirements, env=LOCKED
+    )
 
 
 @nox.session

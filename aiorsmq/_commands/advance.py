@@ -1,0 +1,18 @@
+"""A queue's times are moved back. Only the test kit does that."""
+
+from .._protocol import Keys, Seconds, milliseconds
+from .._server.call import Call, Reply, RetryPolicy
+from .._server.node import Node
+
+
+async def advance(node: Node, keys: Keys, duration: Seconds) -> int:
+    """See `aiorsmq.testing.advance`. Announces it even if the client sends no announcements."""
+    args = (milliseconds("duration", duration), keys.channel)
+    all_keys = (*keys.pair, keys.reasons)
+    call = Call("advance", keys.qname, all_keys, args, RetryPolicy.NEVER_IF_UNKNOWN)
+    return await node.run(call, _single_int)
+
+
+def _single_int(reply: Reply) -> int:
+    (number,) = reply
+    return int(number)

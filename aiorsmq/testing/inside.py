@@ -1,0 +1,30 @@
+"""What the kit needs of a client that no public name tells: only this module looks inside one."""
+
+from typing import Any
+
+from .._commands.advance import advance
+from .._consuming.line import ConsumerLine
+from .._protocol import Seconds
+from ..client import AsyncRSMQ
+from ..queue import Queue
+
+# ruff: noqa: SLF001
+# pyright: reportPrivateUsage=false
+
+
+async def advance_queue(queue: Queue[Any], duration: Seconds) -> int:
+    return await advance(queue._core.node, queue._core.keys, duration)
+
+
+def queues_in_use(rsmq: AsyncRSMQ) -> list[str]:
+    """The queues on which a worker, a stream or a waiting receive of the client is running."""
+    return sorted(
+        name
+        for name, core in rsmq._cores.items()
+        if any(has_consumers(line) for line in core._lines.values())
+    )
+
+
+def has_consumers(line: ConsumerLine) -> bool:
+    groups = (line._line, *line._claimed_for)
+    return line._observers > 0 or any(not waiter.is_done for group in groups for waiter in group)
