@@ -28,6 +28,8 @@ LOCKED = {"PIP_CONSTRAINT": str(LOCK), "PIP_BUILD_CONSTRAINT": str(LOCK)}
 APART = [f"--ignore=tests/{folder}" for folder in ("interop", "examples", "chaos")]
 PLAIN = (*APART, "-n", "2", "--loop", "asyncio")
 """On asyncio's own event loop, by two processes, each with its own server."""
+OTHER_PLUGINS_OFF = ("-p", "no:asyncio", "-p", "no:aiohttp")
+"""pytest-asyncio and pytest-aiohttp, which some examples use in a pytest of their own."""
 BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
 ON_EVERY_SERVER = (
     "tests/conformance",
@@ -173,7 +175,7 @@ def examples(session: nox.Session) -> None:
     """The examples as programs, over HTTP and in a browser; installs Chromium if needed."""
     _install(session, "test", "examples")
     _apt_install(session, "chromium", "chromium")
-    session.run("pytest", "tests/examples", *session.posargs)
+    session.run("pytest", *OTHER_PLUGINS_OFF, "tests/examples", *session.posargs)
 
 
 @nox.session

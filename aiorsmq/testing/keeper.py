@@ -31,6 +31,9 @@ class Keeper:
 
     async def on_connect(self, connection: Any) -> None:
         """For redis-py, which calls this with each new connection, in the client's loop."""
+        opening = asyncio.current_task()
+        if opening is not None and opening.cancelling():
+            raise asyncio.CancelledError  # it came while uvloop connected, and was lost there
         if self._task is None:
             loop = asyncio.get_running_loop()
             self._ending = _Ending(self._look, loop)
@@ -54,8 +57,8 @@ class Keeper:
         if task is not None and not task.done():
             loop = task.get_loop()
             if loop.is_closed():
-                text = "an event loop was closed without cancelling its tasks"
-                raise LeftRunning(f"{text}: end it as asyncio.run does, or close the client in it")
+                text = "the client was still open when its event loop was closed"
+                raise LeftRunning(f"{text}: end the loop as asyncio.run does, or close the client")
             if loop is _running_loop():
                 self._end()  # nobody can wait here
             elif loop.is_running():

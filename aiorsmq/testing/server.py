@@ -67,7 +67,7 @@ class Server:
         """
         with ExitStack() as stack:
             keeper = Keeper()
-            keeper.client = AsyncRSMQ.from_url(
+            keeper.client = _KeptClient.from_url(
                 self.url,
                 ns=ns or stack.enter_context(self.namespace()),
                 redis_connect_func=keeper.on_connect,
@@ -86,6 +86,12 @@ class Server:
                 await rsmq.create_queue(qname=qname, **settings)
 
         _run_apart(create)
+
+
+class _KeptClient(AsyncRSMQ):
+    """Has a keeper, and nothing to close before that knows of it: so it never warns."""
+
+    def __del__(self) -> None: ...
 
 
 @contextmanager
