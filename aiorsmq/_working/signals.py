@@ -31,7 +31,8 @@ class _Watch:
 _watches: list[_Watch] = []
 _previous_handlers: dict[int, Any] = {}
 
-os.register_at_fork(after_in_child=_watches.clear)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_watches.clear)
 
 
 @contextmanager
