@@ -156,10 +156,11 @@ class TestStream:
         """Its iterator waits, and is closed, when the shutdown begins."""
         log = []
         shutdown = Shutdown()
-        async for n in shutdown.stream(count_slowly(log)):
-            log.append(n)
-            if n == 1:
-                asyncio.get_running_loop().call_soon(shutdown.begin)
+        with anyio.fail_after(PATIENCE):
+            async for n in shutdown.stream(count_slowly(log)):
+                log.append(n)
+                if n == 1:
+                    asyncio.get_running_loop().call_soon(shutdown.begin)
         assert log == [0, 1, "closed"]
 
     async def test_begins_in_the_body(self):

@@ -12,6 +12,7 @@ from .embedded import EMBEDDED
 from .listener import LISTENER
 from .repeats import REPEATS
 from .scripts import SCRIPTS
+from .shutdown import SHUTDOWN
 from .values import VALUES
 from .worker import WORKER
 
@@ -27,6 +28,7 @@ _SUBJECTS = (
     WORKER,
     VALUES,
     EMBEDDED,
+    SHUTDOWN,
 )
 BREAKAGES = {name: breakage for subject in _SUBJECTS for name, breakage in subject.items()}
 assert len(BREAKAGES) == sum(map(len, _SUBJECTS)), "two breakages have the same name"
