@@ -69,8 +69,8 @@ class Service:
         if self.shutdown.has_begun:
             return "the program is stopping"
         for worker in self.workers:
-            if not worker.healthy:
-                return "a worker cannot claim"
+            if worker.trouble:
+                return f"worker: {worker.trouble}"
         if self.workers:
             return None
         try:
