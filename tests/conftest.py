@@ -127,7 +127,7 @@ def renew(monkeypatch):
 
 
 @pytest.fixture
-async def own_server():
+def own_server():
     """Starts servers for one test alone, to be killed or filled up."""
     servers = []
     folders = []

@@ -7,13 +7,17 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import copy_context
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, Final, TypeVar, cast
 
 from ..client import AsyncRSMQ
 from ..errors import ClientClosed, RedisSMQException
 from ..models import Message
 
 T = TypeVar("T")
+
+CANCEL_TIMEOUT: Final = 1.0
+"""Seconds that a cancelled call, and then the thread, may take to end at the end of the program."""
 
 
 class _Call:
@@ -33,20 +37,36 @@ class _Call:
         self.is_abandoned = False
         """Whether its thread was interrupted: nobody takes the result."""
 
-    async def run(self) -> None:
+    async def run(self, running: "set[_Call]") -> None:
         try:
             self.result = await self.coroutine
             if self.is_abandoned:
-                await _hand_back(self.result)
+                await self.hand_back()
         except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
             self.error = error
         finally:
+            running.discard(self)
             self.free()
+
+    async def hand_back(self) -> None:
+        """Return received messages to their queue, if nobody takes them."""
+        result: object = self.result
+        self.result = None
+        results = cast("list[object]", result) if isinstance(result, list) else [result]
+        for message in results:
+            if isinstance(message, Message):
+                with suppress(RedisSMQException, OSError):
+                    await message.release()
 
     def free(self) -> None:
         """Let its thread go on."""
         with suppress(RuntimeError):  # it does already
             self.lock.release()
+
+    def refuse(self, error: BaseException) -> None:
+        self.coroutine.close()
+        self.error = error
+        self.free()
 
 
 class LoopThread:
@@ -58,11 +78,13 @@ class LoopThread:
         self._waiting: asyncio.Task[None] | None = None
         """Waits for the end."""
         self._is_exiting = False
+        self._has_exited = threading.Event()
         self._calls: deque[_Call] = deque()
         """Submitted, and not yet begun."""
+        self._running: set[_Call] = set()
         self._is_woken = False
         """Whether the loop is about to begin them."""
-        self._refusal: Callable[[], Exception] | None = None
+        self._refusal: Callable[[], BaseException] | None = None
         """What is raised by calls that come too late."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="aiorsmq.sync", daemon=True)
@@ -86,7 +108,7 @@ class LoopThread:
             coroutine.close()
             raise RuntimeError(
                 "this call would wait for itself: it was made in the event loop of aiorsmq.sync, "
-                "which runs codecs, backoff, on_error and on_event; coroutines use AsyncRSMQ"
+                "which runs codecs, backoff, on_error and on_event; in coroutines use AsyncRSMQ"
             )
         call = _Call(coroutine)
         try:
@@ -108,8 +130,9 @@ class LoopThread:
 
     def _wake(self) -> None:
         self._is_woken = True
-        self.post(self._begin)
-        if self._refusal is not None:
+        if self._refusal is None:
+            self.post(self._begin)
+        if self._refusal is not None:  # perhaps since then
             self._refuse()
 
     def _begin(self) -> None:
@@ -117,7 +140,8 @@ class LoopThread:
         self._is_woken = False
         while self._calls and self._refusal is None:
             call = self._calls.popleft()
-            call.task = self._loop.create_task(call.run(), context=call.context)
+            self._running.add(call)
+            call.task = self._loop.create_task(call.run(self._running), context=call.context)
 
     def _refuse(self) -> None:
         """Fail calls that come too late, in whichever thread notices them first."""
@@ -126,9 +150,7 @@ class LoopThread:
                 call = self._calls.popleft()
             except IndexError:
                 return
-            call.coroutine.close()
-            call.error = self._refusal()
-            call.free()
+            call.refuse(self._refusal())
 
     def _raise(self, call: _Call) -> None:
         error = call.error
@@ -153,19 +175,36 @@ class LoopThread:
 
     def _cancel(self, call: _Call) -> None:
         self._begin()  # its thread may have been interrupted before it woke the loop
-        if call.task is None:
-            call.coroutine.close()
-        elif not call.task.done():
+        if call in self._running:
+            self._cancel_task(call)
+        elif call.task is None:
+            call.refuse(asyncio.CancelledError())
+        else:
+            call.task = self._loop.create_task(call.hand_back())
+            call.free()
+
+    def _cancel_task(self, call: _Call) -> None:
+        if call.task is not None:
+            call.task.add_done_callback(lambda _: self._drop(call))
             call.task.cancel()
-            return
-        elif call.error is None:
-            call.task = self._loop.create_task(_hand_back(call.result))
-        call.free()
+
+    def _drop(self, call: _Call) -> None:
+        """Refuse a call whose task was cancelled before it began."""
+        if call in self._running:
+            self._running.discard(call)
+            call.refuse(asyncio.CancelledError())
 
     def _run_loop(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._wait_for_end())
+            try:
+                runner.run(self._wait_for_end())
+            except BaseException as error:  # noqa: BLE001 - as SystemExit of a worker's handler
+                failure = error
+                self._refusal = lambda: failure
+        for call in list(self._running):
+            self._drop(call)
         self._refuse()
+        self._has_exited.set()
 
     async def _wait_for_end(self) -> None:
         """Wait until there is no client, and no call is running."""
@@ -185,45 +224,55 @@ class LoopThread:
         """Keep a client, in the event loop, until it is closed."""
         self._clients.add(client)
 
+    def end_if_idle(self) -> None:
+        """End soon, if there is no client."""
+        if not self._clients:
+            self._emptied.set()
+
     async def aclose(self, client: AsyncRSMQ) -> bool:
         """Close a client. Returns whether the thread ends now, because nothing else is left."""
         await client.aclose()
         self._clients.discard(client)
+        self.end_if_idle()
         if self._clients:
             return False
-        self._emptied.set()
         is_last = asyncio.all_tasks() <= {self._waiting, asyncio.current_task()}
         if is_last:
             self._refusal = ClientClosed
         return is_last
 
-    def start_closing(self, client: AsyncRSMQ) -> None:
-        """Close a client that nobody can use any more; for `post`."""
-        self._loop.create_task(self.aclose(client))
+    def drop(self, client: AsyncRSMQ) -> None:
+        """Close a client that nobody can use any more."""
+        self.post(self._start, partial(self.aclose, client))
 
     def join(self) -> None:
         self._thread.join()
 
     def exit(self, timeout: float) -> None:
-        """Close all clients at the end of the program, and stop; give up after `timeout`."""
-        self.post(lambda: self._loop.create_task(self._close_all()))
-        self._thread.join(timeout)
+        """At the end of the program: cancel all calls and close all clients; give up after some
+        seconds."""
+        self.post(self._start, self._exit)
+        if self._has_exited.wait(timeout):
+            self._thread.join(CANCEL_TIMEOUT)  # not for handlers that go on in threads
 
-    async def _close_all(self) -> None:
-        self._is_exiting = True
+    def _start(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        self._work = self._loop.create_task(function())
+
+    async def _exit(self) -> None:
+        self._refusal = ClientClosed
+        self._refuse()
+        for _ in range(2):  # the second time, workers skip their grace
+            tasks = [call.task for call in self._running if call.task is not None]
+            for call in list(self._running):
+                self._cancel_task(call)
+            if tasks:
+                await asyncio.wait(tasks, timeout=CANCEL_TIMEOUT)
         await asyncio.gather(*map(self.aclose, self._clients), return_exceptions=True)
+        self._is_exiting = True
         self._clients.clear()
         self._emptied.set()
+        self._has_exited.set()
 
     def disown(self, refusal: Callable[[], Exception]) -> None:
         """Take no more calls: in this process, after a fork, there is no such thread."""
         self._refusal = refusal
-
-
-async def _hand_back(result: object) -> None:
-    """Return messages to their queue that nobody takes."""
-    results: list[object] = cast("list[object]", result) if isinstance(result, list) else [result]
-    for message in results:
-        if isinstance(message, Message):
-            with suppress(RedisSMQException, OSError):
-                await message.release()

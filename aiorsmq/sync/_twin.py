@@ -3,6 +3,7 @@ objects in it."""
 
 import atexit
 import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Generic, TypeVar
@@ -26,6 +27,7 @@ class _Process:
         self.lock = threading.RLock()
         """Held while the thread starts."""
         self.is_ending = False
+        self._finalizer: object = None
 
     def start(self) -> LoopThread:
         with self.lock:
@@ -33,7 +35,14 @@ class _Process:
                 raise ClientClosed("the program is ending: all clients are closed")
             if self.thread is None or not self.thread.is_open:
                 self.thread = LoopThread()
+                self._end_with_multiprocessing()
             return self.thread
+
+    def _end_with_multiprocessing(self) -> None:
+        """Its children run no atexit functions, but these; after their own children have ended."""
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None and self._finalizer is None:
+            self._finalizer = util.Finalize(None, self.end, exitpriority=-1)
 
     def end(self) -> None:
         with self.lock:
@@ -44,6 +53,7 @@ class _Process:
     def forget(self) -> None:
         """After a fork: the thread, and perhaps a thread that held the lock, are not here."""
         self.lock = threading.RLock()
+        self._finalizer = None
         if self.thread is not None:
             self.thread.disown(_other_process)
             _inherited.append(self.thread)
@@ -124,4 +134,7 @@ class Twin(Generic[T]):
                 return thread
 
     async def _make_in(self, thread: LoopThread) -> None:
-        self.object_in(thread)
+        try:
+            self.object_in(thread)
+        finally:
+            thread.end_if_idle()

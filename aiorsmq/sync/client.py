@@ -17,6 +17,7 @@ from ..codecs import TEXT, Codec
 from ..embedded import EmbeddedServer
 from ..errors import ClientClosed, EmbeddedServerError
 from ..models import QueueAttributes, QueueSettings, Receipt
+from ..worker import Worker as AsyncWorker
 from ._thread import LoopThread
 from ._twin import Twin, current_thread, running_thread
 from .message import Message
@@ -121,7 +122,7 @@ class RSMQ:
     def queue(self, name: str, *, codec: Codec[T]) -> Queue[T]: ...
     def queue(self, name: str, *, codec: Codec[Any] = TEXT) -> Queue[Any]:
         """A handle for one queue. Does no I/O; the queue need not exist."""
-        return Queue(self._twin.child(lambda rsmq: rsmq.queue(name, codec=codec)), name, codec)
+        return Queue(self._twin.child(lambda rsmq: rsmq.queue(name, codec=codec)))
 
     def create_queue(
         self,
@@ -227,8 +228,9 @@ class RSMQ:
         choices = adapt_options(options)
         names = as_list(queues)
 
-        def make(rsmq: AsyncRSMQ) -> Any:
-            return rsmq.worker(_in_client(rsmq, names), call, vt=vt, create=create, **choices)
+        def make(rsmq: AsyncRSMQ) -> AsyncWorker[Any]:
+            handles = _handles(names, models=rsmq is self._twin.model)
+            return rsmq.worker(handles, call, vt=vt, create=create, **choices)
 
         return Worker(self._twin.child(make))
 
@@ -255,27 +257,27 @@ class RSMQ:
         return repr(self._twin.object).replace("AsyncRSMQ", "RSMQ", 1)
 
 
-def _in_client(rsmq: AsyncRSMQ, names: Any) -> Any:
-    """The handles in a list, or among the keys of a mapping, as this client's."""
+def _handles(queues: Any, *, models: bool) -> Any:
+    """Names and asynchronous handles, for the names and handles in a list or a mapping."""
 
-    def handle(name: Any) -> Any:
-        if not isinstance(name, Queue):
-            return name
-        queue = cast("Queue[Any]", name)
-        return rsmq.queue(queue.name, codec=queue.codec)
+    def handle(queue: Any) -> Any:
+        if not isinstance(queue, Queue):
+            return queue
+        twin: Twin[Any] = queue._twin  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownVariableType]
+        return twin.model if models else twin.object_in(current_thread())
 
-    if isinstance(names, Mapping):
-        return {handle(name): weight for name, weight in cast("Mapping[Any, Any]", names).items()}
-    if isinstance(names, list):
-        return [handle(name) for name in cast("list[Any]", names)]
-    return names
+    if isinstance(queues, Mapping):
+        weights = cast("Mapping[Any, Any]", queues)
+        return {handle(queue): weight for queue, weight in weights.items()}
+    if isinstance(queues, list):
+        return [handle(queue) for queue in cast("list[Any]", queues)]
+    return queues
 
 
 class _Connection:
     """What an RSMQ connects with: a client in each process that uses it."""
 
     def __init__(self, connect: Callable[[str], AsyncRSMQ], url: str) -> None:
-        self.model: AsyncRSMQ = connect(url)
         self._connect = connect
         self._url = url
         self._pid = os.getpid()
@@ -285,6 +287,7 @@ class _Connection:
         self._thread: LoopThread | None = None
         """Of the client."""
         self._is_closed = False
+        self.model: AsyncRSMQ = connect(url)
 
     def make(self, thread: LoopThread) -> AsyncRSMQ:
         if self._is_closed:
@@ -323,7 +326,7 @@ class _Connection:
 
     def __del__(self) -> None:
         thread = self._thread
-        if thread is None or self._is_closed or not thread.is_open:
+        if thread is None or self._client is None or self._is_closed or not thread.is_open:
             return
         warnings.warn(f"unclosed {self._client!r}", ResourceWarning, source=self, stacklevel=2)
-        thread.post(thread.start_closing, self._client)
+        thread.drop(self._client)

@@ -1,15 +1,19 @@
 """A message that synchronous code settles."""
 
+import logging
 from datetime import datetime
 from types import TracebackType
 from typing import Generic, NoReturn, TypeVar
 
 from .. import models
 from .._protocol import Seconds
+from ..errors import ClientClosed, WrongEventLoop
 from ..models import Receipt
 from ._thread import LoopThread
 
 T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
 
 
 class Message(Generic[T]):
@@ -93,7 +97,12 @@ class Message(Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._thread.run(self._message.__aexit__(exc_type, exc, traceback))
+        try:
+            self._thread.run(self._message.__aexit__(exc_type, exc, traceback))
+        except (ClientClosed, WrongEventLoop) as error:
+            if exc_type is None:
+                raise
+            _logger.warning("could not release message %s: %s", self.id, error)
 
     def __copy__(self) -> "Message[T]":
         return self  # immutable

@@ -5,7 +5,6 @@ from typing import Any, Generic, TypeVar, Unpack, cast
 
 from .. import queue as queues
 from .._protocol import DEFAULT_DELAY, DEFAULT_MAXSIZE, DEFAULT_VT, Seconds
-from ..codecs import Codec
 from ..models import DeadLetter, QueueAttributes, Receipt
 from ._twin import Twin, current_thread
 from .message import Message
@@ -24,9 +23,8 @@ class Queue(Generic[T]):
     what was sent may have arrived.
     """
 
-    def __init__(self, twin: Twin[queues.Queue[T]], name: str, codec: Codec[T]) -> None:
-        self.name: str = name
-        self.codec: Codec[T] = codec
+    def __init__(self, twin: Twin[queues.Queue[T]]) -> None:
+        self.name: str = twin.model.name
         self._twin = twin
 
     def create(

@@ -35,7 +35,7 @@ class Messages(Generic[T]):
         return Message(message, current_thread())
 
     def close(self) -> None:
-        """End the iteration, also for a thread that waits for it."""
+        """End the iteration, also for a thread that awaits it."""
         self._twin.run(lambda messages: messages.aclose())
 
     def __enter__(self) -> "Messages[T]":

@@ -68,7 +68,10 @@ class Worker(Generic[T]):
             self._twin.run(lambda worker: worker.run(signals=False))
 
     def stop(self) -> None:
-        """Stop gracefully. Returns at once; may be called from any thread or signal handler."""
+        """Stop gracefully, as if `run()` had been interrupted, without raising. Returns at once.
+
+        It may be called from any thread, and from a signal handler.
+        """
         current_thread().post(self._twin.object.stop)
 
     def __enter__(self) -> "Worker[T]":

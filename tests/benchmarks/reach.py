@@ -169,6 +169,18 @@ GOALS = (
         for figure in ("send", "receive")
         for callers in (64, 256)
     ),
+    *(
+        Goal(
+            f"{verb}, {threads} thread{'s' * (threads > 1)}, aiorsmq.sync",
+            "PyRSMQ",
+            f"sync_{figure}/aiorsmq.sync/{threads}/rate",
+            (f"sync_{figure}/PyRSMQ/{threads}/rate",),
+            at_least,
+            None,
+        )
+        for figure, verb in (("send", "send"), ("receive", "receive + delete"))
+        for threads, at_least in ((1, 1.5), (16, 10))
+    ),
     _lower(
         "idle commands, 100 consumers on one queue",
         "rsmq-worker",

@@ -18,6 +18,7 @@ USUAL = {1: 6_000, 16: 32_000, 64: 64_000, 256: 64_000}
 MESSAGES = {
     "aiorsmq": USUAL,
     "aiorsmq uvloop": USUAL,
+    "aiorsmq.sync": USUAL,
     "Node rsmq": USUAL,
     "PyRSMQ": dict.fromkeys(CALLERS, 2_048),
     "streams": {1: 6_000, 16: 12_800, 64: 12_800, 256: 12_800},
@@ -116,7 +117,10 @@ def metrics(done: list[dict[str, Any]], used: Usage) -> dict[str, float]:
     }
 
 
-RSMQ_AND_STREAMS = {contender: CALLERS for contender in MESSAGES if contender != "ceiling"}
+RSMQ_AND_STREAMS = {
+    contender: CALLERS for contender in MESSAGES if contender not in {"aiorsmq.sync", "ceiling"}
+}
+THREADS = dict.fromkeys(("aiorsmq.sync", "PyRSMQ"), (1, 16))
 FIGURES = [
     Figure(
         name="send",
@@ -131,6 +135,22 @@ FIGURES = [
         title="Receive + delete: messages a second",
         x="callers",
         points=RSMQ_AND_STREAMS,
+        measure=partial(send_or_receive, "receive"),
+        units=UNITS,
+    ),
+    Figure(
+        name="sync_send",
+        title="Send, called by threads: messages a second",
+        x="threads",
+        points=THREADS,
+        measure=partial(send_or_receive, "send"),
+        units=UNITS,
+    ),
+    Figure(
+        name="sync_receive",
+        title="Receive + delete, called by threads: messages a second",
+        x="threads",
+        points=THREADS,
         measure=partial(send_or_receive, "receive"),
         units=UNITS,
     ),

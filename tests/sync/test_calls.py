@@ -1,0 +1,138 @@
+"""What synchronous code does from morning to evening."""
+
+from datetime import timedelta
+
+import pytest
+from aiorsmq import BYTES, JSON, DeadLetter, QueueAlreadyExists
+from aiorsmq.sync import RSMQ, Message
+
+from support import make_it_theirs
+from sync.programs import eventually, running
+
+
+def test_life_of_a_message(queue):
+    id = queue.send("hello", delay=timedelta(seconds=0))
+    message = queue.receive(vt=60)
+    assert isinstance(message, Message)
+    assert (message.id, message.body, message.raw) == (id, "hello", b"hello")
+    assert (message.receive_count, message.queue) == (1, "jobs")
+    assert message.sent_at <= message.first_received_at <= message.visible_until
+    assert queue.receive() is None
+    assert message.extend(120)
+    assert message.release()
+    (again,) = queue.receive_many(5)
+    assert not message.delete()
+    assert queue.change_visibility(again.receipt, 0)
+    with queue.receive(wait=5) as third:
+        assert third.receive_count == 3
+    assert queue.attributes().msgs == 0
+    assert repr(again).startswith(f"<Message {id} from 'jobs'")
+    with pytest.raises(TypeError, match="receipt"):
+        again.__reduce__()
+
+
+def test_block_that_fails(queue):
+    """A message whose block raises goes back; the error comes out."""
+    queue.send("x")
+    with pytest.raises(ZeroDivisionError), queue.receive():
+        raise ZeroDivisionError
+    assert queue.receive().receive_count == 2
+
+
+def test_own_methods_of_rsmq(rsmq):
+    assert rsmq.create_queue(qname="jobs", vt=20)
+    with pytest.raises(QueueAlreadyExists):
+        rsmq.create_queue(qname="jobs")
+    assert rsmq.list_queues() == {"jobs"}
+    assert rsmq.get_queue_attributes(qname="jobs").vt == 20
+    assert rsmq.set_queue_attributes(qname="jobs", vt=40).vt == 40
+    id = rsmq.send_message(qname="jobs", message="x")
+    assert rsmq.receive_message(qname="jobs").id == id
+    assert rsmq.change_message_visibility(qname="jobs", id=id, vt=0)
+    assert rsmq.delete_message(qname="jobs", id=id)
+    assert rsmq.pop_message(qname="jobs") is None
+    rsmq.send_message(qname="jobs", message="y")
+    with next(rsmq.messages("jobs")) as message:
+        assert message.body == "y"
+    assert rsmq.delete_queue(qname="jobs")
+
+
+def test_codecs(rsmq):
+    rsmq.create_queue(qname="jobs")
+    rsmq.queue("jobs", codec=JSON).send({"a": 1})
+    assert rsmq.queue("jobs", codec=BYTES).pop(wait=5).body == b'{"a":1}'
+
+
+@pytest.mark.parametrize("prefetch", [0, 4])
+def test_messages(queue, prefetch):
+    """An iteration that is left, by `break` or by dropping it, hands back what it has claimed."""
+    queue.send_many([str(number) for number in range(20)])
+    bodies = []
+    for message in queue.messages(prefetch=prefetch, vt=600):
+        with message:
+            bodies.append(message.body)
+        if len(bodies) == 5:
+            break
+    eventually(lambda: queue.attributes().hiddenmsgs == 0)
+    with queue.messages(prefetch=prefetch, vt=600) as messages:
+        for message in messages:
+            with message:
+                bodies.append(message.body)
+            if len(bodies) == 10:
+                break
+    assert queue.attributes().hiddenmsgs == 0
+    messages = queue.messages(prefetch=prefetch, vt=600)
+    with next(messages) as message:
+        bodies.append(message.body)
+    del messages
+    eventually(lambda: queue.attributes().hiddenmsgs == 0)
+    assert bodies == [str(number) for number in range(11)]
+    assert queue.purge() == 9
+
+
+def test_dead_letters(rsmq, queue):
+    dead = rsmq.queue("dead")
+    queue.set_attributes(max_receives=1, dead_letter_queue="dead")
+    dead.create(exist_ok=True)
+    queue.send_many([str(number) for number in range(150)])
+    while messages := queue.receive_many(64, vt=0):
+        assert messages
+    (letter,) = dead.reasons(1)
+    assert isinstance(letter, DeadLetter)
+    steps = dead.redrive_steps(queue, limit=100)
+    assert next(steps) == 64
+    assert list(steps)[-1] == 100
+    assert dead.redrive("jobs", where=lambda letter: letter.queue == "jobs") == 50
+    assert (queue.attributes().msgs, dead.attributes().msgs) == (150, 0)
+
+
+def test_server_killed_and_back(own_server):
+    """An outage is ridden out by those who wait, as by the asynchronous client."""
+    server = own_server("--appendonly", "yes")
+    with RSMQ.from_url(server.url, deadline=60, poll_interval=0.1) as rsmq:
+        queue = rsmq.queue("jobs")
+        queue.create()
+        bodies = []
+
+        def consume():
+            for message in queue.messages():
+                with message:
+                    bodies.append(message.body)
+                if len(bodies) == 20:
+                    break
+
+        with running(consume):
+            for number in range(20):
+                if number == 10:
+                    server.kill()
+                    server.start()
+                queue.send(str(number))
+        assert sorted(set(map(int, bodies))) == list(range(20))
+
+
+def test_foreign_queue(server, queue):
+    """redis-py's errors come out as they are."""
+    make_it_theirs(server, "jobs")
+    with pytest.raises(Exception, match="WRONGTYPE"):
+        queue.send("x")
+    server.redis.flushall()

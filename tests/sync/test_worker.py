@@ -1,0 +1,209 @@
+"""A worker of a synchronous program."""
+
+import logging
+import signal
+import threading
+
+import pytest
+from aiorsmq import InvalidParameterValue, QueueDoesNotExist, Reject, Retry
+from aiorsmq.sync import RSMQ, Message
+
+from support import PATIENCE, at_once
+from sync.programs import eventually, running, start
+
+
+def test_background(queue):
+    """`with worker:` works in the background of the block: handlers run in threads, at the same
+    time, and use the client."""
+    both = threading.Barrier(2)
+
+    def handle(message: Message[str]) -> None:
+        assert isinstance(message, Message)
+        both.wait(PATIENCE)
+        queue.send(f"result of {message.body}", delay=60)
+
+    with queue.worker(handle, concurrency=2) as worker:
+        eventually(lambda: worker.healthy)
+        queue.send_many(["1", "2"])
+        eventually(lambda: worker.stats.succeeded == 2)
+    assert not worker.healthy
+    assert sorted(message.body for message in queue.peek()) == ["result of 1", "result of 2"]
+
+
+def test_run_and_stop(queue):
+    """`run` works until `stop`, which any thread may call."""
+    queue.send_many(["1", "2", "3"])
+
+    def handle(message):
+        if message.body == "3":
+            worker.stop()
+
+    worker = queue.worker(handle, concurrency=1)
+    worker.run()
+    assert worker.stats.succeeded == 3
+    queue.send("4")
+    with running(worker.run):  # again, in another thread
+        eventually(lambda: worker.stats.succeeded == 4)
+        worker.stop()
+
+
+def test_outcomes(rsmq, queue):
+    """Retries, rejects, errors and `on_error` work as in an asynchronous worker."""
+    queue.set_attributes(max_receives=3, dead_letter_queue="dead")
+    rsmq.create_queue(qname="dead", exist_ok=True)
+    queue.send_many(["retry", "reject", "fail", "done"])
+    events, errors = [], []
+
+    def handle(message):
+        if message.body == "retry" and message.receive_count == 1:
+            raise Retry(delay=0)
+        if message.body == "reject":
+            raise Reject("no good")
+        if message.body == "fail":
+            raise ValueError("mine")
+
+    def on_error(message, error):
+        errors.append((type(message), message.body, str(error)))
+
+    worker = queue.worker(
+        handle,
+        backoff=at_once,
+        on_error=on_error,
+        on_event=lambda event: events.append(event.kind),
+    )
+    with worker:
+        eventually(lambda: queue.attributes().msgs == 0)
+        eventually(lambda: worker.stats.dead == 2)
+    assert errors == [(Message, "fail", "mine")] * 3
+    assert events.count("succeeded") == 2
+    reasons = {letter.reason for letter in rsmq.queue("dead").reasons()}
+    assert reasons == {"no good", "ValueError: mine"}
+
+
+def test_several_queues(server, rsmq):
+    """`RSMQ.worker` takes names and handles, of other clients too."""
+    bodies = []
+    with RSMQ.from_url(server.url, ns="other") as other:
+        for client in (rsmq, other):
+            client.create_queue(qname="jobs")
+            client.queue("jobs").send("mine" if client is rsmq else "theirs")
+        queues = {rsmq.queue("jobs"): 1}
+        for worker in (
+            rsmq.worker(queues, lambda message: bodies.append(message.body)),
+            rsmq.worker([other.queue("jobs")], lambda message: bodies.append(message.body)),
+        ):
+            with worker:
+                eventually(lambda worker=worker: worker.stats.succeeded == 1)
+    assert bodies == ["mine", "theirs"]
+
+
+def test_no_coroutines(queue):
+    """An async handler is refused when the worker is made, with what to use instead."""
+
+    async def handle(message):
+        pass
+
+    def generate(message):
+        yield
+
+    class Handler:
+        async def __call__(self, message):
+            pass
+
+    for handler, advice in (
+        (handle, "AsyncRSMQ"),
+        (Handler(), "AsyncRSMQ"),
+        (generate, "generator"),
+    ):
+        with pytest.raises(InvalidParameterValue, match=advice):
+            queue.worker(handler)
+
+
+def test_missing_queue(rsmq):
+    worker = rsmq.queue("missing").worker(print)
+    with pytest.raises(QueueDoesNotExist):
+        worker.run()
+    with pytest.raises(QueueDoesNotExist), worker:
+        pytest.fail("the block runs")
+
+
+def test_call_in_a_callback(queue):
+    """In `on_event`, which runs in the event loop, a call is refused and nothing hangs."""
+    refusals = []
+
+    def on_event(event):
+        try:
+            queue.attributes()
+        except RuntimeError as error:
+            refusals.append(str(error))
+
+    queue.send("x")
+    with queue.worker(lambda _: None, on_event=on_event) as worker:
+        eventually(lambda: worker.stats.succeeded == 1)
+    assert all("use AsyncRSMQ" in text for text in refusals)
+    assert refusals
+
+
+def test_closed_client(server, queue, caplog):
+    """A worker whose client is closed ends, and says so."""
+    rsmq = RSMQ.from_url(server.url)
+    worker = rsmq.queue("jobs").worker(print)
+    with caplog.at_level(logging.WARNING), running(worker.run):
+        eventually(lambda: worker.healthy)
+        rsmq.close()
+    assert "client was closed" in caplog.text
+
+
+PROGRAM = """
+import sys, threading, time
+from aiorsmq.sync import RSMQ
+
+def handle(message):
+    print("begun", flush=True)
+    while worker.healthy:
+        time.sleep(0.01)
+    print("stopping", flush=True)
+    if message.body == "quick":
+        sys.stdin.readline()
+    else:
+        threading.Event().wait()
+    print("done", flush=True)
+
+with RSMQ.from_url(sys.argv[1]) as rsmq:
+    worker = rsmq.queue("jobs").worker(handle, vt=600)
+    worker.run()
+print("end", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal(server, queue, number):
+    """A signal stops a program's worker gracefully."""
+    queue.send("quick")
+    with start(PROGRAM, server.url) as process:
+        try:
+            assert process.stdout.readline() == "begun\n"
+            process.send_signal(number)
+            assert process.stdout.readline() == "stopping\n"
+            output, errors = process.communicate("go on\n", timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert (output, process.returncode) == ("done\nend\n", 0), errors
+    assert queue.attributes().msgs == 0
+
+
+def test_second_signal(server, queue):
+    """The second signal does not wait for handlers: their messages go back."""
+    queue.send("endless")
+    with start(PROGRAM, server.url) as process:
+        try:
+            assert process.stdout.readline() == "begun\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout.readline() == "stopping\n"
+            process.send_signal(signal.SIGTERM)
+            message = eventually(queue.receive)
+            assert message.receive_count == 2
+            output, errors = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert (output, process.returncode) == ("end\n", 0), errors
