@@ -11,12 +11,12 @@ from typing import Any, TypeVar, Unpack, cast, overload
 
 from redis.asyncio import Redis
 
-from .._protocol import DEFAULT_DELAY, DEFAULT_MAXSIZE, DEFAULT_VT, Seconds
+from .._protocol import Seconds
 from ..client import DEADLINE, DEFAULT_NS, DEFAULT_POLL_INTERVAL, AsyncRSMQ
 from ..codecs import TEXT, Codec
 from ..embedded import EmbeddedServer
 from ..errors import ClientClosed, EmbeddedServerError
-from ..models import QueueAttributes, QueueSettings, Receipt
+from ..models import Ensured, QueueAttributes, QueueSettings, Receipt
 from ..worker import Worker as AsyncWorker
 from ._thread import LoopThread
 from ._twin import Twin, current_thread, running_thread
@@ -128,9 +128,9 @@ class RSMQ:
         self,
         *,
         qname: str | None = None,
-        vt: Seconds = DEFAULT_VT,
-        delay: Seconds = DEFAULT_DELAY,
-        maxsize: int = DEFAULT_MAXSIZE,
+        vt: Seconds | None = None,
+        delay: Seconds | None = None,
+        maxsize: int | None = None,
         max_receives: int | None = None,
         dead_letter_queue: str | None = None,
         exist_ok: bool = False,
@@ -147,6 +147,12 @@ class RSMQ:
                 exist_ok=exist_ok,
             )
         )
+
+    def ensure_queue(
+        self, *, qname: str | None = None, **settings: Unpack[QueueSettings]
+    ) -> Ensured:
+        """See `Queue.ensure`."""
+        return self._twin.run(lambda rsmq: rsmq.ensure_queue(qname=qname, **settings))
 
     def delete_queue(self, *, qname: str | None = None, missing_ok: bool = False) -> bool:
         """See `Queue.delete`."""
@@ -233,6 +239,17 @@ class RSMQ:
             return rsmq.worker(handles, call, vt=vt, create=create, **choices)
 
         return Worker(self._twin.child(make))
+
+    def end_streams(self) -> None:
+        """End every open stream quietly, and each stream that is made later at once.
+
+        Calls and workers go on. May be called from any thread and from a signal handler.
+        """
+
+        async def end(rsmq: AsyncRSMQ) -> None:
+            rsmq.end_streams()
+
+        self._twin.run(end)
 
     def close(self) -> None:
         """Close the client; it cannot be used again.

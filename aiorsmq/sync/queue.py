@@ -1,11 +1,14 @@
 """A handle for one queue; its methods are in the order of a message's life."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Generic, TypeVar, Unpack, cast
 
 from .. import queue as queues
-from .._protocol import DEFAULT_DELAY, DEFAULT_MAXSIZE, DEFAULT_VT, Seconds
-from ..models import DeadLetter, QueueAttributes, Receipt
+from .._protocol import Seconds
+from ..errors import ClientClosed
+from ..models import DeadLetter, Ensured, QueueAttributes, Receipt
+from ..redrive import Redrive
 from ._twin import Twin, current_thread
 from .message import Message
 from .stream import Messages
@@ -30,14 +33,15 @@ class Queue(Generic[T]):
     def create(
         self,
         *,
-        vt: Seconds = DEFAULT_VT,
-        delay: Seconds = DEFAULT_DELAY,
-        maxsize: int = DEFAULT_MAXSIZE,
+        vt: Seconds | None = None,
+        delay: Seconds | None = None,
+        maxsize: int | None = None,
         max_receives: int | None = None,
         dead_letter_queue: str | None = None,
         exist_ok: bool = False,
     ) -> bool:
-        """Create the queue, and its dead-letter queue if that does not exist."""
+        """Create the queue, and its dead-letter queue if that does not exist. At the start of a
+        program use `ensure`, which also updates a queue that exists."""
         return self._twin.run(
             lambda queue: queue.create(
                 vt=vt,
@@ -46,6 +50,27 @@ class Queue(Generic[T]):
                 max_receives=max_receives,
                 dead_letter_queue=dead_letter_queue,
                 exist_ok=exist_ok,
+            )
+        )
+
+    def ensure(
+        self,
+        *,
+        vt: Seconds | None = None,
+        delay: Seconds | None = None,
+        maxsize: int | None = None,
+        max_receives: int | None = None,
+        dead_letter_queue: str | None = None,
+    ) -> Ensured:
+        """Create the queue as `create` does, or change the settings that you name and that
+        differ."""
+        return self._twin.run(
+            lambda queue: queue.ensure(
+                vt=vt,
+                delay=delay,
+                maxsize=maxsize,
+                max_receives=max_receives,
+                dead_letter_queue=dead_letter_queue,
             )
         )
 
@@ -156,12 +181,14 @@ class Queue(Generic[T]):
     ) -> int:
         """Move messages of this dead-letter queue back, as new ones; return their number.
 
-        `redrive_steps` tells how far it is.
+        See `aiorsmq.Queue.redrive`. `where` runs in the event loop's thread.
         """
-        moved = 0
-        for number in self.redrive_steps(to, limit=limit, rate=rate, where=where):
-            moved = number
-        return moved
+        queue = to._twin.model if isinstance(to, Queue) else to  # noqa: SLF001 - of this class
+
+        async def run(dead: queues.Queue[T]) -> int:
+            return await dead.redrive(queue, limit=limit, rate=rate, where=where)
+
+        return self._twin.run(run)
 
     def redrive_steps(
         self,
@@ -171,22 +198,25 @@ class Queue(Generic[T]):
         rate: float | None = None,
         where: Callable[[DeadLetter], bool] | None = None,
     ) -> Iterator[int]:
-        """`redrive`, step by step: moves messages only while it is iterated over, and yields the
-        number moved so far.
-
-        `where` runs in the event loop's thread.
-        """
+        """`redrive` that tells its progress: moves a step of up to 64 messages for each step of the
+        iteration, and yields the number moved so far."""
         queue = to._twin.model if isinstance(to, Queue) else to  # noqa: SLF001 - of this class
 
-        async def begin(dead: queues.Queue[T]) -> AsyncIterator[int]:
-            return aiter(dead.redrive(queue, limit=limit, rate=rate, where=where))
+        async def begin(dead: queues.Queue[T]) -> Redrive:
+            return dead.redrive(queue, limit=limit, rate=rate, where=where)
 
+        return self._steps(self._twin.run(begin))
+
+    def _steps(self, redrive: Redrive) -> Iterator[int]:
         async def step(_: object) -> int | None:
-            return await anext(steps, None)
+            return await anext(redrive, None)
 
-        steps = self._twin.run(begin)
-        while (moved := self._twin.run(step)) is not None:
-            yield moved
+        try:
+            while (moved := self._twin.run(step)) is not None:
+                yield moved
+        finally:
+            with suppress(ClientClosed):
+                self._twin.run(lambda _: redrive.aclose())
 
     def change_visibility(self, id: str | Receipt, vt: Seconds) -> bool:
         """Hide a message for `vt` seconds from now on, even if another consumer holds it."""

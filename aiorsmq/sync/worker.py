@@ -1,25 +1,22 @@
 """A worker whose handlers are plain functions, for synchronous programs."""
 
 import inspect
-import signal
-import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from functools import partial, wraps
 from types import TracebackType
-from typing import Any, Final, Generic, TypedDict, TypeVar
+from typing import Any, Generic, Literal, TypedDict, TypeVar
 
 from .. import models, worker
 from .._protocol import Seconds
 from ..errors import InvalidParameterValue
 from ..handlers import Reject, Retry
 from ..models import WorkerEvent, WorkerStats
+from ._signals import dying_gracefully, stopping_at_signals
 from ._twin import Twin, current_thread
 from .message import Message
 
 T = TypeVar("T")
-
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class WorkerOptions(TypedDict, total=False):
@@ -32,6 +29,7 @@ class WorkerOptions(TypedDict, total=False):
     on_error: Callable[[Message[Any], Exception], Retry | Reject | None]
     on_event: Callable[[WorkerEvent], None]
     grace: Seconds
+    when_dead: Literal["interrupt", "terminate"]
 
 
 class Worker(Generic[T]):
@@ -45,6 +43,7 @@ class Worker(Generic[T]):
 
     def __init__(self, twin: Twin[worker.Worker[T]]) -> None:
         self._twin = twin
+        self._block = ExitStack()
 
     @property
     def stats(self) -> WorkerStats:
@@ -52,9 +51,22 @@ class Worker(Generic[T]):
         return self._twin.object.stats
 
     @property
+    def error(self) -> Exception | None:
+        """What it died of; None if it has not, and again from its next start on."""
+        return self._twin.object.error
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it cannot claim, for people to read; None while it can."""
+        return self._twin.object.trouble
+
+    @property
     def healthy(self) -> bool:
-        """Whether it can claim: it is running, the server answers, and its queues exist."""
+        """Whether it can claim; if not, `trouble` says why."""
         return self._twin.object.healthy
+
+    def __repr__(self) -> str:
+        return repr(self._twin.object)
 
     def run(self, *, signals: bool = True) -> None:
         """Work until `stop()` is called or this is interrupted.
@@ -64,7 +76,7 @@ class Worker(Generic[T]):
         exception that interrupts it, such as KeyboardInterrupt, stops it in the same way, and
         propagates.
         """
-        with _handle_signals(self.stop, enabled=signals):
+        with stopping_at_signals(self.stop) if signals else nullcontext():
             self._twin.run(lambda worker: worker.run(signals=False))
 
     def stop(self) -> None:
@@ -75,8 +87,17 @@ class Worker(Generic[T]):
         current_thread().post(self._twin.object.stop)
 
     def __enter__(self) -> "Worker[T]":
-        """Work in the background of the block."""
+        """Work in the background of the block.
+
+        At SIGTERM, in the main thread and unless another part of the program handles it, the worker
+        stops as `run()` does, and then the program dies of the signal.
+
+        A worker that dies is logged, and its error is raised at the end of the block: a thread
+        cannot be interrupted before. `when_dead="terminate"` ends the program instead.
+        """
         self._twin.run(lambda worker: worker.__aenter__())
+        self._block = ExitStack()
+        self._block.enter_context(dying_gracefully(self.stop, partial(self._leave, None)))
         return self
 
     def __exit__(
@@ -87,38 +108,16 @@ class Worker(Generic[T]):
     ) -> None:
         """Stop, as `run()` does. Raises the error that ended the worker early, unless the block
         raises."""
+        with self._block:
+            self._leave(exc_type, exc, traceback)
+
+    def _leave(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
         self._twin.run(lambda worker: worker.__aexit__(exc_type, exc, traceback))
-
-
-class _GraceSkipped(BaseException):
-    """Raised in a signal handler, to interrupt `Worker.run`."""
-
-
-@contextmanager
-def _handle_signals(stop: Callable[[], None], *, enabled: bool) -> Generator[None]:
-    """Stop at the first SIGTERM or SIGINT, and end the block at the second."""
-    is_main_thread = threading.current_thread() is threading.main_thread()
-    is_free = is_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if not (enabled and is_free):
-        yield
-        return
-    is_stopping = False
-
-    def on_signal(*_: object) -> None:
-        nonlocal is_stopping
-        if is_stopping:
-            raise _GraceSkipped
-        is_stopping = True
-        stop()
-
-    previous = [signal.signal(number, on_signal) for number in _SIGNALS]
-    try:
-        yield
-    except _GraceSkipped:
-        pass
-    finally:
-        for number, handler in zip(_SIGNALS, previous, strict=True):
-            signal.signal(number, handler)
 
 
 def adapt(

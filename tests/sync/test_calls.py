@@ -57,6 +57,23 @@ def test_own_methods_of_rsmq(rsmq):
     assert rsmq.delete_queue(qname="jobs")
 
 
+def test_ensure(rsmq):
+    """`ensure` creates a queue, or changes what differs, and tells which."""
+    queue = rsmq.queue("jobs")
+    assert queue.ensure(vt=20).created
+    assert queue.ensure(vt=40).changed == {"vt": (20, 40)}
+    assert rsmq.ensure_queue(qname="jobs", vt=40).changed == {}
+
+
+def test_end_streams(server, rsmq, queue):
+    """`end_streams` ends iterations, from any thread; other calls go on."""
+    with running(lambda: list(queue.messages())):
+        eventually(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+        rsmq.end_streams()
+    assert list(queue.messages()) == []
+    queue.send("x")
+
+
 def test_codecs(rsmq):
     rsmq.create_queue(qname="jobs")
     rsmq.queue("jobs", codec=JSON).send({"a": 1})
@@ -102,6 +119,8 @@ def test_dead_letters(rsmq, queue):
     steps = dead.redrive_steps(queue, limit=100)
     assert next(steps) == 64
     assert list(steps)[-1] == 100
+    with pytest.warns(RuntimeWarning, match="never awaited or iterated"):
+        dead.redrive_steps()
     assert dead.redrive("jobs", where=lambda letter: letter.queue == "jobs") == 50
     assert (queue.attributes().msgs, dead.attributes().msgs) == (150, 0)
 

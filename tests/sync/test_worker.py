@@ -7,9 +7,10 @@ import threading
 import pytest
 from aiorsmq import InvalidParameterValue, QueueDoesNotExist, Reject, Retry
 from aiorsmq.sync import RSMQ, Message
+from redis import ResponseError
 
-from support import PATIENCE, at_once
-from sync.programs import eventually, running, start
+from support import PATIENCE, at_once, make_it_theirs
+from sync.programs import eventually, output_of, running, start
 
 
 def test_background(queue):
@@ -207,3 +208,117 @@ def test_second_signal(server, queue):
         finally:
             process.kill()
     assert (output, process.returncode) == ("end\n", 0), errors
+
+
+def test_signal_in_a_block(server, queue):
+    """SIGTERM stops workers in the background gracefully, before the program dies of it."""
+    program = """
+import os, sys, threading
+from aiorsmq.sync import RSMQ
+
+def handle(message):
+    print("begun", flush=True)
+    sys.stdin.readline()
+
+rsmq = RSMQ.from_url(sys.argv[1])
+with rsmq.queue("jobs").worker(handle, vt=600), rsmq.queue("jobs").worker(handle, vt=600):
+    threading.Event().wait()
+"""
+    queue.send_many(["1", "2"])
+    with start(program, server.url) as process:
+        try:
+            assert [process.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate("go on\ngo on\n", timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGTERM, errors
+    assert queue.attributes().msgs == 0
+
+
+def test_second_signal_in_a_block(server, queue):
+    """A second SIGTERM does not wait for handlers."""
+    program = """
+import os, sys, threading, time
+from aiorsmq.sync import RSMQ
+
+def handle(message):
+    while worker.healthy:
+        time.sleep(0.01)
+    print("stopping", flush=True)
+    threading.Event().wait()
+
+rsmq = RSMQ.from_url(sys.argv[1])
+with rsmq.queue("jobs").worker(handle, vt=600) as worker:
+    print("started", flush=True)
+    threading.Event().wait()
+"""
+    queue.send("endless")
+    with start(program, server.url) as process:
+        try:
+            assert process.stdout.readline() == "started\n"
+            eventually(lambda: queue.attributes().hiddenmsgs)
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout.readline() == "stopping\n"
+            process.send_signal(signal.SIGTERM)
+            assert eventually(queue.receive).receive_count == 2
+            assert process.wait(PATIENCE) == -signal.SIGTERM
+        finally:
+            process.kill()
+
+
+def test_child_of_a_worker(server, queue):
+    """SIGTERM ends a process that was forked by a program with a worker, as it ends any other."""
+    program = """
+import os, signal, sys, threading
+from aiorsmq.sync import RSMQ
+
+def handle(message):
+    pid = os.fork()
+    if pid == 0:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    worker.stop()
+
+with RSMQ.from_url(sys.argv[1]) as rsmq:
+    worker = rsmq.queue("jobs").worker(handle)
+    worker.run()
+"""
+    queue.send("x")
+    assert output_of(program, server.url) == f"{-signal.SIGTERM}\n"
+
+
+def test_death(server, queue, caplog):
+    """A worker that dies tells it at the end of the block, and in `error`, `trouble` and repr."""
+    with pytest.raises(ResponseError), queue.worker(print) as worker:
+        eventually(lambda: worker.healthy)
+        assert repr(worker) == "<Worker of 'jobs': running, 0 of 10 handlers busy>"
+        make_it_theirs(server, "jobs")
+        eventually(lambda: worker.error)
+        assert worker.trouble.startswith("died of ResponseError")
+        assert not worker.healthy
+    assert "the worker has stopped" in caplog.text
+    server.redis.flushall()
+
+
+def test_death_that_ends_the_program(own_server):
+    """With `when_dead="terminate"` the program gets SIGTERM."""
+    server = own_server()
+    program = """
+import sys, threading
+from aiorsmq.sync import RSMQ
+
+rsmq = RSMQ.from_url(sys.argv[1])
+with rsmq.queue("jobs").worker(print, create=True, when_dead="terminate") as worker:
+    print("started", flush=True)
+    threading.Event().wait()
+"""
+    with start(program, server.url) as process:
+        try:
+            assert process.stdout.readline() == "started\n"
+            eventually(lambda: server.redis.pubsub_numsub("rsmq:rt:jobs")[0][1])
+            make_it_theirs(server, "jobs")
+            assert process.wait(PATIENCE) == -signal.SIGTERM
+        finally:
+            process.kill()
