@@ -32,8 +32,8 @@ class Shutdown:
 
     It sees no signals in a thread other than the main thread, as in a TestClient, nor signals that
     nothing handles: call `begin` there. uvicorn's `--limit-max-requests` and gunicorn's
-    `max_requests` stop a server without a signal: with them, set `--timeout-graceful-shutdown`, or
-    clients that stay connected keep the server from stopping.
+    `max_requests` stop a server without a signal: clients that stay connected then hold it, until
+    uvicorn's `--timeout-graceful-shutdown` or gunicorn's `timeout` cuts them off.
 
     Args:
         on_begin: plain functions, called in the event loop when the shutdown begins.

@@ -136,6 +136,12 @@ class TestDeath:
                 assert "WRONGTYPE" in (await service.readiness())[1]
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """Probes wait for a server that answers late, on a machine that is slow."""
+    monkeypatch.setattr("aiorsmq.integrations.service.PROBE_TIMEOUT", PATIENCE)
+
+
 class TestReadiness:
     async def test_with_workers(self, rsmq, queue):
         """Ready while all workers can claim; not before the block nor after it."""
@@ -145,7 +151,7 @@ class TestReadiness:
             assert await service.readiness() == READY
         assert (await service.readiness())[0] == 503
 
-    async def test_without_workers(self, rsmq, server):
+    async def test_without_workers(self, rsmq, server, patient):
         """Ready if the server answers, though it has no queues; nothing is written."""
         async with Service(rsmq) as service:
             assert await service.readiness() == READY
@@ -180,7 +186,7 @@ class TestReadiness:
             finally:
                 server.redis.execute_command("CLIENT", "UNPAUSE")
 
-    async def test_without_permission(self, server, rsmq):
+    async def test_without_permission(self, server, rsmq, patient):
         """A server that answers that something is not permitted can be used: the probe asks for a
         queue that nobody needs.
         """
@@ -194,7 +200,7 @@ class TestReadiness:
         finally:
             server.redis.execute_command("ACL", "DELUSER", "narrow")
 
-    async def test_a_refused_login(self, server):
+    async def test_a_refused_login(self, server, patient):
         """A login that is refused is a reason, without the password."""
         url = f"{server.url}?username=nobody&password=hunter2"
         async with AsyncRSMQ.from_url(url) as rsmq, Service(rsmq) as service:
