@@ -4,8 +4,9 @@ import asyncio
 
 import anyio.to_thread
 import pytest
-from aiorsmq import JSON, AsyncRSMQ, Reject, exponential
+from aiorsmq import JSON, AsyncRSMQ, Reject, Retry, exponential
 from aiorsmq.sync import RSMQ
+from aiorsmq.testing import advance, drain, queue_contents
 from redis.exceptions import ResponseError
 
 from support import PATIENCE, make_it_theirs, wait_until
@@ -189,6 +190,29 @@ async def test_a_worker_that_dies(server):
                 pytest.fail("the app serves on")
         assert worker.error is died.value
     server.redis.flushall()
+
+
+async def test_a_long_life_in_no_time(server):
+    """A test does not wait: a delay of a day, and backoffs of hours until the end, pass at once."""
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        jobs, dead = rsmq.queue("jobs"), rsmq.queue("dead")
+        await jobs.ensure(vt=30, max_receives=2, dead_letter_queue="dead")
+        await jobs.send("reminder", delay=86400)
+        attempts = []
+
+        async def fail(message):
+            attempts.append(message.receive_count)
+            raise Retry(delay=3600)
+
+        await drain(jobs, fail)
+        assert attempts == []  # it is tomorrow's
+        await advance(jobs, "1d")
+        await drain(jobs, fail)
+        await advance(jobs, "1h")
+        await drain(jobs, fail)
+        assert attempts == [1, 2]
+        assert await queue_contents(jobs) == []
+        assert await queue_contents(dead) == ["reminder"]
 
 
 async def test_a_server_that_stops(server):
