@@ -51,8 +51,9 @@ _STARTING_ERRNOS = (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN)
 # - The second checks every two seconds that our program is still the guard's parent.
 # Either watcher ignores SIGTERM and sends it to the group again and again: the guard's shell misses
 # one that comes just before `wait`, and a child one that comes just before it begins. A watcher
-# ends once the guard is gone. The guard sends SIGTERM to the server until it has exited, then kills
-# the group. Descriptor 4 holds the lock on the data; only the server and the guard inherit it.
+# ends once the guard is gone. The guard sends SIGTERM to the server until it has exited, then
+# removes the folder, with SIGTERM ignored, or a watcher's would end `rm`; and kills the group.
+# Descriptor 4 holds the lock on the data; only the server and the guard inherit it.
 _GUARD = """
 folder=$1 stopping=; shift
 umask 077
@@ -71,6 +72,7 @@ while kill -0 $server; do
 done
 : >"$folder/exited"
 [ "$stopping" ] || wait $watcher
+trap '' TERM
 rm -rf "$folder"
 kill -9 0
 """

@@ -156,6 +156,19 @@ async def test_gone_with_its_program(tmp_path, how, fork):
         await process.communicate()
 
 
+async def test_gone_on_a_busy_machine(monkeypatch, tmp_path):
+    """The folder is gone after its program, however long it takes to remove."""
+    slow = tmp_path / "rm"
+    slow.write_text(f'#!/bin/sh\nsleep 0.5\nexec {shutil.which("rm")} "$@"\n')
+    slow.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    process = await start(LIVES, None, "")
+    folder = (await process.stdout.readline()).decode().split()[0]
+    process.kill()
+    await process.communicate()
+    await wait_until(lambda: is_clear(Path(folder)))
+
+
 @pytest.mark.parametrize("turn", range(10))
 async def test_program_killed_while_it_starts(turn):
     """A program that is killed in any turn of its event loop in which it starts the server leaves
