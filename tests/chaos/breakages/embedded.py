@@ -33,9 +33,24 @@ EMBEDDED = {
         (StringEdit("_GUARD", "do is_child || kill 0; done", "do :; done"),),
         ("test_embedded.py::test_gone_with_its_program",),
     ),
+    "guard-ends-the-removal": Breakage(
+        "a watcher of the embedded server ends the removal of its folder",
+        (StringEdit("_GUARD", "trap '' TERM\nrm", "rm"),),
+        ("test_embedded.py::test_gone_on_a_busy_machine",),
+    ),
     "guard-is-not-told": Breakage(
         "the embedded server is stopped by the end of the pipe alone",
         (Edit("_Guard.terminate", "self._signal(signal.SIGTERM)", ""),),
         ("test_embedded.py::test_stopped_while_a_forked_child_lives",),
+    ),
+    "sibling-unnoticed": Breakage(
+        "nothing is said when two processes of a program have an embedded server each",
+        (Edit("EmbeddedTarget.open", "announce_server(self.server)", "pass"),),
+        ("test_siblings.py::test_sibling", "test_siblings.py::test_private"),
+    ),
+    "dead-owner-is-a-sibling": Breakage(
+        "a process is taken for a sibling although its embedded server is gone",
+        (Edit("_list_owners", "_accepts(folder / path.name)", "True"),),
+        ("test_siblings.py::test_dead",),
     ),
 }
