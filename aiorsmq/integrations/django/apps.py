@@ -9,7 +9,6 @@ from .checks import check_setting
 class RSMQConfig(AppConfig):
     name = "aiorsmq.integrations.django"
     label = "aiorsmq"
-    verbose_name = "RSMQ"
 
     def ready(self) -> None:
         checks.register(check_setting)

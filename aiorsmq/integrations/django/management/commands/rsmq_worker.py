@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 
 from .....client import AsyncRSMQ
 from .....codecs import Codec
-from .....errors import QueueDoesNotExist
+from .....errors import InvalidParameterValue, QueueDoesNotExist
 from .....models import Message
 from ... import client_options, queue_settings
 
@@ -49,15 +49,17 @@ class Command(BaseCommand):
         self, *, handler: str, queue: list[str], codec: str, concurrency: int, **options: Any
     ) -> None:
         names = ("vt", "timeout", "max_lease", "grace")
-        asyncio.run(
-            self._work(
-                queue,
-                _load("handler", handler),
-                _load("codec", codec),
-                concurrency=concurrency,
-                **{name: options[name] for name in names if options[name] is not None},
-            )
+        working = self._work(
+            queue,
+            _load("handler", handler),
+            _load("codec", codec),
+            concurrency=concurrency,
+            **{name: options[name] for name in names if options[name] is not None},
         )
+        try:
+            asyncio.run(working)
+        except InvalidParameterValue as error:
+            raise CommandError(str(error)) from error
 
     async def _work(
         self, names: Sequence[str], handler: Handler, codec: Codec[Any], **options: Any
