@@ -17,7 +17,7 @@ from ..models import Message
 T = TypeVar("T")
 
 CANCEL_TIMEOUT: Final = 1.0
-"""Seconds that a cancelled call, and then the thread, may take to end at the end of the program."""
+"""Seconds that a cancelled worker, and then the thread, may take to end with the program."""
 
 
 class _Call:
@@ -82,6 +82,7 @@ class LoopThread:
         self._calls: deque[_Call] = deque()
         """Submitted, and not yet begun."""
         self._running: set[_Call] = set()
+        self._workers: set[asyncio.Task[None]] = set()
         self._is_woken = False
         """Whether the loop is about to begin them."""
         self._refusal: Callable[[], BaseException] | None = None
@@ -220,6 +221,15 @@ class LoopThread:
                     await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         self._refusal = self._refusal or ClientClosed
 
+    async def run_worker(self, work: Coroutine[Any, Any, None]) -> None:
+        """Await a worker's work, which is cancelled at the end of the program: it hands back."""
+        task = asyncio.create_task(work)
+        self._workers.add(task)
+        try:
+            await task
+        finally:
+            self._workers.discard(task)
+
     def add(self, client: AsyncRSMQ) -> None:
         """Keep a client, in the event loop, until it is closed."""
         self._clients.add(client)
@@ -249,7 +259,7 @@ class LoopThread:
         self._thread.join()
 
     def exit(self, timeout: float) -> None:
-        """At the end of the program: cancel all calls and close all clients; give up after some
+        """At the end of the program: cancel all workers and close all clients; give up after some
         seconds."""
         self.post(self._start, self._exit)
         if self._has_exited.wait(timeout):
@@ -261,12 +271,11 @@ class LoopThread:
     async def _exit(self) -> None:
         self._refusal = ClientClosed
         self._refuse()
-        for _ in range(2):  # the second time, workers skip their grace
-            tasks = [call.task for call in self._running if call.task is not None]
-            for call in list(self._running):
-                self._cancel_task(call)
-            if tasks:
-                await asyncio.wait(tasks, timeout=CANCEL_TIMEOUT)
+        for _ in range(2):  # the second time, they skip their grace
+            for worker in self._workers:
+                worker.cancel()
+            if self._workers:
+                await asyncio.wait(self._workers, timeout=CANCEL_TIMEOUT)
         await asyncio.gather(*map(self.aclose, self._clients), return_exceptions=True)
         self._is_exiting = True
         self._clients.clear()

@@ -77,7 +77,7 @@ class Worker(Generic[T]):
         propagates.
         """
         with stopping_at_signals(self.stop) if signals else nullcontext():
-            self._twin.run(lambda worker: worker.run(signals=False))
+            self._twin.run(lambda worker: current_thread().run_worker(worker.run(signals=False)))
 
     def stop(self) -> None:
         """Stop gracefully, as if `run()` had been interrupted, without raising. Returns at once.

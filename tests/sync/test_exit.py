@@ -80,6 +80,27 @@ thread.join()
     assert output_of(PROGRAM + program, server.url) == "ClientClosed\n"
 
 
+def test_call_in_flight(server, own_server):
+    """A call of a daemon thread that waits for its reply gets it."""
+    program = """
+import os, signal
+import redis
+r = redis.Redis.from_url(sys.argv[1])
+r.client_pause(1000)
+outcomes = []
+thread = threading.Thread(target=lambda: outcomes.append(queue.send("x")), daemon=True)
+thread.start()
+import aiorsmq.sync._twin as twin
+while not twin._process.thread._running:
+    pass
+r.close()
+twin._process.end()
+thread.join()
+print(len(outcomes))
+"""
+    assert output_of(PROGRAM + program, own_server().url) == "1\n"
+
+
 def test_atexit(server):
     """Functions that are registered after the import can still use a client; calls after the end
     are refused, and start nothing."""
