@@ -18,6 +18,7 @@ README = (PROJECT / "README.md").read_text()
 PAGES = {
     "README": README,
     "migrating": (PROJECT / "examples" / "migrating-from-pyrsmq.md").read_text(),
+    "sync": (PROJECT / "docs" / "sync.md").read_text(),
 }
 PROGRAMS = {
     f"{page}-{n}": found
