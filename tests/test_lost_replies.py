@@ -22,6 +22,7 @@ import time
 import pytest
 import redis
 from aiorsmq import AsyncRSMQ, QueueAlreadyExists
+from aiorsmq.testing import advance
 from redis.exceptions import ConnectionError
 
 from support import PATIENCE, wait_until
@@ -85,12 +86,11 @@ async def test_lost_reply_to_a_receive(server, queue, proxy):
     async with AsyncRSMQ.from_url(proxy.url) as other:
         behind = other.queue("jobs")
         assert await behind.receive() is None  # so that the server knows the script
-        id = await queue.send("x")
+        await queue.send("x")
         proxy.cut_after_execution = 1
         asking = asyncio.ensure_future(behind.receive(wait=PATIENCE))
         await wait_until(lambda: proxy.cuts == 1)
-        server.redis.zadd("rsmq:jobs", {id: 1})  # as if its lease had ended
-        server.redis.publish("rsmq:rt:jobs", "1")
+        await advance(queue, "30s")  # to the end of its lease
         message = await asking
         assert (message.body, message.receive_count) == ("x", 2)
         await message.delete()

@@ -8,6 +8,7 @@ import logging
 import pytest
 from aiorsmq import JSON, AsyncRSMQ, NoDeadLetterQueue, Reject, Retry
 from aiorsmq._commands.dead import OVER_MAX_RECEIVES
+from aiorsmq.testing import advance
 
 from support import at_once, wait_until
 
@@ -243,7 +244,7 @@ async def test_dead_letter_queue_is_taken_away(server, rsmq):
     assert (server.redis.zcard("rsmq:jobs"), server.redis.zcard("rsmq:dead")) == (1, 0)
 
 
-async def test_in_hand(jobs, server):
+async def test_in_hand(jobs, server, renew):
     """What the worker's own claim has received once too often is not dropped while its handler
     works on it.
     """
@@ -258,9 +259,11 @@ async def test_in_hand(jobs, server):
     id = await jobs.send("x")
     async with jobs.worker(handler, concurrency=2) as worker:
         await begun.wait()
-        server.redis.zadd("rsmq:jobs", {id: 1})
-        server.redis.publish("rsmq:rt:jobs", "1")
+        await advance(jobs, "30s")
         await wait_until(lambda: server.redis.hget("rsmq:jobs:Q", f"{id}:rc") == b"3")
+        renewed = server.redis.zscore("rsmq:jobs", id)
+        renew(worker)  # once it knows what it has received
+        await wait_until(lambda: server.redis.zscore("rsmq:jobs", id) > renewed)
         go_on.set()
         await wait_until(lambda: worker.stats.succeeded == 1)
     assert (worker.stats.dropped, worker.stats.lost_leases) == (0, 0)

@@ -8,6 +8,7 @@ from unittest import mock
 
 import pytest
 from aiorsmq import JSON, InvalidParameterValue, Reject, Retry, exponential
+from aiorsmq.testing import advance
 from redis.exceptions import ResponseError
 
 from support import PATIENCE, at_once, make_it_theirs, wait_until
@@ -157,11 +158,13 @@ async def test_message_as_context_manager(with_dead_letters):
             if message.body == "reject":
                 raise Reject("hopeless")
             if message.receive_count == 1:
-                raise Retry(delay=0.3)
+                raise Retry(delay=60)
 
     await queue.send_many(["reject", "retry"])
     async with queue.worker(handler) as worker:
-        await wait_until(lambda: (worker.stats.dead, worker.stats.succeeded) == (1, 1))
+        await wait_until(lambda: (worker.stats.dead, worker.stats.retried) == (1, 1))
+        await advance(queue, "1m")
+        await wait_until(lambda: worker.stats.succeeded)
     assert sorted(attempts) == ["reject", "retry", "retry"]
     assert worker.stats.lost_leases == 0
     assert (await queue.attributes()).msgs == 0

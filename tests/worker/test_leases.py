@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from aiorsmq import AsyncRSMQ
 from aiorsmq._working import leases
+from aiorsmq.testing import advance
 
 from support import Handler, Stubborn, at_once, stalls, wait_until
 
@@ -255,8 +256,7 @@ async def test_last_receipt_by_its_own_claim(rsmq, server, renew):
     id = await queue.send("x")
     async with queue.worker(handler, concurrency=2) as worker:
         await begun.wait()
-        server.redis.zadd("rsmq:jobs", {id: 1})
-        server.redis.publish("rsmq:rt:jobs", "1")
+        await advance(queue, "30s")
         await wait_until(lambda: server.redis.hget("rsmq:jobs:Q", f"{id}:rc") == b"2")
         renewed = server.redis.zscore("rsmq:jobs", id)
         renew(worker)
@@ -275,8 +275,7 @@ async def test_claimed_before_it_was_renewed(queue, server, renew):
     id = await queue.send("slow to be renewed")
     async with queue.worker(handler, concurrency=2) as worker:
         await handler.begun.wait()
-        server.redis.zadd("rsmq:jobs", {id: 1})
-        server.redis.publish("rsmq:rt:jobs", "1")
+        await advance(queue, "30s")
         await wait_until(lambda: server.redis.hget("rsmq:jobs:Q", f"{id}:rc") == b"2")
         renewed = server.redis.zscore("rsmq:jobs", id)
         renew(worker)
