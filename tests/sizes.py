@@ -46,8 +46,8 @@ def main() -> str | None:
             check, limit = (python, FILE) if path.suffix == ".py" else (lua, SCRIPT)
             findings = [*size(text, limit), *check(text), *english(text)]
             found += [f"{path}:{line}: {what}" for line, what in sorted(findings)]
-    for name in ("README.md", "CONTRIBUTING.md"):
-        found += [f"{name}:{line}: {what}" for line, what in english(Path(name).read_text())]
+    for path in (Path("README.md"), Path("CONTRIBUTING.md"), *sorted(Path("docs").glob("*.md"))):
+        found += [f"{path}:{line}: {what}" for line, what in english(path.read_text())]
     return "\n".join(found) or None
 
 
