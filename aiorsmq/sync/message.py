@@ -13,7 +13,7 @@ from ._thread import LoopThread
 
 T = TypeVar("T")
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("aiorsmq.queue")
 
 
 class Message(Generic[T]):
@@ -102,7 +102,8 @@ class Message(Generic[T]):
         except (ClientClosed, WrongEventLoop) as error:
             if exc_type is None:
                 raise
-            _logger.warning("could not release message %s: %s", self.id, error)
+            extra = {"queue": self.queue, "id": self.id, "attempt": self.receive_count}
+            _logger.warning("could not release message %s: %s", self.id, error, extra=extra)
 
     def __copy__(self) -> "Message[T]":
         return self  # immutable
