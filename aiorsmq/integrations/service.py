@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
 from types import TracebackType
@@ -39,12 +39,15 @@ class Service:
         self.workers: tuple[Worker[Any], ...] = workers
         self.shutdown: Shutdown = Shutdown(rsmq.end_streams)
         self._stack = AsyncExitStack()
+        self._has_server = False
+        """Whether a server handles SIGTERM; a worker in a block of its own handles it too."""
 
     async def __aenter__(self) -> "Service":
+        self._has_server = callable(signal.getsignal(signal.SIGTERM))
         async with AsyncExitStack() as stack:
             stack.enter_context(self.shutdown)
             for worker in self.workers:
-                await stack.enter_async_context(_run_apart(worker))
+                await stack.enter_async_context(_run_apart(worker, self._terminate))
             self._stack = stack.pop_all()
         return self
 
@@ -55,6 +58,10 @@ class Service:
         traceback: TracebackType | None,
     ) -> None:
         await self._stack.__aexit__(exc_type, exc, traceback)
+
+    def _terminate(self) -> None:
+        if self._has_server and not self.shutdown.has_begun:
+            signal.raise_signal(signal.SIGTERM)
 
     async def readiness(self) -> tuple[HTTPStatus, str]:
         """Whether the app can do its work: status and text of the answer to a readiness probe.
@@ -85,7 +92,7 @@ class Service:
 
 
 @asynccontextmanager
-async def _run_apart(worker: Worker[Any]) -> AsyncGenerator[None]:
+async def _run_apart(worker: Worker[Any], on_death: Callable[[], None]) -> AsyncGenerator[None]:
     """Run a worker in a task of its own, which its death may interrupt."""
     has_started = asyncio.Event()
     stopping = asyncio.Event()
@@ -95,14 +102,13 @@ async def _run_apart(worker: Worker[Any]) -> AsyncGenerator[None]:
             has_started.set()
             await stopping.wait()
 
-    def terminate(task: asyncio.Task[None]) -> None:
+    def tell(task: asyncio.Task[None]) -> None:
         is_early = has_started.is_set() and not stopping.is_set()
-        has_died = not task.cancelled() and task.exception() is not None
-        if is_early and has_died and callable(signal.getsignal(signal.SIGTERM)):
-            signal.raise_signal(signal.SIGTERM)
+        if is_early and not task.cancelled() and task.exception() is not None:
+            on_death()
 
     working = asyncio.create_task(work())
-    working.add_done_callback(terminate)
+    working.add_done_callback(tell)
     starting = asyncio.create_task(has_started.wait())
     try:
         await asyncio.wait({working, starting}, return_when=asyncio.FIRST_COMPLETED)

@@ -127,10 +127,15 @@ class TestDeath:
 
     @pytest.mark.foreign_data
     async def test_where_nothing_handles_the_signal(self, server, rsmq, queue):
-        """Where SIGTERM would kill at once, as in tests, it is not sent."""
+        """Where SIGTERM would kill at once, as in tests, it is not sent, not even while another
+        worker handles it.
+        """
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        await rsmq.queue("others").create()
         with pytest.raises(Exception, match="WRONGTYPE"):
-            async with Service(rsmq, queue.worker(Handler())) as service:
+            async with Service(
+                rsmq, queue.worker(Handler()), rsmq.queue("others").worker(Handler())
+            ) as service:
                 make_it_theirs(server, "jobs")
                 await wait_until(lambda: service.workers[0].error)
                 assert "WRONGTYPE" in (await service.readiness())[1]

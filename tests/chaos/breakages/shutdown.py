@@ -50,7 +50,7 @@ SHUTDOWN = {
     ),
     "nobody-does-the-jobs": Breakage(
         "a web app whose worker has died goes on",
-        (Edit("service:_run_apart", "signal.raise_signal(signal.SIGTERM)", "pass"),),
+        (Edit("Service._terminate", "signal.raise_signal(signal.SIGTERM)", "pass"),),
         ("integrations/test_service.py::TestDeath::test_ends_the_program",),
     ),
     "ready-while-it-stops": Breakage(
