@@ -1,7 +1,8 @@
 """A real server, time that can be advanced, and drained queues, for tests.
 
-With pytest, the fixtures `rsmq_server`, `rsmq_namespace`, `rsmq` and `rsmq_queue` are there once
-the package is installed. Without it, start with `rsmq_test_server`.
+With pytest, the fixtures `rsmq_server`, `rsmq_namespace`, `rsmq`, `rsmq_sync` and `rsmq_queue` are
+there once the package is installed. Without it, start with `rsmq_test_server`. For synchronous
+programs, `aiorsmq.testing.sync` has the same functions without `await`.
 """
 
 from typing import TYPE_CHECKING

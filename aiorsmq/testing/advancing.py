@@ -42,7 +42,8 @@ async def advance(target: Queue[Any] | AsyncRSMQ, duration: float | timedelta | 
     if isinstance(target, Queue):
         return await advance_queue(target, seconds)
     if not isinstance(target, AsyncRSMQ):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidParameterValue("target", target, "must be a Queue or an AsyncRSMQ")
+        reason = "must be a Queue or an AsyncRSMQ; for those of aiorsmq.sync, aiorsmq.testing.sync"
+        raise InvalidParameterValue("target", target, f"{reason} has another advance")
     queues = [target.queue(name) for name in await target.list_queues()]
     return sum(await asyncio.gather(*(advance_queue(queue, seconds) for queue in queues)))
 

@@ -1,6 +1,7 @@
 """What the kit needs of a client that no public name tells: only this module looks inside one."""
 
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from .._commands.advance import advance
 from .._consuming.line import ConsumerLine
@@ -8,12 +9,19 @@ from .._protocol import Seconds
 from ..client import AsyncRSMQ
 from ..queue import Queue
 
+T = TypeVar("T")
+
 # ruff: noqa: SLF001
 # pyright: reportPrivateUsage=false
 
 
 async def advance_queue(queue: Queue[Any], duration: Seconds) -> int:
     return await advance(queue._core.node, queue._core.keys, duration)
+
+
+def run_on_twin(target: Any, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+    """Run a function of the kit on what stands behind an object of `aiorsmq.sync`."""
+    return target._twin.run(work)
 
 
 def queues_in_use(rsmq: AsyncRSMQ) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from ..client import AsyncRSMQ
     from ..queue import Queue
+    from ..sync import RSMQ
     from .server import Server
 
 
@@ -64,6 +65,15 @@ def rsmq(
     test_has_failed = request.session.testsfailed > failures  # and had no time to clean up
     if complaint and not test_has_failed:
         pytest.fail(complaint, pytrace=False)
+
+
+@pytest.fixture
+def rsmq_sync(rsmq_server: "Server", rsmq_namespace: str) -> "Generator[RSMQ]":
+    """A client of `aiorsmq.sync` in `rsmq_namespace`, closed at the end of the test."""
+    from ..sync import RSMQ  # noqa: PLC0415
+
+    with RSMQ.from_url(rsmq_server.url, ns=rsmq_namespace) as client:
+        yield client
 
 
 @pytest.fixture

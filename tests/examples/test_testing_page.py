@@ -26,13 +26,13 @@ def page(pytester, monkeypatch):
 
 def test_each_block_is_a_file():
     """No block of the page goes unchecked."""
-    assert len(FILES) == PAGE.count("```python") == 6
+    assert len(FILES) == PAGE.count("```python") == 7
 
 
 def test_with_pytest(page):
     """Under pytest all pass, with warnings as errors."""
     result = page.runpytest_subprocess("-W", "error", "-p", "aiorsmq.testing.plugin", "-p", "anyio")
-    result.assert_outcomes(passed=8)
+    result.assert_outcomes(passed=9)
 
 
 def test_with_unittest(page):

@@ -2,11 +2,12 @@
 
 import asyncio
 
+import anyio
 import pytest
 from aiorsmq import AsyncRSMQ, QueueDoesNotExist, Reject, Retry
 from aiorsmq.testing import advance, drain, queue_contents
 
-from support import Handler, at_once, wait_until
+from support import PATIENCE, Handler, at_once, wait_until
 
 
 async def test_all_is_handled(queue):
@@ -134,7 +135,7 @@ async def test_an_endless_handler(queue):
     """A handler that always sends another message is stopped, with a word of what is wrong."""
     await queue.send("once")
     message = r"received \d+ messages of queue 'jobs', and there are more: does its handler send"
-    with pytest.raises(AssertionError, match=message):
+    with anyio.fail_after(PATIENCE), pytest.raises(AssertionError, match=message):
         await drain(queue, lambda message: queue_again(queue), limit=10)
     assert await queue_contents(queue) == ["again"]
 

@@ -133,6 +133,20 @@ def test_anyio(run):
     run(ANYIO + USE).assert_outcomes(passed=8)
 
 
+def test_synchronous(run):
+    """There is a client for synchronous programs as well, in the same namespace."""
+    source = """
+    from aiorsmq.testing.sync import advance, drain
+
+    def test(rsmq_sync, rsmq_queue):
+        queue = rsmq_sync.queue("jobs")
+        queue.send("a", delay=3600)
+        advance(queue, "1h")
+        assert drain(queue, lambda message: None) == 1
+    """
+    run(source).assert_outcomes(passed=1)
+
+
 def test_what_is_left_running(run):
     """A worker, a stream or a receive that is left running is an error of its test, in one line."""
     result = run(ON_UVLOOP + LEAKS)
@@ -243,7 +257,7 @@ def test_help(run):
     """`pytest --help` and `--fixtures` tell what there is."""
     run("", "--help").stdout.fnmatch_lines(["*--rsmq-url=URL*"])
     fixtures = run("", "--fixtures").stdout.str()
-    for name in ("rsmq_server", "rsmq_namespace", "rsmq", "rsmq_queue"):
+    for name in ("rsmq_server", "rsmq_namespace", "rsmq", "rsmq_sync", "rsmq_queue"):
         assert re.search(rf"^{name}( \[session scope\])? -- .*plugin.py", fixtures, re.MULTILINE)
 
 

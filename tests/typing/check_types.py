@@ -27,8 +27,11 @@ from aiorsmq import (
     WorkerEvent,
     WorkerStats,
     exponential,
+    sync,
+    testing,
 )
 from aiorsmq.pyrsmq import Attributes, Command, ReceivedMessage, RedisSMQ, RedisSMQConsumer
+from aiorsmq.testing import sync as sync_kit
 from redis.asyncio import Redis
 
 
@@ -228,3 +231,27 @@ async def typed(rsmq: AsyncRSMQ) -> None:
     codec: Codec[Order] = MsgspecCodec(Order)
     assert_type(rsmq.queue("q", codec=codec), Queue[Order])
     MsgspecCodec(1)  # pyright: ignore[reportArgumentType]
+
+
+async def kit(rsmq: AsyncRSMQ, jobs: Queue[Job]) -> None:
+    async def work(message: Message[Job]) -> None:
+        assert_type(message.body, Job)
+
+    assert_type(await testing.advance(jobs, timedelta(hours=2)), int)
+    assert_type(await testing.advance(rsmq, "2h"), int)
+    assert_type(await testing.drain(jobs, work, concurrency=1, limit=5), int)
+    contents = await testing.queue_contents(jobs)
+    assert_type(contents, testing.QueueContents[Job | bytes])
+    assert_type(contents.hidden, list[Job | bytes])
+    await testing.drain(jobs, lambda message: None, concurency=3)  # pyright: ignore[reportCallIssue]
+    with testing.rsmq_test_server() as server, server.client() as client:
+        assert_type(client, AsyncRSMQ)
+
+
+def synchronous_kit(rsmq: sync.RSMQ, jobs: sync.Queue[Job]) -> None:
+    def work(message: sync.Message[Job]) -> None:
+        assert_type(message.body, Job)
+
+    assert_type(sync_kit.advance(rsmq, 60), int)
+    assert_type(sync_kit.drain(jobs, work), int)
+    assert_type(sync_kit.queue_contents(jobs), testing.QueueContents[Job | bytes])
