@@ -48,6 +48,7 @@ ON_EVERY_SERVER = (
 )
 WITH_LOWEST = (
     "tests/conformance",
+    "tests/testing",
     "tests/worker",
     "tests/test_codecs.py",
     "tests/test_embedded.py",
