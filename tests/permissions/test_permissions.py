@@ -165,15 +165,24 @@ def keyspace_without_totals(server):
     return keys
 
 
+REFUSAL = re.compile(
+    r"script '(\w+)' for queue '(\w+)': the server denies (?:command (\w+)|one of its keys); "
+    r"grant (.*)"
+)
+
+
 class Listening(logging.Handler):
-    """The refusals that the log tells of, where nobody waits for the call."""
+    """The refusals that the log tells of, where nobody waits for the call; a worker's record of an
+    attempt has them in its text.
+    """
 
     def __init__(self):
         super().__init__()
         self.refusals = []
 
     def emit(self, record):
-        self.refusals += [word for word in record.args or () if isinstance(word, NotPermitted)]
+        for script, qname, command, grant in REFUSAL.findall(record.getMessage()):
+            self.refusals.append(NotPermitted(qname, script, command or None, grant))
 
 
 @pytest.fixture
