@@ -65,6 +65,14 @@ def _interpreter(version: str) -> str:
     return next(map(str, pyenv.glob(f"versions/{version}.*/bin/python")), version)
 
 
+def _is_here(version: str) -> bool:
+    return any(map(shutil.which, (_interpreter(version), f"python{version}")))
+
+
+NEWEST = next(filter(_is_here, reversed(PYTHONS)), PYTHONS[0])
+"""Of the Pythons on this machine."""
+
+
 def _install(session: nox.Session, *groups: str, editable: bool = True) -> None:
     """The project with all extras, and dependency groups, in the versions of the lock."""
     requirements = nox.project.dependency_groups(PYPROJECT, *groups)
@@ -96,9 +104,9 @@ def uvloop(session: nox.Session) -> None:
     session.run("pytest", "-q", *APART, "-n", "2", "--loop", "uvloop", *session.posargs)
 
 
-@nox.session
+@nox.session(python=_interpreter(NEWEST))
 def busy(session: nox.Session) -> None:
-    """The tests beside six busy loops: none fails because the machine is slow."""
+    """The tests on the newest Python, beside six busy loops: none fails because of a slow machine."""
     _install(session, "test")
     command = [sys.executable, "-c", BUSY]  # ends with this program
     loops = [subprocess.Popen(command) for _ in range(6)]  # noqa: S603
@@ -176,7 +184,7 @@ def examples(session: nox.Session) -> None:
     """The examples as programs, over HTTP and in a browser; installs Chromium if needed."""
     _install(session, "test", "examples")
     _apt_install(session, "chromium", "chromium")
-    session.run("pytest", *OTHER_PLUGINS_OFF, "tests/examples", *session.posargs)
+    session.run("pytest", *OTHER_PLUGINS_OFF, "-n", "2", "tests/examples", *session.posargs)
 
 
 @nox.session
