@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 from ..client import AsyncRSMQ
-from ..errors import ClientClosed, RedisSMQException
+from ..errors import ClientClosed
 from ..models import Message
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ CANCEL_TIMEOUT: Final = 1.0
 class _Call:
     """A coroutine, and the thread that waits for it."""
 
-    __slots__ = ("context", "coroutine", "error", "is_abandoned", "lock", "result", "task")
+    __slots__ = ("context", "coroutine", "error", "lock", "result", "task")
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self.coroutine = coroutine
@@ -34,14 +34,10 @@ class _Call:
         self.task: asyncio.Task[None] | None = None
         self.result: Any = None
         self.error: BaseException | None = None
-        self.is_abandoned = False
-        """Whether its thread was interrupted: nobody takes the result."""
 
     async def run(self, running: "set[_Call]") -> None:
         try:
             self.result = await self.coroutine
-            if self.is_abandoned:
-                await self.hand_back()
         except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
             self.error = error
         finally:
@@ -55,7 +51,7 @@ class _Call:
         results = cast("list[object]", result) if isinstance(result, list) else [result]
         for message in results:
             if isinstance(message, Message):
-                with suppress(RedisSMQException, OSError):
+                with suppress(Exception):  # it returns when its lease ends
                     await message.release()
 
     def free(self) -> None:
@@ -165,7 +161,6 @@ class LoopThread:
 
     def _abandon(self, call: _Call) -> None:
         """Cancel a call whose thread was interrupted, and wait until it has ended."""
-        call.is_abandoned = True
         try:
             self.post(self._cancel, call)
             while self._thread.is_alive() and not call.lock.acquire(timeout=1):
