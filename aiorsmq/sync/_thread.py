@@ -1,6 +1,7 @@
 """An event loop in a thread of its own, which runs coroutines for all other threads."""
 
 import asyncio
+import sys
 import threading
 from _thread import LockType, allocate_lock
 from collections import deque
@@ -84,6 +85,9 @@ class LoopThread:
         self._refusal: Callable[[], BaseException] | None = None
         """What is raised by calls that come too late."""
         self._loop = asyncio.new_event_loop()
+        self._create_task: Callable[..., asyncio.Task[Any]] = self._loop.create_task
+        if sys.version_info >= (3, 12):  # begins it at once: one turn of the loop less
+            self._create_task = partial(asyncio.eager_task_factory, self._loop)
         self._thread = threading.Thread(target=self._run_loop, name="aiorsmq.sync", daemon=True)
         try:
             self._thread.start()
@@ -138,7 +142,7 @@ class LoopThread:
         while self._calls and self._refusal is None:
             call = self._calls.popleft()
             self._running.add(call)
-            call.task = self._loop.create_task(call.run(self._running), context=call.context)
+            call.task = self._create_task(call.run(self._running), context=call.context)
 
     def _refuse(self) -> None:
         """Fail calls that come too late, in whichever thread notices them first."""

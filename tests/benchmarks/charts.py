@@ -22,6 +22,7 @@ STYLES = {
     "aiorsmq": {"color": "#e8590c", "weight": "bold", "alpha": 1.0, "width": 2.6},
     "aiorsmq uvloop": {"color": "#f59f00", "weight": "bold", "alpha": 1.0, "width": 2.0},
     "aiorsmq.sync": {"color": "#e8590c", "weight": "bold", "alpha": 1.0, "width": 2.6},
+    "aiorsmq.sync uvloop": {"color": "#f59f00", "weight": "bold", "alpha": 1.0, "width": 2.0},
     "Node rsmq": {"color": "#4c8eda", "weight": "normal", "alpha": 0.9, "width": 1.6},
 }
 MUTED = {"color": "#8b939e", "weight": "normal", "alpha": 0.75, "width": 1.2}

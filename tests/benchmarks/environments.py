@@ -30,6 +30,7 @@ CONTENDERS = {
     "aiorsmq": Contender("aiorsmq_.py"),
     "aiorsmq uvloop": Contender("aiorsmq_.py", uvloop=True),
     "aiorsmq.sync": Contender("aiorsmq_sync.py"),
+    "aiorsmq.sync uvloop": Contender("aiorsmq_sync.py", uvloop=True),
     "Node rsmq": Contender("node_rsmq.js", ("rsmq",)),
     "PyRSMQ": Contender("pyrsmq_.py", ("PyRSMQ==0.6.1", "redis==8.1.0", "hiredis==3.5.0")),
     "streams": Contender("streams.py", STREAMS),

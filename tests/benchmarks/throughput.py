@@ -19,6 +19,7 @@ MESSAGES = {
     "aiorsmq": USUAL,
     "aiorsmq uvloop": USUAL,
     "aiorsmq.sync": USUAL,
+    "aiorsmq.sync uvloop": USUAL,
     "Node rsmq": USUAL,
     "PyRSMQ": dict.fromkeys(CALLERS, 2_048),
     "streams": {1: 6_000, 16: 12_800, 64: 12_800, 256: 12_800},
@@ -118,9 +119,11 @@ def metrics(done: list[dict[str, Any]], used: Usage) -> dict[str, float]:
 
 
 RSMQ_AND_STREAMS = {
-    contender: CALLERS for contender in MESSAGES if contender not in {"aiorsmq.sync", "ceiling"}
+    contender: CALLERS
+    for contender in MESSAGES
+    if contender != "ceiling" and not contender.startswith("aiorsmq.sync")
 }
-THREADS = dict.fromkeys(("aiorsmq.sync", "PyRSMQ"), (1, 16))
+THREADS = dict.fromkeys(("aiorsmq.sync", "aiorsmq.sync uvloop", "PyRSMQ"), (1, 16))
 FIGURES = [
     Figure(
         name="send",

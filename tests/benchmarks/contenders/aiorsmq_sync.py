@@ -1,5 +1,6 @@
 """This library's synchronous side, in a thread for each caller."""
 
+import asyncio
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,10 @@ from shared import BODY, TASK, WARM_UP, check_left, measured
 
 
 def contend() -> None:
+    if TASK.uvloop:
+        import uvloop  # noqa: PLC0415 - only one contender has it
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     work = {"send": send, "receive": receive}[TASK.what]
     with ThreadPoolExecutor(TASK.callers) as threads, RSMQ(port=TASK.port) as rsmq:
         queue = prepare(rsmq.queue("warm-up"), WARM_UP)
