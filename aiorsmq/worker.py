@@ -330,9 +330,9 @@ class Worker(Generic[T]):
                 task.result()
 
     def _on_signal(self) -> None:
-        self._has_signal = True
-        if self._stopping.is_set():
+        if self._has_signal:
             self._end_grace()
+        self._has_signal = True
         self.stop()
 
     def _end_grace(self) -> None:

@@ -149,6 +149,47 @@ async with jobs.worker(handler, grace={grace}) as worker:
     await message.delete()
 
 
+PATIENT = """
+go_on = asyncio.Event()
+asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, go_on.set)
+
+async def patient(message):
+    await go_on.wait()
+    await handler(message)
+
+worker = jobs.worker(patient)
+"""
+STOPPING = {
+    "run": """
+running = asyncio.create_task(worker.run())
+while not worker.stats.in_flight:
+    await asyncio.sleep(0.01)
+worker.stop()
+say(worker.trouble)
+await running
+""",
+    "block": """
+async with worker:
+    while not worker.stats.in_flight:
+        await asyncio.sleep(0.01)
+    asyncio.get_running_loop().call_later(0.1, lambda: say(worker.trouble))
+""",
+}
+
+
+@pytest.mark.parametrize("way", STOPPING)
+async def test_first_signal_while_it_stops(program, queue, way):
+    """A worker that is stopping when the first signal comes gives its handlers time as before."""
+    await queue.send("0.3")
+    async with program(PATIENT + STOPPING[way]) as (process, line):
+        assert await line() == "stopping"
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGUSR1)
+        assert (await rest(line))[:2] == ["begun", "done"]
+        assert await process.wait() == (0 if way == "run" else -signal.SIGTERM)
+    assert (await queue.attributes()).msgs == 0
+
+
 async def test_claim_on_its_way(program, queue, server, proxy):
     """A message whose claim is answered after the signal is back in its place when the program
     dies.
