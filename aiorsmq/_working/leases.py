@@ -192,7 +192,9 @@ class Leases:
             await self._any_held.wait()
         loop = asyncio.get_running_loop()
         wake_at = min(self._renew_at, loop.time() + TICK)
-        first_end = min(float(lease.visible_until) for lease in self.held.values())
+        now_ms = self._node.clock.now_ms()
+        ends = (float(lease.visible_until) for lease in self.held.values())
+        first_end = min((end for end in ends if end > now_ms), default=math.inf)
         await asyncio.sleep(wake_at - loop.time())
         stalls.note(wake_at, has_ended=first_end <= self._node.clock.now_ms())
 

@@ -8,7 +8,7 @@ from aiorsmq import AsyncRSMQ
 from aiorsmq._working import leases
 from aiorsmq.testing import advance
 
-from support import Handler, Stubborn, at_once, stalls, wait_until
+from support import PATIENCE, Handler, Stubborn, at_once, stalls, wait_until
 
 
 async def test_lease_is_renewed(queue, server):
@@ -286,6 +286,12 @@ async def test_claimed_before_it_was_renewed(queue, server, renew):
     assert server.redis.zcard("rsmq:jobs") == 0
 
 
+async def pass_ticks():
+    """Let the event loop be looked at a few times, with a TICK of 0.01."""
+    end = asyncio.get_running_loop().time() + 0.1
+    await wait_until(lambda: asyncio.get_running_loop().time() > end)
+
+
 def stalls_in(caplog):
     return [record for record in caplog.records if "event loop was blocked" in record.msg]
 
@@ -308,8 +314,7 @@ async def test_blocked_event_loop(rsmq, queue, caplog, monkeypatch):
         await wait_until(lambda: len(begun) == 2)
         time.sleep(1.2)  # noqa: ASYNC251 - that is the fault
         await wait_until(lambda: stalls_in(caplog))
-        ticks = asyncio.get_running_loop().time() + 0.1
-        await wait_until(lambda: asyncio.get_running_loop().time() > ticks)
+        await pass_ticks()
         go_on.set()
         await wait_until(lambda: worker.stats.in_flight == 0)
     records = stalls_in(caplog)
@@ -347,6 +352,25 @@ async def test_blocked_for_less_than_a_lease(queue, caplog, monkeypatch):
     async with queue.worker(handler, vt=300) as worker:
         await wait_until(lambda: worker.stats.succeeded == 1)
     assert stalls_in(caplog) == []
+
+
+async def test_blocked_after_the_end_of_a_lease(queue, caplog, monkeypatch):
+    """Nor is one that is blocked after a lease has ended, if no other ends in between."""
+    monkeypatch.setattr(leases, "TICK", 0.01)
+    stubborn = Stubborn()
+    await queue.send("x")
+    async with queue.worker(stubborn, vt=300, max_lease=0.5, concurrency=1) as worker:
+        await stubborn.begun.wait()
+        message = await queue.receive(wait=PATIENCE)
+        await pass_ticks()
+        caplog.clear()  # the machine may have stalled
+        time.sleep(0.8)  # noqa: ASYNC251 - that is the fault
+        await pass_ticks()
+        stubborn.go_on.set()
+        await wait_until(lambda: worker.stats.lost_leases == 1)
+    assert message.receive_count == 2
+    assert stalls_in(caplog) == []
+    await message.delete()
 
 
 async def test_delete_by_a_worker_whose_lease_was_renewed(far, queue, proxy, renew):
