@@ -20,12 +20,13 @@ _CHECKS = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isa
 def check_signature(parameter: str, function: Any, line: str) -> None:
     """Refuse a function that cannot be called with the arguments of `line`, such as "def f(x):".
 
-    A builtin that does not say what it takes is accepted.
+    A builtin that does not say what it takes is accepted. So is a function with annotations that
+    are imported for type checkers only: from Python 3.14 on, looking at it evaluates them.
     """
     names = line.partition("(")[2].partition(")")[0].split(", ")
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, NameError):
         return
     try:
         signature.bind(*names)
