@@ -60,6 +60,9 @@ def _watch(
         yield
         return
     watch = _Watch(asyncio.get_running_loop(), on_signal, numbers, is_fatal)
+    watch.is_dying = any(earlier.is_dying for earlier in _watches)
+    if watch.is_dying:  # it must not claim what the program would take with it
+        watch.loop.call_soon(on_signal)
     _watches.append(watch)
     for number in numbers:
         if (handler := signal.getsignal(number)) is not _on_signal:

@@ -231,6 +231,27 @@ async with jobs.worker(handler), others.worker(handler):
     assert (await queue.attributes()).msgs + (await others.attributes()).msgs == 0
 
 
+@pytest.mark.parametrize("way", ["enter", "run"])
+async def test_started_after_the_signal(program, others, queue, way):
+    """A worker that starts while the program is dying stops at once, and dies with it."""
+    await queue.send("0.5")
+    await others.send("60")
+    body = f"""
+async with jobs.worker(handler) as worker:
+    while worker.trouble != "stopping":
+        await asyncio.sleep(0.01)
+    await others.worker(handler).{"__aenter__" if way == "enter" else "run"}()
+    await asyncio.Event().wait()
+"""
+    async with program(body) as (process, line):
+        await lines_until(line, "begun")
+        process.send_signal(signal.SIGTERM)
+        assert await rest(line) == ["done"]
+        assert await process.wait() == -signal.SIGTERM
+    assert (await others.attributes()).totalrecv == 0
+    await others.purge()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_beside_run(program, others, queue, number):
     """With a `run()` beside it, the signal is handled: both stop, and the program goes on."""
