@@ -1,5 +1,6 @@
 """A worker whose handlers are plain functions, for synchronous programs."""
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
@@ -13,7 +14,7 @@ from ..errors import InvalidParameterValue
 from ..handlers import Reject, Retry
 from ..models import WorkerEvent, WorkerStats
 from ._signals import dying_gracefully, stopping_at_signals
-from ._twin import Twin, current_thread
+from ._twin import Twin, current_thread, running_thread
 from .message import Message
 
 T = TypeVar("T")
@@ -44,6 +45,8 @@ class Worker(Generic[T]):
     def __init__(self, twin: Twin[worker.Worker[T]]) -> None:
         self._twin = twin
         self._block = ExitStack()
+        self._is_stopped = False
+        """Whether `stop` has been called since the last run."""
 
     @property
     def stats(self) -> WorkerStats:
@@ -76,15 +79,30 @@ class Worker(Generic[T]):
         exception that interrupts it, such as KeyboardInterrupt, stops it in the same way, and
         propagates.
         """
-        with stopping_at_signals(self.stop) if signals else nullcontext():
-            self._twin.run(lambda worker: current_thread().run_worker(worker.run(signals=False)))
+        try:
+            with stopping_at_signals(self.stop) if signals else nullcontext():
+                self._twin.run(lambda worker: current_thread().run_worker(self._work(worker)))
+        finally:
+            self._is_stopped = False
+
+    async def _work(self, worker: "worker.Worker[T]") -> None:
+        asyncio.get_running_loop().call_soon(self._heed_stop, worker)  # once it can be stopped
+        await worker.run(signals=False)
+
+    def _heed_stop(self, worker: "worker.Worker[T]") -> None:
+        if self._is_stopped:
+            worker.stop()
 
     def stop(self) -> None:
         """Stop gracefully, as if `run()` had been interrupted, without raising. Returns at once.
 
-        It may be called from any thread, and from a signal handler.
+        It may be called from any thread, and from a signal handler. If that is faster than the
+        thread that is about to call `run()`, that returns at once.
         """
-        current_thread().post(self._twin.object.stop)
+        self._is_stopped = True
+        thread = running_thread()
+        if thread is not None:
+            thread.post(self._twin.object.stop)
 
     def __enter__(self) -> "Worker[T]":
         """Work in the background of the block.
@@ -108,8 +126,11 @@ class Worker(Generic[T]):
     ) -> None:
         """Stop, as `run()` does. Raises the error that ended the worker early, unless the block
         raises."""
-        with self._block:
-            self._leave(exc_type, exc, traceback)
+        try:
+            with self._block:
+                self._leave(exc_type, exc, traceback)
+        finally:
+            self._is_stopped = False
 
     def _leave(
         self,

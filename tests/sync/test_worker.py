@@ -48,6 +48,18 @@ def test_run_and_stop(queue):
         worker.stop()
 
 
+def test_stop_before_run(queue):
+    """A `stop` that is faster than the thread that runs the worker is not lost, and holds for one
+    run."""
+    worker = queue.worker(print)
+    worker.stop()
+    with running(worker.run):
+        pass
+    with running(worker.run):
+        eventually(lambda: worker.healthy)
+        worker.stop()
+
+
 def test_outcomes(rsmq, queue):
     """Retries, rejects, errors and `on_error` work as in an asynchronous worker."""
     queue.set_attributes(max_receives=3, dead_letter_queue="dead")
@@ -191,6 +203,27 @@ def test_signal(server, queue, number):
             process.kill()
     assert (output, process.returncode) == ("done\nend\n", 0), errors
     assert queue.attributes().msgs == 0
+
+
+def test_early_signal(server, queue):
+    """A signal that comes before the worker has begun is not lost."""
+    program = """
+import signal, sys, threading
+from aiorsmq.sync import RSMQ
+
+start = threading.Thread.start
+def start_after_a_signal(thread):
+    threading.Thread.start = start
+    signal.raise_signal(signal.SIGTERM)
+    start(thread)
+
+with RSMQ.from_url(sys.argv[1]) as rsmq:
+    worker = rsmq.queue("jobs").worker(print)
+    threading.Thread.start = start_after_a_signal
+    worker.run()
+print("end")
+"""
+    assert output_of(program, server.url) == "end\n"
 
 
 def test_second_signal(server, queue):
