@@ -80,7 +80,8 @@ def dying_gracefully(stop: Callable[[], None], leave: Callable[[], None]) -> Gen
     try:
         yield
     finally:
-        _blocks.remove(block)
+        with suppress(ValueError):  # a forked child has none
+            _blocks.remove(block)
         if not _blocks and signal.getsignal(signal.SIGTERM) is _die:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

@@ -3,17 +3,18 @@
 import asyncio
 import inspect
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Generic, Literal, TypedDict, TypeVar
 
 from .. import models, worker
 from .._protocol import Seconds
-from ..errors import InvalidParameterValue
+from ..errors import ClientClosed, InvalidParameterValue
 from ..handlers import Reject, Retry
 from ..models import WorkerEvent, WorkerStats
 from ._signals import dying_gracefully, stopping_at_signals
+from ._thread import LoopThread
 from ._twin import Twin, current_thread, running_thread
 from .message import Message
 
@@ -45,6 +46,8 @@ class Worker(Generic[T]):
     def __init__(self, twin: Twin[worker.Worker[T]]) -> None:
         self._twin = twin
         self._block = ExitStack()
+        self._thread: LoopThread | None = None
+        """That of the block."""
         self._is_stopped = False
         """Whether `stop` has been called since the last run."""
 
@@ -114,6 +117,7 @@ class Worker(Generic[T]):
         cannot be interrupted before. `when_dead="terminate"` ends the program instead.
         """
         self._twin.run(lambda worker: worker.__aenter__())
+        self._thread = running_thread()
         self._block = ExitStack()
         self._block.enter_context(dying_gracefully(self.stop, partial(self._leave, None)))
         return self
@@ -138,7 +142,10 @@ class Worker(Generic[T]):
         exc: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        self._twin.run(lambda worker: worker.__aexit__(exc_type, exc, traceback))
+        if self._thread is not running_thread():
+            return  # its client was closed, or this is a forked child
+        with suppress(ClientClosed):  # it has ended by that
+            self._twin.run(lambda worker: worker.__aexit__(exc_type, exc, traceback))
 
 
 def adapt(

@@ -174,6 +174,19 @@ print(*[message.body for message in queue.peek()])
     assert run(server, program) == "child: 3\n[0]\nparent: 1 2\n4\n"
 
 
+def test_child_leaves_a_block_of_the_parent(server):
+    """A child that leaves the block of its parent's worker leaves the worker alone."""
+    program = """
+with queue.worker(print) as worker:
+    pid = os.fork()
+    if pid == 0:
+        sys.exit(3)
+    print(wait(pid), worker.healthy)
+rsmq.close()
+"""
+    assert run(server, program) == "[3] True\n"
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing(server, method):
     """Its processes may use a client of the module, and hand back what they hold at their end."""

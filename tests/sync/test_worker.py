@@ -167,6 +167,33 @@ def test_closed_client(server, queue, caplog):
     assert "client was closed" in caplog.text
 
 
+def test_closed_client_in_a_block(server, queue, caplog):
+    """The block of a worker whose client was closed is left without an error, also when the event
+    loop has ended or is another one."""
+    with RSMQ.from_url(server.url) as rsmq, rsmq.queue("jobs").worker(print) as worker:
+        rsmq.close()
+        eventually(lambda: not worker.healthy)
+    queue.delete()
+    program = """
+import sys, threading
+from aiorsmq.sync import RSMQ
+
+for other in None, RSMQ.from_url(sys.argv[1]):
+    rsmq = RSMQ.from_url(sys.argv[1])
+    with rsmq.queue("jobs").worker(print, create=True):
+        (thread,) = [t for t in threading.enumerate() if t.name == "aiorsmq.sync"]
+        rsmq.close()
+        thread.join()
+        if other:
+            other.list_queues()
+    print("left")
+other.close()
+"""
+    with start(program, server.url) as process:
+        output, errors = process.communicate(timeout=PATIENCE)
+    assert (output, process.returncode) == ("left\nleft\n", 0), errors
+
+
 PROGRAM = """
 import sys, threading, time
 from aiorsmq.sync import RSMQ
