@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -39,7 +40,8 @@ class Server:
     @cached_property
     def redis(self) -> redis.Redis:
         """redis-py's plain client, to look at what is stored and to play another program."""
-        return redis.Redis.from_url(self.url.replace("valkey", "redis", 1))  # pyright: ignore[reportUnknownMemberType]
+        url = re.sub("^valkey", "redis", self.url)
+        return redis.Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType]
 
     @contextmanager
     def namespace(self) -> Generator[str]:

@@ -18,6 +18,14 @@ def kit(running_server):
     kit.redis.close()
 
 
+@pytest.mark.parametrize("scheme", ["redis", "valkey"])
+def test_url(scheme):
+    """Only a URL's scheme is translated for redis-py: hosts and passwords may be "valkey", too."""
+    server = Server(f"{scheme}://:valkey@valkey:1")
+    options = server.redis.connection_pool.connection_kwargs
+    assert (options["host"], options["password"]) == ("valkey", "valkey")
+
+
 def test_never_connected(tmp_path):
     """A client that has found no server has nothing to close, and nothing is said about it."""
     nobody = Server(f"unix://{tmp_path}/none.sock")
