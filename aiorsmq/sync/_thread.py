@@ -91,8 +91,11 @@ class LoopThread:
         self._thread = threading.Thread(target=self._run_loop, name="aiorsmq.sync", daemon=True)
         try:
             self._thread.start()
-        except BaseException:  # no more threads, or the program is ending
+        except Exception:  # no more threads, or the program is ending
             self._loop.close()
+            raise
+        except BaseException:  # interrupted while it starts
+            self.post(self.end_if_idle)
             raise
 
     @property

@@ -113,6 +113,23 @@ def test_result_that_nobody_takes(server, queue, monkeypatch):
     assert eventually(queue.receive).receive_count == 2
 
 
+def test_while_the_thread_starts(server, monkeypatch):
+    """A thread that is interrupted while it starts the event loop leaves none behind."""
+    start = threading.Thread.start
+
+    def start_and_interrupt(thread):
+        monkeypatch.undo()
+        start(thread)
+        raise KeyboardInterrupt
+
+    with RSMQ.from_url(server.url) as rsmq:
+        monkeypatch.setattr(threading.Thread, "start", start_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            rsmq.list_queues()
+        eventually(lambda: loop_threads() == [])
+        assert rsmq.list_queues() == set()
+
+
 def test_before_the_loop_is_woken(server, queue, monkeypatch):
     """A thread that is interrupted before its call has begun leaves nothing, and the others'
     calls go on."""
