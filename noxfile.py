@@ -106,7 +106,7 @@ def uvloop(session: nox.Session) -> None:
 
 @nox.session(python=_interpreter(NEWEST))
 def busy(session: nox.Session) -> None:
-    """The tests on the newest Python, beside six busy loops: none fails because of a slow machine."""
+    """The tests on the newest Python, beside six busy loops: slowness fails none of them."""
     _install(session, "test")
     command = [sys.executable, "-c", BUSY]  # ends with this program
     loops = [subprocess.Popen(command) for _ in range(6)]  # noqa: S603
