@@ -345,8 +345,9 @@ class WorkerEvent:
 
     An attempt begins with "received" and ends with one of "succeeded", "retried", "dead", "dropped"
     and "lease_lost"; "failed" comes before, if the handler raised something other than Retry or
-    Reject. Messages that were received too often, or that the codec cannot decode, have only "dead"
-    or "dropped".
+    Reject. If the server does not answer at the end, the last event is missing, and a warning in
+    the log says why. Messages that were received too often, or that the codec cannot decode, have
+    only "dead" or "dropped".
     """
 
     kind: EventKind

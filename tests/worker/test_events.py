@@ -178,7 +178,8 @@ async def test_lease_lost(queue, server, caplog):
 
 
 async def test_cannot_be_settled(own_server, rsmq, caplog):
-    """So is a failed one whose outcome the server does not learn."""
+    """So is a failed one whose outcome the server does not learn; no event follows."""
+    events = []
     server = own_server()
     async with type(rsmq).from_url(server.url, deadline=1) as client:
         queue = client.queue("jobs")
@@ -189,8 +190,9 @@ async def test_cannot_be_settled(own_server, rsmq, caplog):
             raise ValueError
 
         id = await queue.send("x")
-        async with queue.worker(handler) as worker:
+        async with queue.worker(handler, on_event=events.append) as worker:
             await wait_until(lambda: worker.stats.failed and not worker.stats.in_flight)
+    assert [event.kind for event in events] == ["received", "failed"]
     (record,) = [record for record in records_of(caplog) if record.levelname == "ERROR"]
     assert record.getMessage().startswith(
         f"message {id} of queue 'jobs', attempt 1: failed, could not be settled; it will be "
