@@ -4,12 +4,9 @@ it stops."""
 import asyncio
 import logging
 import math
-import os
-import signal
 from asyncio import Task
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from functools import partial
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
 
@@ -157,7 +154,7 @@ class Worker(Generic[T]):
             raise InvalidParameterValue(
                 "when_dead", when_dead, 'must be "interrupt" or "terminate"'
             )
-        self._when_dead = when_dead
+        self._when_dead: Literal["interrupt", "terminate"] = when_dead
         self._error: Exception | None = None
         self._stopping = asyncio.Event()
         self._skip_grace = False
@@ -247,10 +244,9 @@ class Worker(Generic[T]):
         Raises QueueDoesNotExist, and redis-py's errors if the server cannot be reached.
         """
         await self._prepare()
-        block = Block()
-        self._block = block
+        self._block = Block(self._when_dead)
         self._task = asyncio.create_task(self._run(die_gracefully))
-        self._task.add_done_callback(partial(self._on_end, block))
+        self._task.add_done_callback(_log_failure)
         return self
 
     async def __aexit__(
@@ -317,6 +313,9 @@ class Worker(Generic[T]):
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({stopping, *working}, return_when=asyncio.FIRST_COMPLETED)
+            for task in working:
+                if task.done() and not isinstance(task.exception(), ClientClosed):
+                    self._note_error(task.exception())  # handlers have their grace after that
         finally:
             stopping.cancel()
             await self._wait_for_end(asyncio.create_task(self._end(*working)))
@@ -375,22 +374,17 @@ class Worker(Generic[T]):
             task.cancel()
         await asyncio.wait(renewing)
 
-    def _note_error(self, error: BaseException) -> None:
+    def _note_error(self, error: BaseException | None) -> None:
+        """Note what it dies of, and tell the block; not one that is being left, which raises it."""
         if isinstance(error, Exception):
             self._error = error
+            if self._block is not None:
+                self._block.notify()
 
-    def _on_end(self, block: Block, task: Task[None]) -> None:
-        """Tell the block, or the program, that the worker has died."""
-        error = None if task.cancelled() else task.exception()
-        if not isinstance(error, Exception):
-            return
+
+def _log_failure(task: Task[None]) -> None:
+    if not task.cancelled() and isinstance(error := task.exception(), Exception):
         _logger.error("the worker has stopped: %s", error, extra={"reason": str(error)})
-        if block is not self._block:
-            return  # it is being left, and raises the error itself
-        if self._when_dead == "interrupt":
-            block.interrupt()
-        else:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _ignore_signals(_on_signal: Callable[[], None]) -> AbstractContextManager[None]:

@@ -1,7 +1,9 @@
 """The block of an `async with`, which the end of background work interrupts."""
 
 import asyncio
-from typing import Final
+import os
+import signal
+from typing import Final, Literal
 
 INTERRUPTED: Final = "the worker of this block has died"
 
@@ -10,14 +12,29 @@ class Block:
     """A block that can be interrupted, as `asyncio.timeout` does it: by cancelling its task.
 
     Made in the task that enters the block.
+
+    Args:
+        when_dead: whether to interrupt the block when its worker dies, or to end the program.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, when_dead: Literal["interrupt", "terminate"]) -> None:
+        self._when_dead = when_dead
+        self._is_notified = False
         self._task = asyncio.current_task()
         self._cancelling = self._task.cancelling() if self._task else 0
         self._is_interrupted = False
 
-    def interrupt(self) -> None:
+    def notify(self) -> None:
+        """The worker has died: do what is to be done, once."""
+        if self._is_notified:
+            return
+        self._is_notified = True
+        if self._when_dead == "terminate":
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
         """Cancel the task that entered the block, unless that has ended."""
         if self._task is not None and not self._task.done():
             self._is_interrupted = True

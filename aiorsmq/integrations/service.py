@@ -100,15 +100,13 @@ async def _run_apart(worker: Worker[Any], on_death: Callable[[], None]) -> Async
     async def work() -> None:
         async with worker:
             has_started.set()
-            await stopping.wait()
-
-    def tell(task: asyncio.Task[None]) -> None:
-        is_early = has_started.is_set() and not stopping.is_set()
-        if is_early and not task.cancelled() and task.exception() is not None:
-            on_death()
+            try:
+                await stopping.wait()
+            finally:
+                if worker.error is not None:
+                    on_death()
 
     working = asyncio.create_task(work())
-    working.add_done_callback(tell)
     starting = asyncio.create_task(has_started.wait())
     try:
         await asyncio.wait({working, starting}, return_when=asyncio.FIRST_COMPLETED)

@@ -223,6 +223,23 @@ async def test_cancelled_in_another_task(queue, fatal):
     assert leaving.cancelled()
 
 
+async def test_interrupted_before_the_grace(queue, fatal):
+    """The block is told at once, and not after handlers have had their time to end."""
+    handler = Handler()
+    await queue.send("x")
+    worker = queue.worker(handler)
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        async with worker:
+            await handler.begun.wait()
+            await fatal(worker)
+            try:
+                await idle()
+            finally:
+                assert (worker.stats.in_flight, handler.cancelled) == (1, 0)
+                assert "WRONGTYPE" in worker.trouble
+                handler.go_on.set()
+
+
 async def test_dies_while_it_is_left(queue, fatal):
     """A worker that dies while its block is being left interrupts nobody; its error is raised."""
     stubborn = Stubborn()

@@ -156,7 +156,7 @@ WORKER = {
     ),
     "the-dead-tell-nobody": Breakage(
         "the block of a worker that has died goes on",
-        (Edit("Block.interrupt", "self._task.cancel(INTERRUPTED)", "pass"),),
+        (Edit("Block._interrupt", "self._task.cancel(INTERRUPTED)", "pass"),),
         ("worker/test_block.py::test_interrupted", "worker/test_block.py::test_nested"),
     ),
     "an-interruption-is-left": Breakage(
