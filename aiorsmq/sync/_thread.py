@@ -224,11 +224,15 @@ class LoopThread:
         self._refusal = self._refusal or ClientClosed
 
     async def run_worker(self, work: Coroutine[Any, Any, None]) -> None:
-        """Await a worker's work, which is cancelled at the end of the program: it hands back."""
+        """Await a worker's work, which is cancelled at the end of the program: it hands back, and
+        this returns as if the client had been closed."""
         task = asyncio.create_task(work)
         self._workers.add(task)
         try:
             await task
+        except asyncio.CancelledError:
+            if self._refusal is not ClientClosed:
+                raise
         finally:
             self._workers.discard(task)
 

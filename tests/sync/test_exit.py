@@ -59,6 +59,19 @@ print("end")
     assert hidden == 0
 
 
+def test_worker_in_a_daemon_thread(server):
+    """A worker that a daemon thread runs ends with the program, which says nothing about it."""
+    program = """
+begun = threading.Event()
+worker = queue.worker(lambda message: begun.set())
+threading.Thread(target=worker.run, daemon=True).start()
+queue.send("x")
+begun.wait()
+print("end")
+"""
+    assert output_of(PROGRAM + program, server.url) == "end\n"
+
+
 def test_waiting_daemon_thread_gets_client_closed(server):
     program = """
 def receive():
