@@ -27,6 +27,8 @@ async def attach(
             async with attach(app, rsmq, rsmq.queue("jobs").worker(work)):
                 yield  # in the app's lifespan
 
+    Raises RuntimeError if the app has a service of that name.
+
     Args:
         name: tells several clients in one app apart: a route gets the client by
             `get_service(connection, name).rsmq`.
@@ -34,6 +36,11 @@ async def attach(
     An app that is mounted in this one has a state of its own, and its lifespan is not run: share
     the state, with `mounted.state = app.state`.
     """
+    if hasattr(app.state, name):
+        raise RuntimeError(
+            f"app.state.{name} is there already: for a second client write "
+            'attach(app, rsmq, name="second") and get_service(request, "second").rsmq'
+        )
     async with Service(rsmq, *workers) as service:
         setattr(app.state, name, service)
         try:

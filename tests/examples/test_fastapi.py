@@ -172,6 +172,16 @@ class TestRoutes:
         assert first.startswith("<AsyncRSMQ 'rsmq'")
         assert second.startswith("<AsyncRSMQ 'second'")
 
+    async def test_same_name(self, url):
+        """A second client of the same name would take the place of the first: it is refused."""
+        app = Starlette()
+        async with AsyncRSMQ.from_url(url) as rsmq, attach(app, rsmq) as service:
+            with pytest.raises(RuntimeError, match=r'write attach\(app, rsmq, name="second"\)'):
+                async with attach(app, rsmq):
+                    pass
+            assert app.state.aiorsmq is service
+        assert not hasattr(app.state, "aiorsmq")
+
     def test_overridden(self, url):
         """FastAPI's own way to replace a dependency in tests works."""
         app = make_app(url)
