@@ -115,6 +115,8 @@ async def _run_apart(worker: Worker[Any], on_death: Callable[[], None]) -> Async
     finally:
         starting.cancel()
         stopping.set()
+        if not has_started.is_set():
+            working.cancel()  # it may be waiting for the server
         with suppress(Exception):  # raised below, unless the block raises
             await working
     working.result()

@@ -70,6 +70,17 @@ class TestBlock:
         assert not healthy.healthy
         assert terminations == []
 
+    async def test_cancelled_while_it_starts(self, tmp_path):
+        """Cancelling does not wait for a worker that waits for the server."""
+        url = f"unix://{tmp_path}/none.sock"
+        async with AsyncRSMQ.from_url(url, connect_timeout=600) as rsmq:
+            worker = rsmq.queue("jobs").worker(Handler())
+            starting = asyncio.create_task(Service(rsmq, worker).__aenter__())
+            await wait_until(lambda: worker.trouble == "starting")
+            starting.cancel()
+            await asyncio.wait({starting}, timeout=PATIENCE)
+            assert starting.cancelled()
+
     async def test_cancelled(self, rsmq, queue):
         """Cancelling the block stops its workers gracefully; cancelling it again cancels handlers,
         and loses no message.
