@@ -30,6 +30,9 @@ HeedSignals = Callable[[Callable[[], None]], AbstractContextManager[None]]
 MAX_CONCURRENCY: Final = 10_000
 CLEANUP: Final = 5.0
 """Seconds that a cancelled handler may take to end when the worker stops."""
+SECOND_SIGNAL: Final = 0.5
+"""Seconds after which a signal is a second one. Before that it is the first, sent to a process and
+to its group, as `timeout` does, or forwarded by a wrapper."""
 
 _logger = logging.getLogger("aiorsmq.worker")
 
@@ -158,7 +161,8 @@ class Worker(Generic[T]):
         self._error: Exception | None = None
         self._stopping = asyncio.Event()
         self._skip_grace = False
-        self._has_signal = False
+        self._signalled_at: float | None = None
+        """When the first signal came, in the event loop's time."""
         self._is_running = False
         self._is_working = False
         """Running, and past `_prepare`."""
@@ -214,8 +218,8 @@ class Worker(Generic[T]):
         seconds for handlers while renewing their leases, and then cancels them and releases their
         messages. Cancelling it a second time skips the wait.
 
-        With `signals`, SIGTERM and SIGINT stop it too, and the second signal skips the wait; unless
-        another part of the program, such as a web server, handles SIGTERM.
+        With `signals`, SIGTERM and SIGINT stop it too, unless another part of the program handles
+        SIGTERM, as a web server does. A second signal, half a second later or more, skips the wait.
 
         Raises QueueDoesNotExist if a queue does not exist at the start, and redis-py's errors where
         waiting does not help. A login that worked before and is refused is retried for a minute.
@@ -232,7 +236,7 @@ class Worker(Generic[T]):
         """Work in the background of the block.
 
         If nothing else in the program handles SIGTERM, now or when it comes, it stops the worker as
-        it stops `run()`: handlers get `grace` to end, the second SIGTERM skips that, and messages
+        it stops `run()`: handlers get `grace` to end, a second SIGTERM skips that, and messages
         in hand are released. The program then dies of the signal, as it would have: the rest of the
         block does not run. This is so in the main thread only. SIGINT is asyncio's, which cancels
         the block.
@@ -275,7 +279,7 @@ class Worker(Generic[T]):
             raise RuntimeError("this worker is already running")
         self._is_running = True
         self._skip_grace = False
-        self._has_signal = False
+        self._signalled_at = None
         self._error = None
         self._stopping.clear()
         try:
@@ -294,7 +298,7 @@ class Worker(Generic[T]):
                     stack.enter_context(intake.open(self._jobs.events.emit_death))
                 self._is_working = True
                 await self._work()
-                if self._has_signal:  # the program may die now
+                if self._signalled_at is not None:  # the program may die now
                     with anyio.move_on_after(CLEANUP):
                         for intake in self._intakes:
                             await intake.core.node.until_idle()
@@ -329,9 +333,11 @@ class Worker(Generic[T]):
                 task.result()
 
     def _on_signal(self) -> None:
-        if self._has_signal:
+        now = asyncio.get_running_loop().time()
+        if self._signalled_at is None:
+            self._signalled_at = now
+        elif now >= self._signalled_at + SECOND_SIGNAL:
             self._end_grace()
-        self._has_signal = True
         self.stop()
 
     def _end_grace(self) -> None:

@@ -142,6 +142,17 @@ async def stalls():
         watching.cancel()
 
 
+async def insist(process, number, answer):
+    """Send a signal until there is an answer, and return that: a signal that comes soon after
+    another counts as the same one.
+    """
+    answering = asyncio.ensure_future(answer)
+    while not answering.done():
+        process.send_signal(number)
+        await asyncio.wait([answering], timeout=2)
+    return answering.result()
+
+
 async def wait_until(condition, *, timeout=PATIENCE):
     """Wait until a condition, plain or async, is true, and return what it returned; fail after
     `timeout` seconds.

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from anyio.streams.text import TextReceiveStream
 
-from support import PATIENCE, wait_for_listener, wait_until
+from support import PATIENCE, insist, wait_for_listener, wait_until
 
 BEGIN = """
 import asyncio, logging, os, signal, sys, threading
@@ -139,10 +139,12 @@ async with jobs.worker(handler, grace={grace}) as worker:
     async with program(body) as (process, line):
         assert await line() == "begun"
         process.send_signal(signal.SIGTERM)
-        if how != "grace":
-            await lines_until(line, "stopping")  # two signals at once are one
-            process.send_signal(signal.SIGTERM)
-        assert "done" not in await rest(line)
+        if how == "grace":
+            lines = await rest(line)
+        else:
+            await lines_until(line, "stopping")
+            lines = await insist(process, signal.SIGTERM, rest(line))
+        assert "done" not in lines
         assert await process.wait() == -signal.SIGTERM
     message = await queue.receive()
     assert message.receive_count == 2

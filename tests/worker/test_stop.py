@@ -12,7 +12,7 @@ from aiorsmq import AsyncRSMQ
 from anyio.streams.text import TextReceiveStream
 from redis.exceptions import ResponseError
 
-from support import PATIENCE, Handler, Stubborn, make_it_theirs, wait_until
+from support import PATIENCE, Handler, Stubborn, insist, make_it_theirs, wait_until
 
 
 async def test_stop(queue):
@@ -282,12 +282,24 @@ async def test_second_signal(rsmq, queue, server):
     async with _program(server) as (process, line):
         assert await line() == "begun"
         process.send_signal(signal.SIGTERM)
-        process.send_signal(signal.SIGINT)
-        assert await line() == "left cleanly"
+        assert await insist(process, signal.SIGINT, line()) == "left cleanly"
         assert await process.wait() == 0
     message = await queue.receive()
     assert message.receive_count == 2
     await message.delete()
+
+
+async def test_one_signal_that_comes_twice(rsmq, queue, server):
+    """Signals in a row are one: `timeout` sends its own to the program and to its group."""
+    await rsmq.queue("others").create()
+    await queue.send("1")
+    async with _program(server) as (process, line):
+        assert await line() == "begun"
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        assert [await line(), await line()] == ["done", "left cleanly"]
+    assert (await queue.attributes()).msgs == 0
 
 
 async def test_signals_in_another_thread(queue, server):
