@@ -277,32 +277,102 @@ SETTINGS = [
         "(aiorsmq.E004) settings.RSMQ: queue 'a' has no setting \"tv\"",
         "vt",
     ),
+    ("RSMQ = {'queues': {}}", '(aiorsmq.E003) settings.RSMQ has no "url"', "REDIS_URL"),
+    ("RSMQ = {'url': 'redis://', 'queue': {}}", "(aiorsmq.E004) settings.RSMQ: ", "'queues'"),
+    ("RSMQ = {'url': 'redis://', 'hostt': 1}", "(aiorsmq.E004) settings.RSMQ: ", "'host'"),
+    ("RSMQ = {'url': 'redis://', 'queues': 1}", '(aiorsmq.E004) settings.RSMQ: "queues"', "dict"),
+    (
+        "RSMQ = {'url': 'redis://', 'queues': {'a': 3}}",
+        "(aiorsmq.E004) settings.RSMQ: queue 'a': ",
+        "dict",
+    ),
+    (
+        "RSMQ = {'url': 'redis://', 'queues': {'a': {'vt': 1.5}}}",
+        "(aiorsmq.E004) settings.RSMQ: queue 'a': vt=1.5: ",
+        "whole",
+    ),
+    (
+        "RSMQ = {'url': 'redis://', 'queues': {'a': {'dead_letter_queue': 'a'}}}",
+        "(aiorsmq.E004) settings.RSMQ: queue 'a': dead_letter_queue='a': ",
+        "must be another queue",
+    ),
+    (
+        "RSMQ = {'url':'redis://', 'queues': {'a': {'max_receives': 0, 'dead_letter_queue': 'a'}}}",
+        "(aiorsmq.E004) settings.RSMQ: queue 'a': dead_letter_queue='a': ",
+        "must be another queue",
+    ),
+    (
+        "RSMQ = {'url': 'redis://', 'queues': {'a': {'max_receives': -1}}}",
+        "(aiorsmq.E004) settings.RSMQ: queue 'a': max_receives=-1: ",
+        "",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("lines", "error", "hint"), SETTINGS)
 def test_check(tmp_path, lines, error, hint):
-    """`manage.py check` reports a setting that is missing or misspelt."""
+    """`manage.py check` reports a setting that is missing or wrong, also if views make queues when
+    they are imported.
+    """
     output = check(tmp_path, lines)
     assert error in output
+    assert "Traceback" not in output, output
     assert hint in output.partition(error)[2]
 
 
 def test_check_of_good_settings(tmp_path):
-    lines = "RSMQ = {'url': 'redis://', 'ns': 'x', 'db': 1, 'queues': {'a': {'vt': 3}}}"
+    queues = {"a": {"vt": 3, "max_receives": 0}, "b": {"max_receives": 0, "dead_letter_queue": "a"}}
+    lines = f"RSMQ = {{'url': 'redis://', 'ns': 'x', 'db': 1, 'queues': {queues}}}"
     assert "no issues" in check(tmp_path, lines)
+
+
+@pytest.mark.parametrize("line", ["", "RSMQ = {}", "RSMQ = {'url': 'redis://', 'hostt': 1}"])
+def test_the_first_call_with_bad_settings(tmp_path, line):
+    """It raises ImproperlyConfigured, from sync code and from async code."""
+    (tmp_path / "its_settings.py").write_text(f"{line}\n")
+    program = """\
+import asyncio
+from aiorsmq.integrations.django import arsmq, rsmq
+from django.core.exceptions import ImproperlyConfigured
+
+async def call():
+    await arsmq().list_queues()
+
+jobs = rsmq.queue("jobs")
+for first_call in (lambda: jobs.send("x"), lambda: rsmq.list_queues(), lambda: asyncio.run(call())):
+    try:
+        first_call()
+    except ImproperlyConfigured as error:
+        print(error)
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "its_settings"} | python_path(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.stdout.count("settings.RSMQ: ") == 3, process.stdout + process.stderr
 
 
 def check(folder: Path, lines):
     (folder / "its_settings.py").write_text(
-        f"INSTALLED_APPS = ['aiorsmq.integrations.django']\nSECRET_KEY = 'x'\n{lines}\n"
+        "INSTALLED_APPS = ['aiorsmq.integrations.django']\nSECRET_KEY = 'x'\n"
+        f"ROOT_URLCONF = 'its_views'\n{lines}\n"
     )
-    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    (folder / "its_views.py").write_text(
+        "from aiorsmq.integrations.django import rsmq\n"
+        "jobs = rsmq.queue('jobs')\nurlpatterns = []\n"
+    )
     process = subprocess.run(
         [sys.executable, "-m", "django", "check", "--settings", "its_settings"],
-        env=os.environ | {"PYTHONPATH": path},
+        env=os.environ | python_path(folder),
         capture_output=True,
         text=True,
         check=False,
     )
     return process.stdout + process.stderr
+
+
+def python_path(folder: Path):
+    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}

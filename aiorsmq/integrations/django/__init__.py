@@ -6,22 +6,43 @@ Add "aiorsmq.integrations.django" to INSTALLED_APPS for the commands `rsmq_worke
 
 import asyncio
 from contextvars import Context
-from typing import Any, Final, cast
+from functools import cache
+from typing import Any, Final, TypeVar, cast
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import SimpleLazyObject
 
 from ...client import AsyncRSMQ
-from ...sync import RSMQ
+from ...codecs import TEXT, Codec
+from ...errors import InvalidParameterValue
+from ...sync import RSMQ, Queue
 from ..shutdown import Shutdown
 
 __all__ = ["arsmq", "client_options", "queue_settings", "rsmq"]
 
-rsmq: Final = cast("RSMQ", SimpleLazyObject(lambda: RSMQ.from_url(**client_options())))
+Client = TypeVar("Client", AsyncRSMQ, RSMQ)
+
+
+class _LazyRSMQ(SimpleLazyObject):  # pyright: ignore[reportMissingTypeArgument]
+    """A client that reads the settings at its first call, and so do its queues: `manage.py check`
+    can report bad settings only if the modules that it imports do not fail."""
+
+    def queue(self, name: str, *, codec: Codec[Any] = TEXT) -> Queue[Any]:
+        return cast("Queue[Any]", SimpleLazyObject(lambda: _client().queue(name, codec=codec)))
+
+
+@cache
+def _client() -> RSMQ:
+    return _connect(RSMQ)
+
+
+rsmq: Final = cast("RSMQ", _LazyRSMQ(_client))
 """The client for sync views, commands, signals and threads: one for the whole process.
 
-It works under ASGI, WSGI and `runserver`, and after a fork. It is made when it is first used, so a
-module may make its queues when it is imported: `jobs = rsmq.queue("jobs")`.
+It works under ASGI, WSGI and `runserver`, and after a fork. It reads the settings at its first
+call, so a module may make its queues when it is imported: `jobs = rsmq.queue("jobs")`. With bad
+settings, the first call raises ImproperlyConfigured.
 """
 
 _clients: dict[asyncio.AbstractEventLoop, tuple[AsyncRSMQ, asyncio.Task[None]]] = {}
@@ -36,16 +57,24 @@ def arsmq() -> AsyncRSMQ:
     view in an event loop of its own: there such a view connects for itself. Sync views, with
     `rsmq`, share connections everywhere.
 
-    Raises RuntimeError where no event loop runs.
+    Raises RuntimeError where no event loop runs, and ImproperlyConfigured if the settings are bad.
     """
     loop = asyncio.get_running_loop()
     if loop not in _clients:
-        client = AsyncRSMQ.from_url(**client_options())
+        client = _connect(AsyncRSMQ)
         # In a context of its own: it outlives the request.
         keeping = loop.create_task(_keep(client), context=Context())
         keeping.add_done_callback(lambda _: _clients.pop(loop))
         _clients[loop] = (client, keeping)
     return _clients[loop][0]
+
+
+def _connect(cls: type[Client]) -> Client:
+    try:
+        return cls.from_url(**client_options())
+    except (AttributeError, InvalidParameterValue, TypeError) as error:
+        text = f"settings.RSMQ: {error}; `manage.py check` says more"
+        raise ImproperlyConfigured(text) from error
 
 
 async def _keep(client: AsyncRSMQ) -> None:

@@ -1,6 +1,7 @@
 """What `manage.py check` says about `settings.RSMQ`."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, cast
 
@@ -8,8 +9,9 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error
 
 from ...client import AsyncRSMQ
-from ...errors import InvalidParameterValue
+from ...errors import ClientClosed, InvalidParameterValue
 from ...models import QueueSettings
+from ...queue import Queue
 from . import client_options, queue_settings
 
 EXAMPLE: Final = 'RSMQ = {"url": os.environ["REDIS_URL"]}'
@@ -32,16 +34,47 @@ def _mistakes() -> Iterator[tuple[str, str | None]]:
     try:
         client = AsyncRSMQ.from_url(**client_options())
     except (InvalidParameterValue, TypeError) as error:
-        yield str(error), None
+        similar = get_close_matches("queues", client_options(), n=1)
+        yield str(error), f"did you mean 'queues', not {similar[0]!r}?" if similar else None
         return
-    options = QueueSettings.__annotations__
-    for queue, values in queue_settings().items():
+    if not isinstance(cast("object", queue_settings()), Mapping):
+        yield '"queues" must be a dict', None
+        return
+    yield from asyncio.run(_mistakes_in_queues(client))
+
+
+async def _mistakes_in_queues(client: AsyncRSMQ) -> list[tuple[str, str | None]]:
+    """What `ensure` refuses: it checks its parameters before it notices that the client is
+    closed."""
+    await client.aclose()
+    mistakes: list[tuple[str, str | None]] = []
+    for name, values in queue_settings().items():
         try:
-            client.queue(queue)
+            queue = client.queue(name)
         except InvalidParameterValue as error:
-            yield f'"queues": {error}', None
-        for name in set(values).difference(options):
-            yield f'queue {queue!r} has no setting "{name}"', f"there are {', '.join(options)}"
+            mistakes.append((f'"queues": {error}', None))
+            continue
+        mistakes += [mistake async for mistake in _mistakes_in_queue(queue, values)]
+    return mistakes
+
+
+async def _mistakes_in_queue(
+    queue: Queue[str], values: object
+) -> AsyncIterator[tuple[str, str | None]]:
+    if not isinstance(values, Mapping):
+        yield f"queue {queue.name!r}: its settings must be a dict", None
+        return
+    settings = dict(cast("Mapping[str, Any]", values))
+    for name in set(settings).difference(QueueSettings.__annotations__):
+        advice = f"there are {', '.join(QueueSettings.__annotations__)}"
+        yield f'queue {queue.name!r} has no setting "{name}"', advice
+        del settings[name]
+    try:
+        await queue.ensure(**settings)
+    except InvalidParameterValue as error:
+        yield f"queue {queue.name!r}: {error}", None
+    except ClientClosed:
+        pass  # the parameters are good
 
 
 def _advice(name: str, names: Iterable[str]) -> str:
