@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from aiorsmq import AsyncRSMQ
 
 from examples.program import EXAMPLES, Program, talking_to
 from support import wait_until
@@ -20,6 +21,7 @@ COMMANDS = [
     for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
     for line in block.splitlines()
 ]
+(FLASK_WORKER,) = re.findall(r"```py\n(# worker\.py\n.*?)```", PAGE, re.DOTALL)
 SERVERS = {command[1].partition(":")[0]: command for command in COMMANDS if ":" in command[1]}
 PORT_0 = {"uvicorn": ["--port", "0"], "gunicorn": ["--bind", "127.0.0.1:0"]}
 
@@ -73,9 +75,30 @@ async def test_program(server, tmp_path, name):
 
             await wait_until(is_accepted)
             if name == "flask_app":
-                assert server.redis.zcard("rsmq:orders") == 1
+                await work(server, tmp_path)
             else:
                 await wait_until(lambda: "prepared: a hat" in app.output)
+            if name == "fastapi_app":
+                await read_news(server, http)
         app.process.terminate()
         await app.ended()
         assert not re.search("Traceback|ERROR|unclosed <Async", app.output), app.output
+
+
+async def work(server, folder):
+    """The worker of Flask prepares the order that waits."""
+    assert server.redis.zcard("rsmq:orders") == 1
+    (folder / "worker.py").write_text(FLASK_WORKER)
+    program = Program(sys.executable, "worker.py", cwd=folder, redis_url=server.url)
+    with contextlib.closing(program) as worker:
+        await wait_until(lambda: "prepared: a hat" in worker.output)
+        worker.process.terminate()
+        assert await worker.ended() == 0, worker.output
+
+
+async def read_news(server, http):
+    """A browser reads what is sent to the queue that FastAPI streams."""
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        await rsmq.queue("news").send("a hat is ready")
+        async with http.stream("GET", "/news") as reply:
+            assert await anext(reply.aiter_lines()) == "data: a hat is ready"

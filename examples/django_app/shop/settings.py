@@ -4,7 +4,7 @@ import os
 
 INSTALLED_APPS = ["aiorsmq.integrations.django", "shop"]
 RSMQ = {
-    "url": os.environ["REDIS_URL"],  # the worker is another process, so not embedded://
+    "url": os.environ["REDIS_URL"],  # for several clients and processes, so not embedded://
     "queues": {
         "django-orders": {"vt": 30, "max_receives": 5, "dead_letter_queue": "django-dead"},
         "django-news": {"vt": 10},
