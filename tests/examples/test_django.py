@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -50,7 +51,7 @@ def start(env):
     with contextlib.ExitStack() as programs:
 
         def start(command, cwd=PROJECT, **more):
-            program = Program(sys.executable, *command.split(), cwd=cwd, **env, **more)
+            program = Program(sys.executable, *shlex.split(command), cwd=cwd, **env, **more)
             return programs.enter_context(contextlib.closing(program))
 
         yield start
@@ -353,6 +354,42 @@ for first_call in (lambda: jobs.send("x"), lambda: rsmq.list_queues(), lambda: a
         check=False,
     )
     assert process.stdout.count("settings.RSMQ: ") == 3, process.stdout + process.stderr
+
+
+async def test_threads_share_one_client(server, start, tmp_path):
+    """Also if they make their first call at the same time: both read the settings before a client
+    exists.
+    """
+    (tmp_path / "its_settings.py").write_text(
+        f"""\
+import threading
+together = threading.Barrier(2)
+
+class Setting(dict):
+    def items(self):
+        together.wait(60)
+        return super().items()
+
+RSMQ = Setting(url={server.url!r})
+"""
+    )
+    program = """\
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from aiorsmq.integrations.django import rsmq
+
+queues = [rsmq.queue("a"), rsmq.queue("b")]
+with ThreadPoolExecutor(2) as threads:
+    list(threads.map(lambda queue: queue.ensure(), queues))
+print("ensured", flush=True)
+Event().wait()
+"""
+    before = server.clients()
+    app = start(
+        f"-c {shlex.quote(program)}", DJANGO_SETTINGS_MODULE="its_settings", **python_path(tmp_path)
+    )
+    await wait_until(lambda: "ensured" in app.output)
+    assert server.clients() == before + 1
 
 
 def check(folder: Path, lines):

@@ -6,7 +6,6 @@ Add "aiorsmq.integrations.django" to INSTALLED_APPS for the commands `rsmq_worke
 
 import asyncio
 from contextvars import Context
-from functools import cache
 from typing import Any, Final, TypeVar, cast
 
 from django.conf import settings
@@ -32,9 +31,13 @@ class _LazyRSMQ(SimpleLazyObject):  # pyright: ignore[reportMissingTypeArgument]
         return cast("Queue[Any]", SimpleLazyObject(lambda: _client().queue(name, codec=codec)))
 
 
-@cache
+_made: dict[str, RSMQ] = {}
+"""The client for sync code, once it is made."""
+
+
 def _client() -> RSMQ:
-    return _connect(RSMQ)
+    """The same for all threads: if two make one at the same time, one of them is dropped unused."""
+    return _made.get("rsmq") or _made.setdefault("rsmq", _connect(RSMQ))
 
 
 rsmq: Final = cast("RSMQ", _LazyRSMQ(_client))
