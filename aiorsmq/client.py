@@ -135,7 +135,8 @@ class AsyncRSMQ:
         InvalidParameterValue, and so is an option that redis-py does not know.
 
         `embedded://` starts a real Valkey server with the first call and stops it with `aclose()`,
-        or with the program; `embedded:///folder` keeps its data there. See `EmbeddedServer`.
+        or with the program; `embedded:///folder` keeps its data there. Each client has a server of
+        its own: clients that are to share queues get the `url` of one `EmbeddedServer`.
         """
         target: Any = target_from_url(url, **redis_options)
         return cls(

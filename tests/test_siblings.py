@@ -129,7 +129,49 @@ async def test_private(caplog, tmp_path):
                 assert await keeper.list_queues() == set()
     (record,) = (record for record in caplog.records if record.name == LOGGER)
     assert record.levelname == "INFO"
-    assert record.message.startswith(f"the embedded server at {url} is private to this process")
+    assert record.message.startswith(f"the embedded server at {url} is private to this client")
+
+
+async def test_second_client(launch):
+    """The second client of a process is warned that it has a server of its own, and a third, of
+    `aiorsmq.sync`, is not told again.
+    """
+    program = await launch(
+        """
+        def serve_in_thread():
+            from aiorsmq import sync
+            with sync.RSMQ.from_url("embedded://") as rsmq:
+                rsmq.list_queues()
+                sys.stdin.read()
+        asyncio.run(serve(when_up=lambda: asyncio.run(serve(when_up=serve_in_thread))))
+        """
+    )
+    ((pid, message),) = await program.end()
+    assert pid == program.pid
+    assert message.startswith(f"two clients of this process ({pid})")
+    assert "EmbeddedServer" in message
+    assert "redis://" in message
+
+
+async def test_second_client_in_a_thread(launch):
+    """A client of `aiorsmq.sync` is warned of an asynchronous one."""
+    program = await launch(
+        """
+        def serve_in_thread():
+            from aiorsmq import sync
+            with sync.RSMQ.from_url("embedded://") as rsmq:
+                rsmq.list_queues()
+        asyncio.run(serve(when_up=serve_in_thread))
+        """
+    )
+    ((_, message),) = await program.end()
+    assert message.startswith("two clients of this process")
+
+
+async def test_one_client_after_another(launch):
+    """A client that is closed before the next one starts is no reason to warn."""
+    program = await launch("for _ in range(2): asyncio.run(serve())")
+    assert await program.end() == []
 
 
 @pytest.mark.parametrize("apart", ["folder", "session"])

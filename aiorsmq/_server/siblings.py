@@ -1,4 +1,5 @@
-"""Warns when two processes of one program each have an embedded server without a `path`.
+"""Warns when two clients of one program, in one process or two, each have an embedded server
+without a `path`.
 
 Such a server keeps a file about its owner in its folder. A process reads those of all servers that
 are up once it has written its own, so of two that start at once, at least one sees the other.
@@ -18,18 +19,30 @@ from ..embedded import EmbeddedServer
 _logger = logging.getLogger("aiorsmq.startup.embedded")
 
 _OWNER: Final = "owner"
-_warned_pids: Final[set[int]] = set()
-"""The processes that have warned: this one, and the ones that it was forked from."""
+_warnings: Final[set[tuple[int, str]]] = set()
+"""Process ids and warnings that were logged: by this process, and by those it was forked from."""
+
+_TWO_CLIENTS: Final = (
+    "two clients of this process (%d) have an embedded:// server each and share no queues: start "
+    "one EmbeddedServer and give both clients its url, or give both a URL such as "
+    "redis://localhost:6379"
+)
+_TWO_PROCESSES: Final = (
+    "process %d and this one (%d) have an embedded:// server each and do not see each other's "
+    "messages: give both the URL of one server, such as redis://localhost:6379 or the url of one "
+    "EmbeddedServer; embedded:///folder is for one process, too"
+)
 
 
 def announce_server(server: EmbeddedServer) -> None:
-    """Log that the server is private, and warn of a sibling, once per process.
+    """Log that the server is private, and warn of another client's in this process, and of one in
+    a sibling, once per process each.
 
     Neither warns nor is found under pytest: a pytest-xdist worker may well have its own server,
     and so may the program whose tests run.
     """
     _logger.info(
-        "the embedded server at %s is private to this process, and its messages are gone when it "
+        "the embedded server at %s is private to this client, and its messages are gone when it "
         "ends",
         server.url,
     )
@@ -38,17 +51,18 @@ def announce_server(server: EmbeddedServer) -> None:
     with suppress(OSError):  # a warning is not worth a failure
         owner = _this_process()
         _write_owner(Path(server.socket).parent, owner)
-        sibling = next(filter(owner.is_sibling, _list_owners(server)), None)
-        if sibling is not None and owner.pid not in _warned_pids:
-            _warned_pids.add(owner.pid)
-            _logger.warning(
-                "process %d and this one (%d) have an embedded:// server each and do not see each "
-                "other's messages: give both the URL of one server, such as "
-                "redis://localhost:6379 or the url of one EmbeddedServer; "
-                "embedded:///folder is for one process, too",
-                sibling.pid,
-                owner.pid,
-            )
+        neighbors = list(_list_other_owners(server))
+        if any(neighbor.pid == owner.pid for neighbor in neighbors):
+            _warn_once(_TWO_CLIENTS, owner.pid)
+        sibling = next(filter(owner.is_sibling, neighbors), None)
+        if sibling is not None:
+            _warn_once(_TWO_PROCESSES, sibling.pid, owner.pid)
+
+
+def _warn_once(warning: str, *pids: int) -> None:
+    if (os.getpid(), warning) not in _warnings:
+        _warnings.add((os.getpid(), warning))
+        _logger.warning(warning, *pids)
 
 
 @dataclass(frozen=True)
@@ -84,10 +98,10 @@ def _write_owner(folder: Path, owner: _Owner) -> None:
     (folder / _OWNER).write_bytes(os.fsencode(text))
 
 
-def _list_owners(server: EmbeddedServer) -> Iterator[_Owner]:
-    """The owners of this user's servers that are up, this one included."""
+def _list_other_owners(server: EmbeddedServer) -> Iterator[_Owner]:
+    """The owners of this user's other servers that are up; this process may be one."""
     path = Path(server.socket)
-    for folder in path.parent.parent.glob("aiorsmq-*"):
+    for folder in set(path.parent.parent.glob("aiorsmq-*")) - {path.parent}:
         with suppress(OSError, ValueError):  # gone in the meantime, or not ours
             if folder.lstat().st_uid == os.geteuid() and _accepts(folder / path.name):
                 text = os.fsdecode((folder / _OWNER).read_bytes())

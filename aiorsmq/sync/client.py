@@ -95,8 +95,9 @@ class RSMQ:
         """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, or
         embedded://.
 
-        An `embedded://` server belongs to the process that uses it first. Forked children connect
-        to it while it runs; otherwise they raise EmbeddedServerError.
+        Each client of `embedded://` has a server of its own: clients that are to share queues get
+        the `url` of one `EmbeddedServer`. The server belongs to the process that uses it first.
+        Forked children connect to it while it runs; otherwise they raise EmbeddedServerError.
         """
         connect = partial(
             AsyncRSMQ.from_url,

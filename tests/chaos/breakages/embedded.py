@@ -50,7 +50,7 @@ EMBEDDED = {
     ),
     "dead-owner-is-a-sibling": Breakage(
         "a process is taken for a sibling although its embedded server is gone",
-        (Edit("_list_owners", "_accepts(folder / path.name)", "True"),),
+        (Edit("_list_other_owners", "_accepts(folder / path.name)", "True"),),
         ("test_siblings.py::test_dead",),
     ),
 }
