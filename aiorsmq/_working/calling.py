@@ -26,7 +26,7 @@ def as_coroutine_function(
 
     At most `threads` run, including those whose caller was cancelled: they cannot be stopped.
     """
-    _check_handler(handler)
+    check_handler(handler, "async def handler(message):")
     call = getattr(handler, "__call__", None)  # noqa: B004 - of an object of the user's class
     if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call):
         return cast("Callable[[Message[T]], Awaitable[object]]", handler)
@@ -54,9 +54,8 @@ def as_coroutine_function(
     return call_in_thread
 
 
-def _check_handler(handler: Any) -> None:
-    """Refuse what cannot be a handler, and show how to write one."""
-    line = "async def handler(message):"
+def check_handler(handler: Any, line: str) -> None:
+    """Refuse what cannot be a handler, and show the line that begins one."""
     reason = ""
     if is_unrun(handler):
         reason = "is the result of a call: pass the function itself, as in `worker(handler)`"

@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar
 
 from .. import models, worker
 from .._protocol import Seconds
+from .._working.calling import check_handler
 from ..errors import ClientClosed, InvalidParameterValue
 from ..handlers import Reject, Retry
 from ..models import WorkerEvent, WorkerStats
@@ -152,13 +153,12 @@ def adapt(
     handler: Callable[[Message[T]], object],
 ) -> Callable[[models.Message[T]], object]:
     """The handler, for an asynchronous worker."""
+    line = "def handler(message):"
     call = getattr(handler, "__call__", None)  # noqa: B004 - of an object of the user's class
     if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call):
-        reason = "must be a plain function; for an async one use AsyncRSMQ and its worker"
+        reason = f"must be a plain function: `{line} ...`; for an async one use AsyncRSMQ"
         raise InvalidParameterValue("handler", handler, reason)
-    if not callable(handler) or inspect.isgeneratorfunction(handler):
-        reason = "must be a plain function that takes a message, not a generator"
-        raise InvalidParameterValue("handler", handler, reason)
+    check_handler(handler, line)
 
     @wraps(handler)
     def call_with_message(message: models.Message[T]) -> object:

@@ -110,26 +110,45 @@ def test_several_queues(server, rsmq):
     assert bodies == ["mine", "theirs"]
 
 
-def test_no_coroutines(queue):
-    """An async handler is refused when the worker is made, with what to use instead."""
+LINE = "`def handler(message): ...`"
 
-    async def handle(message):
+
+async def coroutine(message):
+    pass
+
+
+class Coroutine:
+    async def __call__(self, message):
         pass
 
-    def generate(message):
-        yield
 
-    class Handler:
-        async def __call__(self, message):
-            pass
+def generate(message):
+    yield
 
-    for handler, advice in (
-        (handle, "AsyncRSMQ"),
-        (Handler(), "AsyncRSMQ"),
-        (generate, "generator"),
-    ):
-        with pytest.raises(InvalidParameterValue, match=advice):
-            queue.worker(handler)
+
+BAD_HANDLERS = {
+    "coroutine": (coroutine, f"must be a plain function: {LINE}; for an async one use AsyncRSMQ"),
+    "object": (Coroutine(), f"must be a plain function: {LINE}; for an async one use AsyncRSMQ"),
+    "generator": (generate, f"must not be a generator; without `yield`: {LINE}"),
+    "none": (None, f"must be a function: {LINE}"),
+    "no-argument": (lambda: 0, f"must take 1 argument, as in {LINE}"),
+    "two-arguments": (lambda queue, message: 0, f"must take 1 argument, as in {LINE}"),
+    "called": (
+        generate("x"),
+        "is the result of a call: pass the function itself, as in `worker(handler)`",
+    ),
+}
+
+
+@pytest.mark.parametrize(("handler", "reason"), BAD_HANDLERS.values(), ids=BAD_HANDLERS)
+def test_bad_handler(rsmq, queue, handler, reason):
+    """What cannot be a handler is refused when the worker is made, with the line to write."""
+    for make in (queue.worker, lambda handler: rsmq.worker([queue], handler)):
+        with pytest.raises(InvalidParameterValue) as raised:
+            make(handler)
+        assert raised.value.parameter == "handler"
+        assert raised.value.value is handler
+        assert raised.value.reason == reason
 
 
 def test_missing_queue(rsmq):
