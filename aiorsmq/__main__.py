@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 
 from . import __version__
 from .cli.demo import demo
@@ -14,8 +15,11 @@ def main() -> None:
     commands.add_parser("demo", help="run a demo on a private server; takes a few seconds")
     if parser.parse_args().command is None:
         parser.print_help()
-    else:
+        return
+    try:
         asyncio.run(demo())
+    except KeyboardInterrupt:
+        parser.exit(128 + signal.SIGINT, "\nInterrupted: the server has been stopped.\n")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,19 @@
 """The command line, and the README's first command."""
 
+import os
+import re
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import aiorsmq
+import psutil
 import pytest
 
 from support import PATIENCE
+
+INTERRUPTED = "Interrupted: the server has been stopped."
 
 
 def test_demo():
@@ -16,6 +23,41 @@ def test_demo():
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("99th percentile") == 2
     assert "Done in" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("send", "number", "returncode", "errors"),
+    [
+        (os.kill, signal.SIGTERM, -signal.SIGTERM, ""),
+        (os.kill, signal.SIGINT, 130, INTERRUPTED),
+        (os.killpg, signal.SIGINT, 130, INTERRUPTED),
+    ],
+    ids=["terminated", "interrupted", "Ctrl-C"],
+)
+def test_end_of_demo(send, number, returncode, errors):
+    """A demo that is ended early leaves no process behind, and Ctrl-C prints one line."""
+    command = [sys.executable, "-u", "-m", "aiorsmq", "demo"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as demo:
+        consumer = None
+        try:
+            lines = iter(demo.stdout.readline, "")
+            waiting = filter(None, (re.match(r" +process (\d+) waits", line) for line in lines))
+            consumer = psutil.Process(int(next(waiting)[1]))
+            send(demo.pid, number)
+            _, complaints = demo.communicate(timeout=PATIENCE)  # the consumer's too: it has ended
+            consumer.wait(PATIENCE)
+        finally:
+            for process in (demo, consumer):
+                if process is not None:
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
+    assert (demo.returncode, complaints.strip()) == (returncode, errors)
 
 
 @pytest.mark.parametrize(

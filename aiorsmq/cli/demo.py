@@ -4,6 +4,7 @@ import asyncio
 import os
 import statistics
 import sys
+import threading
 import time
 from asyncio.subprocess import PIPE
 
@@ -67,15 +68,22 @@ async def across_two_processes(queue: Queue[str], url: str) -> None:
     print("3. Two processes: one sends, the other receives")
     await queue.create()
     consumer = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", __name__, url, queue.name, stdout=PIPE
+        *(sys.executable, "-m", __name__, url, queue.name),
+        stdin=PIPE,  # its end tells the process that this one has ended
+        stdout=PIPE,
+        start_new_session=True,  # Ctrl-C is for this process
     )
     output = consumer.stdout or asyncio.StreamReader()
-    pid = (await output.readline()).decode().strip()
-    print(f"   process {pid} waits for messages, {os.getpid()} sends them")
-    await send_occasionally(queue)
-    latencies = (await output.readline()).decode().strip()
-    print(f"   {SENDS} messages, from send to handler: {latencies}\n")
-    await consumer.wait()
+    try:
+        pid = (await output.readline()).decode().strip()
+        print(f"   process {pid} waits for messages, {os.getpid()} sends them")
+        await send_occasionally(queue)
+        latencies = (await output.readline()).decode().strip()
+        print(f"   {SENDS} messages, from send to handler: {latencies}\n")
+    finally:
+        if consumer.stdin is not None:
+            consumer.stdin.close()
+        await consumer.wait()
 
 
 async def all_at_once(queue: Queue[str]) -> None:
@@ -127,7 +135,14 @@ def summary(latencies: list[float]) -> str:
     return f"median {median * 1000:.2f} ms, 99th percentile {percentile_99 * 1000:.2f} ms"
 
 
+def end_with_parent() -> None:
+    """End this process at once when its input ends: its parent has closed it, or is gone."""
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(0)
+
+
 async def consume_in_subprocess(url: str, qname: str) -> None:
+    threading.Thread(target=end_with_parent, daemon=True).start()
     latencies: list[float] = []
     async with AsyncRSMQ.from_url(url) as rsmq:
         print(os.getpid(), flush=True)
