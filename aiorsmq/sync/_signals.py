@@ -3,9 +3,13 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Final
+
+from ..worker import SECOND_SIGNAL
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -47,16 +51,17 @@ def stopping_at_signals(stop: Callable[[], None]) -> Generator[None]:
         yield
         return
     pid = os.getpid()
-    is_stopping = False
+    stopped_at: float | None = None
 
-    def on_signal(number: int, _frame: object) -> None:
-        nonlocal is_stopping
+    def on_signal(number: int, frame: object) -> None:
+        nonlocal stopped_at
         if pid != os.getpid():  # a forked child
             _end_by(number)
-        if is_stopping:
-            raise GraceSkipped
-        is_stopping = True
-        stop()
+        if stopped_at is None:
+            stopped_at = time.monotonic()
+            stop()
+        else:
+            _skip_grace(stopped_at, number, frame)
 
     previous = [signal.signal(number, on_signal) for number in _SIGNALS]
     try:
@@ -87,7 +92,7 @@ def dying_gracefully(stop: Callable[[], None], leave: Callable[[], None]) -> Gen
 
 
 def _die(number: int, _frame: object) -> None:
-    signal.signal(number, _skip_grace)
+    signal.signal(number, partial(_skip_grace, time.monotonic()))
     for block in _blocks:
         block.stop()
     for block in reversed(_blocks):
@@ -96,8 +101,11 @@ def _die(number: int, _frame: object) -> None:
     _end_by(number)
 
 
-def _skip_grace(_number: int, _frame: object) -> None:
-    raise GraceSkipped
+def _skip_grace(stopped_at: float, _number: int, _frame: object) -> None:
+    """Skip it, unless this is the first signal arriving twice: GNU `timeout` signals its child and
+    then the child's group."""
+    if time.monotonic() >= stopped_at + SECOND_SIGNAL:
+        raise GraceSkipped
 
 
 def _end_by(number: int) -> None:

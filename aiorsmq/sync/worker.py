@@ -79,9 +79,9 @@ class Worker(Generic[T]):
         """Work until `stop()` is called or this is interrupted.
 
         With `signals`, SIGTERM and SIGINT stop it gracefully, and the second signal skips the wait
-        for handlers: in the main thread, unless another part of the program handles SIGTERM. An
-        exception that interrupts it, such as KeyboardInterrupt, stops it in the same way, and
-        propagates.
+        for handlers, unless it comes within half a second, as the same stop does that arrives
+        twice: in the main thread, unless another part of the program handles SIGTERM. An exception
+        that interrupts it, such as KeyboardInterrupt, stops it in the same way, and propagates.
         """
         try:
             with stopping_at_signals(self.stop) if signals else nullcontext():

@@ -3,10 +3,12 @@
 import logging
 import signal
 import threading
+import time
 
 import pytest
 from aiorsmq import InvalidParameterValue, QueueDoesNotExist, Reject, Retry
 from aiorsmq.sync import RSMQ, Message
+from aiorsmq.worker import SECOND_SIGNAL
 from redis import ResponseError
 
 from support import PATIENCE, at_once, make_it_theirs
@@ -280,6 +282,7 @@ def test_second_signal(server, queue):
             assert process.stdout.readline() == "begun\n"
             process.send_signal(signal.SIGTERM)
             assert process.stdout.readline() == "stopping\n"
+            time.sleep(SECOND_SIGNAL)  # it would be the first one again
             process.send_signal(signal.SIGTERM)
             message = eventually(queue.receive)
             assert message.receive_count == 2
@@ -287,6 +290,46 @@ def test_second_signal(server, queue):
         finally:
             process.kill()
     assert (output, process.returncode) == ("end\n", 0), errors
+
+
+@pytest.mark.parametrize("how", ["run", "block"])
+def test_signal_that_comes_twice(server, queue, how):
+    """A stop that arrives as two signals at once, as from GNU `timeout`, leaves handlers their
+    grace."""
+    program = """
+import os, signal, sys, threading, time
+from aiorsmq.sync import RSMQ, _signals
+
+_signals.SECOND_SIGNAL = 3600  # however slow the machine is
+
+heeds_signals = threading.Event()
+
+def handle(message):
+    heeds_signals.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    while worker.healthy:
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(1)
+
+rsmq = RSMQ.from_url(sys.argv[1])
+worker = rsmq.queue("jobs").worker(handle, vt=600)
+if sys.argv[2] == "run":
+    heeds_signals.set()
+    worker.run()
+else:
+    with worker:
+        heeds_signals.set()
+        threading.Event().wait()
+"""
+    queue.send("x")
+    with start(program, server.url, how) as process:
+        try:
+            _, errors = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert process.returncode == (0 if how == "run" else -signal.SIGTERM), errors
+    assert queue.attributes().msgs == 0
 
 
 def test_signal_in_a_block(server, queue):
@@ -339,6 +382,7 @@ with rsmq.queue("jobs").worker(handle, vt=600) as worker:
             eventually(lambda: queue.attributes().hiddenmsgs)
             process.send_signal(signal.SIGTERM)
             assert process.stdout.readline() == "stopping\n"
+            time.sleep(SECOND_SIGNAL)  # it would be the first one again
             process.send_signal(signal.SIGTERM)
             assert eventually(queue.receive).receive_count == 2
             assert process.wait(PATIENCE) == -signal.SIGTERM
