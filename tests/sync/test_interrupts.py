@@ -1,5 +1,6 @@
 """An exception that interrupts a thread in a call, as a signal handler's, cancels the call."""
 
+import gc
 import os
 import signal
 import threading
@@ -111,6 +112,34 @@ def test_result_that_nobody_takes(server, queue, monkeypatch):
         monkeypatch.setattr(loop_thread._Call, "free", free_and_interrupt)
         queue.receive(vt=600)
     assert eventually(queue.receive).receive_count == 2
+
+
+def test_results_that_cannot_go_back(server, queue, caplog, monkeypatch):
+    """A message that cannot be released does not keep the others from it, and nothing is left
+    for the event loop to complain about."""
+    free = loop_thread._Call.free
+
+    def count_refusals():
+        return server.redis.info("errorstats").get("errorstat_WRONGTYPE", {}).get("count", 0)
+
+    def free_and_interrupt(call):
+        if isinstance(call.result, list):
+            monkeypatch.undo()
+            server.redis.rename("rsmq:jobs", "aside")
+            server.redis.set("rsmq:jobs", "of another type")
+            interrupt()
+        free(call)
+
+    queue.send_many(["1", "2", "3"])
+    before = count_refusals()
+    with time_limit(), pytest.raises(TimeLimit):
+        monkeypatch.setattr(loop_thread._Call, "free", free_and_interrupt)
+        queue.receive_many(3, vt=600)
+    eventually(lambda: count_refusals() == before + 3)
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+    server.redis.rename("aside", "rsmq:jobs")
+    assert queue.attributes().hiddenmsgs == 3
 
 
 def test_while_the_thread_starts(server, monkeypatch):
