@@ -88,7 +88,7 @@ def _install(session: nox.Session, *groups: str, editable: bool = True) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The tests on asyncio's event loop: they need only Python, and less than three minutes."""
+    """The tests on asyncio's event loop: they need only Python, and a few minutes."""
     _install(session, "test")
     session.run("pytest", *PLAIN, *session.posargs)
 
