@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -24,8 +24,10 @@ class _Watch:
     numbers: tuple[signal.Signals, ...]
     is_fatal: bool
     """Whether SIGTERM ends the program after it."""
+    received: set[int] = field(default_factory=set[int])
+    """The signals that have come."""
     is_dying: bool = False
-    """Whether SIGTERM has come."""
+    """Whether SIGTERM has come, and ends the program."""
 
 
 _watches: list[_Watch] = []
@@ -61,8 +63,8 @@ def _watch(
         return
     watch = _Watch(asyncio.get_running_loop(), on_signal, numbers, is_fatal)
     watch.is_dying = any(earlier.is_dying for earlier in _watches)
-    if watch.is_dying:  # it must not claim what the program would take with it
-        watch.loop.call_soon(on_signal)
+    if any(not earlier.received.isdisjoint(numbers) for earlier in _watches):
+        watch.loop.call_soon(on_signal)  # the program is stopping, and waits for all its workers
     _watches.append(watch)
     for number in numbers:
         if (handler := signal.getsignal(number)) is not _on_signal:
@@ -89,6 +91,7 @@ def _on_signal(number: int, _frame: FrameType | None) -> None:
     is_fatal = number == signal.SIGTERM and all(watch.is_fatal for watch in watches)
     for watch in watches:
         watch.is_dying |= is_fatal
+        watch.received.add(number)
         watch.loop.call_soon_threadsafe(watch.on_signal)
 
 

@@ -255,6 +255,30 @@ async with jobs.worker(handler) as worker:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_run_after_the_signal(program, others, queue, number):
+    """A `run()` that starts while another one stops at a signal stops too: it may have been slower
+    to start.
+    """
+    await queue.send("0.5")
+    await others.send("60")
+    body = """
+first = jobs.worker(handler)
+running = asyncio.create_task(first.run())
+while first.trouble != "stopping":
+    await asyncio.sleep(0.01)
+await others.worker(handler).run()
+await running
+"""
+    async with program(body) as (process, line):
+        await lines_until(line, "begun")
+        process.send_signal(number)
+        assert await rest(line) == ["done", "left"]
+        assert await process.wait() == 0
+    assert (await others.attributes()).totalrecv == 0
+    await others.purge()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_beside_run(program, others, queue, number):
     """With a `run()` beside it, the signal is handled: both stop, and the program goes on."""
     await queue.send("0.3")

@@ -259,7 +259,11 @@ async def _program(server):
             first, _, text = text.partition("\n")
             return first
 
-        yield process, line
+        try:
+            yield process, line
+        finally:
+            if process.returncode is None:
+                process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
