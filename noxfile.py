@@ -69,8 +69,13 @@ def _is_here(version: str) -> bool:
     return any(map(shutil.which, (_interpreter(version), f"python{version}")))
 
 
-NEWEST = next(filter(_is_here, reversed(PYTHONS)), PYTHONS[0])
-"""Of the Pythons on this machine."""
+HERE = [*filter(_is_here, PYTHONS)] or PYTHONS[:1]
+"""The Pythons on this machine."""
+UVLOOP_PYTHON = HERE[len(HERE) // 2]
+BUSY_PYTHON = HERE[-1]
+TESTED = (f"3.{sys.version_info.minor}", UVLOOP_PYTHON, BUSY_PYTHON)
+OTHER_PYTHONS = [version for version in PYTHONS if version not in TESTED]
+"""Those that none of the sessions `tests`, `uvloop` and `busy` is on: CI tests them as well."""
 
 
 def _install(session: nox.Session, *groups: str, editable: bool = True) -> None:
@@ -97,14 +102,14 @@ for version in PYTHONS:  # `nox -s tests-3.12`
     nox.session(tests, python=_interpreter(version), name=f"tests-{version}", default=False)
 
 
-@nox.session
+@nox.session(python=_interpreter(UVLOOP_PYTHON))
 def uvloop(session: nox.Session) -> None:
-    """The tests on uvloop."""
+    """The tests on uvloop, and a Python between the oldest and the newest."""
     _install(session, "test")
     session.run("pytest", "-q", *APART, "-n", "2", "--loop", "uvloop", *session.posargs)
 
 
-@nox.session(python=_interpreter(NEWEST))
+@nox.session(python=_interpreter(BUSY_PYTHON))
 def busy(session: nox.Session) -> None:
     """The tests on the newest Python, beside six busy loops: slowness fails none of them."""
     _install(session, "test")
