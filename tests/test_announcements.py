@@ -82,7 +82,7 @@ async def test_one_channel_is_refused(server, caplog, monkeypatch):
     """A channel that is refused leaves the others alone, and is heard when it is permitted, on the
     same connection.
     """
-    monkeypatch.setattr(listener, "PING_INTERVAL", 0.05)
+    monkeypatch.setattr(listener, "PING_INTERVAL", 0.5)
     monkeypatch.setattr(listener, "RETRY_REFUSED", 0.1)
     user = {"username": "half", "password": "pw"}
     server.redis.acl_setuser(
