@@ -16,7 +16,8 @@ def test_life_of_a_message(queue):
     assert isinstance(message, Message)
     assert (message.id, message.body, message.raw) == (id, "hello", b"hello")
     assert (message.receive_count, message.queue) == (1, "jobs")
-    assert message.sent_at <= message.first_received_at <= message.visible_until
+    received_at = message.first_received_at  # in whole milliseconds, unlike `sent_at`
+    assert message.sent_at - timedelta(milliseconds=1) < received_at <= message.visible_until
     assert queue.receive() is None
     assert message.extend(120)
     assert message.release()
