@@ -62,6 +62,7 @@ def _watch(
         yield
         return
     watch = _Watch(asyncio.get_running_loop(), on_signal, numbers, is_fatal)
+    _watches[:] = [earlier for earlier in _watches if not earlier.loop.is_closed()]
     watch.is_dying = any(earlier.is_dying for earlier in _watches)
     if any(not earlier.received.isdisjoint(numbers) for earlier in _watches):
         watch.loop.call_soon(on_signal)  # the program is stopping, and waits for all its workers
@@ -73,7 +74,8 @@ def _watch(
     try:
         yield
     finally:
-        _watches.remove(watch)
+        if watch in _watches:  # not in a forked child
+            _watches.remove(watch)
         for number in numbers:
             if not any(number in remaining.numbers for remaining in _watches):
                 _restore(number)

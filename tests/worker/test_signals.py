@@ -1,5 +1,6 @@
 """A worker in `async with` in a program that gets SIGTERM, and handles it or not."""
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 
 import anyio
 import pytest
+from aiorsmq._working.signals import die_gracefully
 from anyio.streams.text import TextReceiveStream
 
 from support import PATIENCE, insist, wait_for_listener, wait_until
@@ -252,6 +254,46 @@ async with jobs.worker(handler) as worker:
         assert await process.wait() == -signal.SIGTERM
     assert (await others.attributes()).totalrecv == 0
     await others.purge()
+
+
+def test_after_a_closed_loop():
+    """A worker whose event loop was closed around it does not keep the signal from a later one."""
+    kept = []
+
+    async def enter():
+        block = die_gracefully(list)
+        block.__enter__()
+        kept.append(block)
+
+    async def enter_and_leave():
+        with die_gracefully(list):
+            pass
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(enter())
+    loop.close()
+    asyncio.run(enter_and_leave())
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with pytest.raises(StopIteration):
+        next(kept[0].gen)
+
+
+async def test_left_in_a_forked_child(program):
+    """A forked child that leaves the block of its parent is not disturbed."""
+    body = """
+import contextlib, os
+from aiorsmq._working.signals import die_gracefully
+with contextlib.ExitStack() as stack:
+    stack.enter_context(die_gracefully(list))
+    if os.fork() == 0:
+        stack.close()
+        say("the child left")
+        os._exit(0)
+    os.wait()
+"""
+    async with program(body) as (process, line):
+        assert await rest(line) == ["the child left", "left"]
+        assert await process.wait() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
