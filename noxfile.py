@@ -111,7 +111,7 @@ def uvloop(session: nox.Session) -> None:
 
 @nox.session(python=_interpreter(BUSY_PYTHON))
 def busy(session: nox.Session) -> None:
-    """The tests on the newest Python, beside six busy loops: slowness fails none of them."""
+    """The tests on the newest Python, beside six busy loops: they pass on a slow machine too."""
     _install(session, "test")
     command = [sys.executable, "-c", BUSY]  # ends with this program
     loops = [subprocess.Popen(command) for _ in range(6)]  # noqa: S603

@@ -12,23 +12,10 @@ from redis.asyncio import Redis
 
 from ._commands.admin import list_queues
 from ._consuming.core import QueueCore
-from ._protocol import (
-    Keys,
-    Seconds,
-    check_ns,
-    check_qname,
-    check_seconds,
-    check_seconds_at_least,
-)
+from ._protocol import Keys, Seconds, check_ns, check_qname, check_seconds, check_seconds_at_least
 from ._server.home import running_loop
 from ._server.node import DEADLINE, Node
-from ._server.target import (
-    EmbeddedTarget,
-    Target,
-    direct_target,
-    given_target,
-    target_from_url,
-)
+from ._server.target import EmbeddedTarget, Target, direct_target, given_target, target_from_url
 from .codecs import TEXT, Codec
 from .embedded import EmbeddedServer
 from .errors import InvalidParameterValue

@@ -8,13 +8,13 @@ from asyncio import Task
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import TracebackType
-from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
+from typing import Any, Final, Generic, TypedDict, TypeVar, get_args
 
 import anyio
 
 from ._protocol import Seconds, check_seconds, check_seconds_at_least
 from ._record import log_fields
-from ._working.block import Block
+from ._working.block import Block, WhenDead
 from ._working.claimer import Claimer
 from ._working.intake import MIN_LEASE, Intake
 from ._working.jobs import Jobs
@@ -47,7 +47,7 @@ class WorkerOptions(TypedDict, total=False):
     on_error: Callable[[Message[Any], Exception], Retry | Reject | None]
     on_event: Callable[[WorkerEvent], None]
     grace: Seconds
-    when_dead: Literal["interrupt", "terminate"]
+    when_dead: WhenDead
 
 
 class Worker(Generic[T]):
@@ -129,7 +129,7 @@ class Worker(Generic[T]):
         on_error: Callable[[Message[Any], Exception], Retry | Reject | None] | None = None,
         on_event: Callable[[WorkerEvent], None] | None = None,
         grace: Seconds = 30.0,
-        when_dead: Literal["interrupt", "terminate"] = "interrupt",
+        when_dead: WhenDead = "interrupt",
     ) -> None:
         names = [intake.name for intake in intakes]
         if len(set(names)) < len(names):
@@ -153,11 +153,11 @@ class Worker(Generic[T]):
         )
         self._claimer: Claimer[T] = Claimer(intakes, weights, self._jobs)
         self._grace = check_seconds("grace", grace)
-        if when_dead not in ("interrupt", "terminate"):
+        if when_dead not in get_args(WhenDead):
             raise InvalidParameterValue(
                 "when_dead", when_dead, 'must be "interrupt" or "terminate"'
             )
-        self._when_dead: Literal["interrupt", "terminate"] = when_dead
+        self._when_dead: WhenDead = when_dead
         self._error: Exception | None = None
         self._stopping = asyncio.Event()
         self._skip_grace = False
@@ -318,8 +318,9 @@ class Worker(Generic[T]):
         try:
             await asyncio.wait({stopping, *working}, return_when=asyncio.FIRST_COMPLETED)
             for task in working:
-                if task.done() and not isinstance(task.exception(), ClientClosed):
-                    self._note_error(task.exception())  # handlers have their grace after that
+                error = task.exception() if task.done() and not task.cancelled() else None
+                if not isinstance(error, ClientClosed):
+                    self._note_error(error)  # at once: handlers have their grace after that
         finally:
             stopping.cancel()
             await self._wait_for_end(asyncio.create_task(self._end(*working)))

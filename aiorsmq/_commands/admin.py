@@ -20,7 +20,7 @@ from .._protocol import (
     queues_key,
     whole_seconds,
 )
-from .._server.call import Call, Reply, RetryPolicy
+from .._server.call import Call, Reply, RetryPolicy, single_int
 from .._server.node import Node
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
 from ..models import Ensured, QueueAttributes, QueueSettings, SettingValue, utc_from_ms
@@ -128,7 +128,7 @@ async def delete_queue(node: Node, keys: Keys, *, missing_ok: bool = False) -> b
         "delete_queue", keys.qname, all_keys, ("first", *args), policy, lambda: ("retry", *args)
     )
     until = node.until()
-    deleted = await node.run(call, _single_int, until)
+    deleted = await node.run(call, single_int, until)
     if deleted:
         forget = call._replace(args=("forget", *args), policy=RetryPolicy.NEVER)
         # A failure does no harm: the server forgets by itself.
@@ -296,11 +296,6 @@ def _setting_value(name: str, stored: bytes | str | int) -> SettingValue:
     if name != "dead_letter_queue":
         return int(stored)
     return stored.decode() if isinstance(stored, bytes) else str(stored)
-
-
-def _single_int(reply: Reply) -> int:
-    (number,) = map(int, reply)
-    return number
 
 
 def _two_ints(reply: Reply) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """A queue's times are moved back. Only the test kit does that."""
 
 from .._protocol import Keys, Seconds, milliseconds
-from .._server.call import Call, Reply, RetryPolicy
+from .._server.call import Call, RetryPolicy, single_int
 from .._server.node import Node
 
 
@@ -10,9 +10,4 @@ async def advance(node: Node, keys: Keys, duration: Seconds) -> int:
     args = (milliseconds("duration", duration), keys.channel)
     all_keys = (*keys.pair, keys.reasons)
     call = Call("advance", keys.qname, all_keys, args, RetryPolicy.NEVER_IF_UNKNOWN)
-    return await node.run(call, _single_int)
-
-
-def _single_int(reply: Reply) -> int:
-    (number,) = reply
-    return int(number)
+    return await node.run(call, single_int)

@@ -28,6 +28,12 @@ class RetryPolicy(Enum):
     not know is sent again, since nothing was executed."""
 
 
+def single_int(reply: Reply) -> int:
+    """Read a reply of one number."""
+    (number,) = map(int, reply)
+    return number
+
+
 class Call(NamedTuple):
     """One run of a script."""
 

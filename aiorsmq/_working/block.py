@@ -5,6 +5,8 @@ import os
 import signal
 from typing import Final, Literal
 
+WhenDead = Literal["interrupt", "terminate"]
+"""Whether to interrupt the block when its worker dies, or to end the program."""
 INTERRUPTED: Final = "the worker of this block has died"
 
 
@@ -12,12 +14,9 @@ class Block:
     """A block that can be interrupted, as `asyncio.timeout` does it: by cancelling its task.
 
     Made in the task that enters the block.
-
-    Args:
-        when_dead: whether to interrupt the block when its worker dies, or to end the program.
     """
 
-    def __init__(self, when_dead: Literal["interrupt", "terminate"]) -> None:
+    def __init__(self, when_dead: WhenDead) -> None:
         self._when_dead = when_dead
         self._is_notified = False
         self._task = asyncio.current_task()

@@ -28,7 +28,7 @@ _logger = logging.getLogger("aiorsmq.worker")
 
 class Stalls:
     """The times for which a worker's event loop is blocked: each is logged once, for all queues,
-    and only if it was longer than a lease."""
+    and only if a lease has ended in it."""
 
     def __init__(self) -> None:
         self._logged_at = -math.inf

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext, suppress
 from functools import partial, wraps
 from types import TracebackType
-from typing import Any, Generic, Literal, TypedDict, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 
 from .. import models, worker
 from .._protocol import Seconds
+from .._working.block import WhenDead
 from .._working.calling import check_handler
 from ..errors import ClientClosed, InvalidParameterValue
 from ..handlers import Reject, Retry
@@ -32,7 +33,7 @@ class WorkerOptions(TypedDict, total=False):
     on_error: Callable[[Message[Any], Exception], Retry | Reject | None]
     on_event: Callable[[WorkerEvent], None]
     grace: Seconds
-    when_dead: Literal["interrupt", "terminate"]
+    when_dead: WhenDead
 
 
 class Worker(Generic[T]):
