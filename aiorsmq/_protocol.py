@@ -5,7 +5,7 @@ Everything follows Node rsmq 0.12.4, unless a comment says otherwise.
 
 import math
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from .errors import InvalidParameterValue
@@ -24,6 +24,7 @@ _MAX_PEEK = 1000
 _QNAME = re.compile(r"[A-Za-z0-9_-]{1,160}")
 _ID = re.compile(r"[A-Za-z0-9:_-]{1,128}")
 _POSITIVE_INT = re.compile(rb"[1-9][0-9]{0,14}")
+_LATEST_MS = 253_402_300_799_000  # the last second that a datetime can hold; a score can be later
 _YEAR_2100 = 4_102_444_800  # in seconds since the epoch
 
 
@@ -177,3 +178,7 @@ def id_time(id: str) -> float | None:
     except ValueError:
         return None
     return seconds if len(id) == 32 and 0 <= seconds < _YEAR_2100 else None
+
+
+def utc_from_ms(ms: float) -> datetime:
+    return datetime.fromtimestamp(min(max(ms, 0), _LATEST_MS) / 1000, UTC)

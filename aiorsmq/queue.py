@@ -3,25 +3,23 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Generic, TypeVar, Unpack
+from typing import TypeVar, Unpack
 
 from ._commands import admin
 from ._commands.receive import peek
-from ._consuming.core import QueueCore
-from ._consuming.reader import MessageReader
 from ._protocol import Seconds, check_count, check_peek_limit, check_seconds, milliseconds
 from ._working.intake import Intake
-from .codecs import Codec, check_codec, encode_body
+from .codecs import encode_body
 from .errors import InvalidParameterValue
-from .models import DeadLetter, Ensured, Message, QueueAttributes, Receipt, id_and_fence
-from .redrive import Redrive
+from .models import Ensured, Message, QueueAttributes, Receipt, id_and_fence
+from .operations import QueueOperations
 from .stream import Messages
 from .worker import Worker, WorkerOptions
 
 T = TypeVar("T")
 
 
-class Queue(Generic[T]):
+class Queue(QueueOperations[T]):
     """One queue, by its name. Created by `AsyncRSMQ.queue`.
 
     Any number of handles may exist for one name, and any number of tasks may use one. Each method
@@ -34,12 +32,6 @@ class Queue(Generic[T]):
     QueueDoesNotExist for a missing queue, except for methods that settle messages: those return
     False, because the messages do not exist either.
     """
-
-    def __init__(self, core: QueueCore, codec: Codec[T]) -> None:
-        self.name: str = core.keys.qname
-        self._core = core
-        self._codec = check_codec(codec)
-        self._reader = MessageReader(core, codec)
 
     async def create(
         self,
@@ -292,45 +284,6 @@ class Queue(Generic[T]):
         read = self._reader.read
         return [message for record in page.records if (message := read(record, peeked=True))]
 
-    async def reasons(self, limit: int = 100) -> list[DeadLetter]:
-        """Why the first messages of this dead-letter queue died, hidden ones included, in the order
-        of `peek`.
-
-        Reasons are kept until 14 days after the last death. `limit` is 1 to 1000.
-        """
-        return await self._core.dead.reasons(check_peek_limit(limit))
-
-    def redrive(
-        self,
-        to: "Queue[Any] | str | None" = None,
-        *,
-        limit: int | None = None,
-        rate: float | None = None,
-        where: Callable[[DeadLetter], bool] | None = None,
-    ) -> Redrive:
-        """Move messages of this dead-letter queue back, as new ones: `await dead.redrive()` returns
-        their number, and `async for moved in dead.redrive()` yields the number moved so far.
-
-        Nothing is moved before that; see `Redrive`, also for what cancelling does. A run moves the
-        messages that were visible when it began, and leaves those that others hold. A message that
-        dies again during the run is not moved twice.
-
-        Args:
-            to: the queue to move them to. If None, each message returns to its original queue;
-                messages whose original queue is not known stay, with a warning.
-            limit: the most messages to move.
-            rate: the most messages to move a second.
-            where: chooses the messages to move; a plain function.
-
-        Raises QueueDoesNotExist if this queue or a target queue does not exist; messages before
-        that have been moved.
-        """
-        if isinstance(to, Queue):
-            if to._core.keys.ns != self._core.keys.ns:  # noqa: SLF001 - of this class
-                raise InvalidParameterValue("to", to, "must be in the same namespace")
-            to = to.name
-        return Redrive(self._core.dead.redrive(to, limit, rate, where))
-
     async def change_visibility(self, id: str | Receipt, vt: Seconds) -> bool:
         """Hide a message for `vt` seconds from now on, even if another consumer holds it.
 
@@ -365,20 +318,6 @@ class Queue(Generic[T]):
         delete = self._core.settler.delete_by_id
         return await asyncio.gather(*(delete(id, fence) for id, fence in checked))
 
-    async def purge(self) -> int:
-        """Delete the messages that are in the queue now, hidden ones included; return their number.
-
-        The first step takes them all out at once; messages sent after it stay. Their bodies are
-        then deleted in steps. Each step occupies the server for about a millisecond and has the
-        client's deadline to itself. A million messages may take a minute.
-
-        If it is cancelled or fails in between, the queue is empty anyway; the key
-        `{ns}:{queue}:purged` names the rest, and the next `purge()` deletes it. If the reply to the
-        first step is lost, redis-py's ConnectionError or TimeoutError is raised. It is not
-        repeated: that would delete messages sent since.
-        """
-        return await admin.purge(self._core.node, self._core.keys)
-
     async def delete(self, *, missing_ok: bool = False) -> bool:
         """Delete the queue with all its messages.
 
@@ -390,6 +329,3 @@ class Queue(Generic[T]):
         reply has come, or for twice the client's `deadline`.
         """
         return await admin.delete_queue(self._core.node, self._core.keys, missing_ok=missing_ok)
-
-    def __repr__(self) -> str:
-        return f"<Queue {self.name!r}>"

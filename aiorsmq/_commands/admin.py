@@ -18,12 +18,13 @@ from .._protocol import (
     check_maxsize,
     check_qname,
     queues_key,
+    utc_from_ms,
     whole_seconds,
 )
 from .._server.call import Call, Reply, RetryPolicy, single_int
 from .._server.node import Node
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
-from ..models import Ensured, QueueAttributes, QueueSettings, SettingValue, utc_from_ms
+from ..models import Ensured, QueueAttributes, QueueSettings, SettingValue
 
 T = TypeVar("T")
 

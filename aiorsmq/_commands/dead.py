@@ -12,13 +12,13 @@ from itertools import compress
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from .._callbacks import call_plain, check_plain
-from .._protocol import Keys, check_count, check_qname, check_rate
+from .._protocol import Keys, check_count, check_qname, check_rate, utc_from_ms
 from .._record import Record, log_fields
 from .._server.call import Call, Reply, RetryPolicy
 from .._server.node import Node
 from .._server.wire import Argument
 from ..errors import InvalidParameterValue, NoDeadLetterQueue, QueueDoesNotExist
-from ..models import DeadLetter, Death, utc_from_ms
+from ..models import DeadLetter, Death
 from .receive import Claim, Page, peek
 
 # Bounds of one script call: about a millisecond of the server's time.

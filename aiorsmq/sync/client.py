@@ -21,7 +21,8 @@ from ..worker import Worker as AsyncWorker
 from ._thread import LoopThread
 from ._twin import Twin, current_thread, running_thread
 from .message import Message
-from .queue import Queue, as_list
+from .operations import as_list
+from .queue import Queue
 from .stream import Messages
 from .worker import Worker, WorkerOptions, adapt, adapt_options
 

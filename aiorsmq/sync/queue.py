@@ -1,23 +1,20 @@
 """A handle for one queue; its methods are in the order of a message's life."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
-from typing import Any, Generic, TypeVar, Unpack, cast
+from collections.abc import Callable, Iterable
+from typing import TypeVar, Unpack
 
-from .. import queue as queues
 from .._protocol import Seconds
-from ..errors import ClientClosed
-from ..models import DeadLetter, Ensured, QueueAttributes, Receipt
-from ..redrive import Redrive
-from ._twin import Twin, current_thread
+from ..models import Ensured, QueueAttributes, Receipt
+from ._twin import current_thread
 from .message import Message
+from .operations import QueueOperations, as_list
 from .stream import Messages
 from .worker import Worker, WorkerOptions, adapt, adapt_options
 
 T = TypeVar("T")
 
 
-class Queue(Generic[T]):
+class Queue(QueueOperations[T]):
     """One queue, by its name. Created by `RSMQ.queue`.
 
     Each method does, returns and raises what the method of `aiorsmq.Queue` does: see there. Any
@@ -25,10 +22,6 @@ class Queue(Generic[T]):
     KeyboardInterrupt, cancels it, and propagates: a message that was claimed for it goes back, and
     what was sent may have arrived.
     """
-
-    def __init__(self, twin: Twin[queues.Queue[T]]) -> None:
-        self.name: str = twin.model.name
-        self._twin = twin
 
     def create(
         self,
@@ -166,58 +159,6 @@ class Queue(Generic[T]):
         messages = self._twin.run(lambda queue: queue.peek(limit))
         return [Message(message, current_thread()) for message in messages]
 
-    def reasons(self, limit: int = 100) -> list[DeadLetter]:
-        """Why the first messages of this dead-letter queue died, hidden ones included, in the order
-        of `peek`."""
-        return self._twin.run(lambda queue: queue.reasons(limit))
-
-    def redrive(
-        self,
-        to: "Queue[Any] | str | None" = None,
-        *,
-        limit: int | None = None,
-        rate: float | None = None,
-        where: Callable[[DeadLetter], bool] | None = None,
-    ) -> int:
-        """Move messages of this dead-letter queue back, as new ones; return their number.
-
-        See `aiorsmq.Queue.redrive`. `where` runs in the event loop's thread.
-        """
-        queue = to._twin.model if isinstance(to, Queue) else to  # noqa: SLF001 - of this class
-
-        async def run(dead: queues.Queue[T]) -> int:
-            return await dead.redrive(queue, limit=limit, rate=rate, where=where)
-
-        return self._twin.run(run)
-
-    def redrive_steps(
-        self,
-        to: "Queue[Any] | str | None" = None,
-        *,
-        limit: int | None = None,
-        rate: float | None = None,
-        where: Callable[[DeadLetter], bool] | None = None,
-    ) -> Iterator[int]:
-        """`redrive` that tells its progress: moves a step of up to 64 messages for each step of the
-        iteration, and yields the number moved so far."""
-        queue = to._twin.model if isinstance(to, Queue) else to  # noqa: SLF001 - of this class
-
-        async def begin(dead: queues.Queue[T]) -> Redrive:
-            return dead.redrive(queue, limit=limit, rate=rate, where=where)
-
-        return self._steps(self._twin.run(begin))
-
-    def _steps(self, redrive: Redrive) -> Iterator[int]:
-        async def step(_: object) -> int | None:
-            return await anext(redrive, None)
-
-        try:
-            while (moved := self._twin.run(step)) is not None:
-                yield moved
-        finally:
-            with suppress(ClientClosed):
-                self._twin.run(lambda _: redrive.aclose())
-
     def change_visibility(self, id: str | Receipt, vt: Seconds) -> bool:
         """Hide a message for `vt` seconds from now on, even if another consumer holds it."""
         return self._twin.run(lambda queue: queue.change_visibility(id, vt))
@@ -233,20 +174,6 @@ class Queue(Generic[T]):
         ids = as_list(ids)
         return self._twin.run(lambda queue: queue.delete_many(ids))
 
-    def purge(self) -> int:
-        """Delete the messages that are in the queue now, hidden ones included; return their
-        number."""
-        return self._twin.run(lambda queue: queue.purge())
-
     def delete(self, *, missing_ok: bool = False) -> bool:
         """Delete the queue with all its messages."""
         return self._twin.run(lambda queue: queue.delete(missing_ok=missing_ok))
-
-    def __repr__(self) -> str:
-        return f"<Queue {self.name!r}>"
-
-
-def as_list(items: Any) -> Any:
-    """The items of an iterable, which may be lazy: it runs in the caller's thread."""
-    is_lazy = isinstance(items, Iterable) and not isinstance(items, str | bytes | Mapping)
-    return list(cast("Iterable[Any]", items)) if is_lazy else cast("Any", items)

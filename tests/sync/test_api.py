@@ -38,10 +38,17 @@ WORDS = {
 }
 OPTIONS = (aiorsmq.worker.WorkerOptions, sync.WorkerOptions)
 
+
+def members(cls):
+    """The names of a class and of its bases in this package."""
+    ours = [base for base in cls.__mro__ if base.__module__.startswith("aiorsmq")]
+    return list(dict.fromkeys(name for base in ours for name in vars(base)))
+
+
 MEMBERS = [
     (cls, name)
     for cls in PAIRS
-    for name in vars(cls)
+    for name in members(cls)
     if (not name.startswith("_") or name in SPECIAL) and (cls, name) not in NOT_SYNCHRONOUS
 ]
 
@@ -49,7 +56,7 @@ MEMBERS = [
 def synchronous(annotation):
     """How an annotation reads without await."""
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    text = re.sub(r"collections\.abc\.|typing\.|aiorsmq\.(sync\.)?\w+\.|~|['\"]", "", text)
+    text = re.sub(r"collections\.abc\.|typing\.|aiorsmq\.(\w+\.)*|~|['\"]", "", text)
     text = re.sub(r"redis\.asyncio\.client\.", "", text)
     text = re.sub(r"\bAsync(Iterator|Generator)\b", r"\1", text)
     text = re.sub(r"Awaitable\[(.*)\]$", r"\1", text)
@@ -100,8 +107,8 @@ def test_nothing_else():
     more = {
         (theirs.__name__, name)
         for ours, theirs in PAIRS.items()
-        for name in vars(theirs)
-        if not name.startswith("_") and name not in {*vars(ours), *NAMES.values()}
+        for name in members(theirs)
+        if not name.startswith("_") and name not in {*members(ours), *NAMES.values()}
     }
     assert more == {("Queue", "redrive_steps")}
 

@@ -1,24 +1,17 @@
-"""The values that the library returns: messages, queue attributes, dead letters, worker events."""
+"""A delivery of a message, and what settles it."""
 
 import logging
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from types import NoneType, TracebackType
-from typing import Any, Generic, Literal, NamedTuple, NoReturn, TypedDict, TypeVar
+from typing import Generic, NamedTuple, NoReturn, TypeVar
 
-from ._protocol import Seconds, check_id, id_time, milliseconds
-from ._record import PendingDeletes, Record, Settles, log_fields
-from .errors import InvalidParameterValue
+from .._protocol import Seconds, check_id, id_time, milliseconds, utc_from_ms
+from .._record import PendingDeletes, Record, Settles, log_fields
+from ..errors import InvalidParameterValue
 
 T = TypeVar("T")
 
 _logger = logging.getLogger("aiorsmq.queue")
-
-_LATEST_MS = 253_402_300_799_000  # the last second that a datetime can hold; a score can be later
-
-
-def utc_from_ms(ms: float) -> datetime:
-    return datetime.fromtimestamp(min(max(ms, 0), _LATEST_MS) / 1000, UTC)
 
 
 class Receipt(NamedTuple):
@@ -227,147 +220,3 @@ class Message(Generic[T]):
             f"<Message {self.id} from {self.queue!r}, received {self.receive_count}x, "
             f"{len(self.raw)} bytes>"
         )
-
-
-class QueueSettings(TypedDict, total=False):
-    """The settings of a queue, described at `Queue.create`. None means that it is not named."""
-
-    vt: Seconds | None
-    delay: Seconds | None
-    maxsize: int | None
-    max_receives: int | None
-    dead_letter_queue: str | None
-
-
-SettingValue = int | str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Ensured:
-    """What `Queue.ensure` has done; its str says it in words."""
-
-    created: bool
-    """Whether the queue was created."""
-    changed: dict[str, tuple[SettingValue, SettingValue]]
-    """The settings of an existing queue that were changed, each with its old and its new value."""
-
-    def __str__(self) -> str:
-        if self.created:
-            return "created"
-        changes = [f"{name} from {old!r} to {new!r}" for name, (old, new) in self.changed.items()]
-        return f"changed {', '.join(changes)}" if changes else "unchanged"
-
-
-@dataclass(frozen=True, slots=True)
-class QueueAttributes:
-    """A consistent snapshot of a queue's settings and counters."""
-
-    vt: int
-    """Seconds that a received message stays hidden, unless the receive overrides it."""
-    delay: int
-    """Seconds that a sent message stays hidden, unless the send overrides it."""
-    maxsize: int
-    """The maximum message size in bytes; -1 for unlimited."""
-    totalrecv: int
-    """How often messages were received; a message received twice counts twice."""
-    totalsent: int
-    created: datetime
-    modified: datetime
-    msgs: int
-    """Messages in the queue, including hidden ones."""
-    hiddenmsgs: int
-    """Messages that are hidden now; exact to the millisecond (Node rsmq: to the second)."""
-    max_receives: int | None
-    """How often a message may be received; None for no limit.
-
-    After that it moves to the dead-letter queue, or is dropped if there is none.
-    """
-    dead_letter_queue: str | None
-    """The queue for messages that were received too often, were rejected, or cannot be decoded."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A message in a dead-letter queue, and why it is there.
-
-    If its reason has expired, or if it was sent there directly, only `id` and `raw` are known.
-    Then `reason` and `queue` are empty, `receive_count` is 0, and `died_at` is when the message
-    becomes, or became, visible.
-    """
-
-    id: str
-    raw: bytes = field(repr=False)
-    """The body as stored."""
-    reason: str
-    died_at: datetime
-    queue: str
-    """The queue that the message was moved from."""
-    receive_count: int
-    """How often it was received there, including the receive that exceeded `max_receives`."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStats:
-    """Counters of a worker, since it was created.
-
-    Each received message is in flight, or is counted as succeeded, retried, dead, dropped or lost.
-    When the worker stops, or while the server does not answer, a message may instead be left until
-    its lease expires. A failed attempt is counted as failed as well.
-    """
-
-    in_flight: int = 0
-    received: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    """Attempts that timed out or raised an exception other than Retry and Reject."""
-    retried: int = 0
-    """Messages released for another attempt."""
-    dead: int = 0
-    """Messages moved to a dead-letter queue, by this worker or by a claim of the same client."""
-    dropped: int = 0
-    """Messages deleted because the queue has `max_receives` but no dead-letter queue.
-
-    Deleted by this worker or by a claim of the same client.
-    """
-    lost_leases: int = 0
-    """Messages that were deleted or received by another consumer while their handler still ran."""
-
-
-Death = Literal["dead", "dropped"]
-"""Moved to the dead-letter queue, or deleted because the queue has `max_receives` but none."""
-
-EventKind = Literal["received", "succeeded", "failed", "retried", "dead", "dropped", "lease_lost"]
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerEvent:
-    """Something that happened to one message. Passed to `on_event`.
-
-    An attempt begins with "received" and ends with one of "succeeded", "retried", "dead", "dropped"
-    and "lease_lost"; "failed" comes before, if the handler raised something other than Retry or
-    Reject. If the server does not answer at the end, the last event is missing, and a warning in
-    the log says why. Messages that were received too often, or that the codec cannot decode, have
-    only "dead" or "dropped".
-    """
-
-    kind: EventKind
-    queue: str
-    id: str
-    receive_count: int
-    error: BaseException | None = None
-    """The exception, for "failed"."""
-    delay: float | None = None
-    """Seconds until the message is redelivered, for "retried"."""
-    reason: str = ""
-    """Why: the exception, in words, for "failed" and what follows from it; or the reason of a Retry
-    or Reject. Empty if there is none."""
-    message: Message[Any] | None = None
-    """The message; None if no handler got it. It is here to be looked at, not to be settled."""
-    duration: float | None = None
-    """Seconds that the handler ran; None before its end, and if there was none."""
-    age: float | None = None
-    """Seconds from the sending of the message to this event, its delay included.
-
-    By the server's clock, as well as its replies tell it; never negative. None if the id does not
-    say when it was sent, because another library wrote it.
-    """

@@ -1,0 +1,81 @@
+"""What those who run a queue do with it: look at what it holds, and mend it."""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from ._commands import admin
+from ._consuming.core import QueueCore
+from ._consuming.reader import MessageReader
+from ._protocol import check_peek_limit
+from .codecs import Codec, check_codec
+from .errors import InvalidParameterValue
+from .models import DeadLetter
+from .redrive import Redrive
+
+T = TypeVar("T")
+
+
+class QueueOperations(Generic[T]):
+    """The part of `Queue` that operators use; see there for what holds for all its methods."""
+
+    def __init__(self, core: QueueCore, codec: Codec[T]) -> None:
+        self.name: str = core.keys.qname
+        self._core = core
+        self._codec = check_codec(codec)
+        self._reader = MessageReader(core, codec)
+
+    async def reasons(self, limit: int = 100) -> list[DeadLetter]:
+        """Why the first messages of this dead-letter queue died, hidden ones included, in the order
+        of `peek`.
+
+        Reasons are kept until 14 days after the last death. `limit` is 1 to 1000.
+        """
+        return await self._core.dead.reasons(check_peek_limit(limit))
+
+    def redrive(
+        self,
+        to: "QueueOperations[Any] | str | None" = None,
+        *,
+        limit: int | None = None,
+        rate: float | None = None,
+        where: Callable[[DeadLetter], bool] | None = None,
+    ) -> Redrive:
+        """Move messages of this dead-letter queue back, as new ones: `await dead.redrive()` returns
+        their number, and `async for moved in dead.redrive()` yields the number moved so far.
+
+        Nothing is moved before that; see `Redrive`, also for what cancelling does. A run moves the
+        messages that were visible when it began, and leaves those that others hold. A message that
+        dies again during the run is not moved twice.
+
+        Args:
+            to: the queue to move them to. If None, each message returns to its original queue;
+                messages whose original queue is not known stay, with a warning.
+            limit: the most messages to move.
+            rate: the most messages to move a second.
+            where: chooses the messages to move; a plain function.
+
+        Raises QueueDoesNotExist if this queue or a target queue does not exist; messages before
+        that have been moved.
+        """
+        if isinstance(to, QueueOperations):
+            if to._core.keys.ns != self._core.keys.ns:  # noqa: SLF001 - of this class
+                raise InvalidParameterValue("to", to, "must be in the same namespace")
+            to = to.name
+        return Redrive(self._core.dead.redrive(to, limit, rate, where))
+
+    async def purge(self) -> int:
+        """Delete the messages that are in the queue now, hidden ones included; return their number.
+
+        The first step takes them all out at once; messages sent after it stay. Their bodies are
+        then deleted in steps. Each step occupies the server for about a millisecond and has the
+        client's deadline to itself. A million messages may take a minute.
+
+        If it is cancelled or fails in between, the queue is empty anyway; the key
+        `{ns}:{queue}:purged` names the rest, and the next `purge()` deletes it. If the reply to the
+        first step is lost, redis-py's ConnectionError or TimeoutError is raised. It is not
+        repeated: that would delete messages sent since.
+        """
+        return await admin.purge(self._core.node, self._core.keys)
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name!r}>"

@@ -1,0 +1,87 @@
+"""What those who run a queue do with it; see `aiorsmq.operations`."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Generic, TypeVar, cast
+
+from .. import queue as queues
+from ..errors import ClientClosed
+from ..models import DeadLetter
+from ..redrive import Redrive
+from ._twin import Twin
+
+T = TypeVar("T")
+
+
+class QueueOperations(Generic[T]):
+    """The part of `Queue` that operators use."""
+
+    def __init__(self, twin: Twin[queues.Queue[T]]) -> None:
+        self.name: str = twin.model.name
+        self._twin = twin
+
+    def reasons(self, limit: int = 100) -> list[DeadLetter]:
+        """Why the first messages of this dead-letter queue died, hidden ones included, in the order
+        of `peek`."""
+        return self._twin.run(lambda queue: queue.reasons(limit))
+
+    def redrive(
+        self,
+        to: "QueueOperations[Any] | str | None" = None,
+        *,
+        limit: int | None = None,
+        rate: float | None = None,
+        where: Callable[[DeadLetter], bool] | None = None,
+    ) -> int:
+        """Move messages of this dead-letter queue back, as new ones; return their number.
+
+        See `aiorsmq.Queue.redrive`. `where` runs in the event loop's thread.
+        """
+        queue = to._twin.model if isinstance(to, QueueOperations) else to  # noqa: SLF001 - of this class
+
+        async def run(dead: queues.Queue[T]) -> int:
+            return await dead.redrive(queue, limit=limit, rate=rate, where=where)
+
+        return self._twin.run(run)
+
+    def redrive_steps(
+        self,
+        to: "QueueOperations[Any] | str | None" = None,
+        *,
+        limit: int | None = None,
+        rate: float | None = None,
+        where: Callable[[DeadLetter], bool] | None = None,
+    ) -> Iterator[int]:
+        """`redrive` that tells its progress: moves a step of up to 64 messages for each step of the
+        iteration, and yields the number moved so far."""
+        queue = to._twin.model if isinstance(to, QueueOperations) else to  # noqa: SLF001 - of this class
+
+        async def begin(dead: queues.Queue[T]) -> Redrive:
+            return dead.redrive(queue, limit=limit, rate=rate, where=where)
+
+        return self._steps(self._twin.run(begin))
+
+    def _steps(self, redrive: Redrive) -> Iterator[int]:
+        async def step(_: object) -> int | None:
+            return await anext(redrive, None)
+
+        try:
+            while (moved := self._twin.run(step)) is not None:
+                yield moved
+        finally:
+            with suppress(ClientClosed):
+                self._twin.run(lambda _: redrive.aclose())
+
+    def purge(self) -> int:
+        """Delete the messages that are in the queue now, hidden ones included; return their
+        number."""
+        return self._twin.run(lambda queue: queue.purge())
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name!r}>"
+
+
+def as_list(items: Any) -> Any:
+    """The items of an iterable, which may be lazy: it runs in the caller's thread."""
+    is_lazy = isinstance(items, Iterable) and not isinstance(items, str | bytes | Mapping)
+    return list(cast("Iterable[Any]", items)) if is_lazy else cast("Any", items)
