@@ -2,7 +2,8 @@
 
 from .dead import DeadLetter, Death
 from .message import Message, Receipt, id_and_fence
-from .queues import Ensured, QueueAttributes, QueueSettings, SettingValue
+from .queues import Ensured, QueueAttributes, QueueSettings, SettingValue, Snapshot
+from .stored import Found, Place, StoredMessage
 from .working import EventKind, WorkerEvent, WorkerStats
 
 __all__ = [
@@ -10,11 +11,15 @@ __all__ = [
     "Death",
     "Ensured",
     "EventKind",
+    "Found",
     "Message",
+    "Place",
     "QueueAttributes",
     "QueueSettings",
     "Receipt",
     "SettingValue",
+    "Snapshot",
+    "StoredMessage",
     "WorkerEvent",
     "WorkerStats",
     "id_and_fence",
