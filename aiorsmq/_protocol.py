@@ -69,6 +69,10 @@ def check_ns(ns: object) -> str:
     raise InvalidParameterValue("ns", ns, "must be a non-empty str, printable and not a URL")
 
 
+def is_qname(name: str) -> bool:
+    return _QNAME.fullmatch(name) is not None and name != "QUEUES"
+
+
 def check_qname(qname: object, parameter: str = "qname") -> str:
     if not isinstance(qname, str) or not _QNAME.fullmatch(qname):
         raise InvalidParameterValue(
@@ -112,7 +116,7 @@ def read_policy(qname: str, max_receives: bytes, dead_letter_queue: bytes) -> tu
     are dropped when they exceed it.
     """
     name = dead_letter_queue.decode(errors="replace")
-    if name and (not _QNAME.fullmatch(name) or name in (qname, "QUEUES")):
+    if name and (not is_qname(name) or name == qname):
         return math.inf, ""
     limit = int(max_receives) if _POSITIVE_INT.fullmatch(max_receives) else math.inf
     return limit, name

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 from redis.asyncio import Redis
 
 from ._commands.admin import list_queues
+from ._commands.snapshot import snapshots
 from ._consuming.core import QueueCore
 from ._protocol import Keys, Seconds, check_ns, check_qname, check_seconds, check_seconds_at_least
 from ._server.home import running_loop
@@ -19,7 +20,7 @@ from ._server.target import EmbeddedTarget, Target, direct_target, given_target,
 from .codecs import TEXT, Codec
 from .embedded import EmbeddedServer
 from .errors import InvalidParameterValue
-from .models import Ensured, Message, QueueAttributes, QueueSettings, Receipt
+from .models import Ensured, Message, QueueAttributes, QueueSettings, Receipt, Snapshot
 from .queue import Queue
 from .stream import Messages
 from .worker import Worker, WorkerOptions
@@ -195,6 +196,15 @@ class AsyncRSMQ:
         that set works, but is not listed until `ensure()` adds it again.
         """
         return await list_queues(self._node, self._ns)
+
+    async def snapshots(self, qnames: Iterable[str] | None = None) -> list[Snapshot]:
+        """`Queue.snapshot` of all queues, or of those that you name, in the order of their names.
+
+        Left out are queues that do not exist, names that no queue can have, and, with a warning,
+        queues whose keys are another program's. One script call looks at up to 8 queues at the same
+        moment.
+        """
+        return await snapshots(self._node, self._ns, qnames)
 
     async def get_queue_attributes(self, *, qname: str | None = None) -> QueueAttributes:
         """See `Queue.attributes`."""

@@ -265,7 +265,7 @@ def check_keys(connection: redis.Redis) -> None:
                 b"totalsent",
                 b"totalrecv",
             }
-            fields -= {b"max_receives", b"dead_letter_queue"}
+            fields -= {b"max_receives", b"dead_letter_queue", b"paused"}
             messages = set(connection.zrange(key[:-2], 0, -1))
             assert fields == messages, (
                 f"{name}: fields {fields - messages}, phantoms {messages - fields}"

@@ -88,7 +88,8 @@ class Snapshot:
     totalrecv: int
     """How often messages were received; a message received twice counts twice."""
     dead: int | None
-    """Messages in the dead-letter queue, which other queues may share; None if there is none."""
+    """Messages in the dead-letter queue, which other queues may share; None if there is none, or if
+    the user must not look into it."""
     consumers: int | None
     """Clients that listen to the queue's announcements; None if the server does not say.
 

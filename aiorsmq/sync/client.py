@@ -16,7 +16,7 @@ from ..client import DEADLINE, DEFAULT_NS, DEFAULT_POLL_INTERVAL, AsyncRSMQ
 from ..codecs import TEXT, Codec
 from ..embedded import EmbeddedServer
 from ..errors import ClientClosed, EmbeddedServerError
-from ..models import Ensured, QueueAttributes, QueueSettings, Receipt
+from ..models import Ensured, QueueAttributes, QueueSettings, Receipt, Snapshot
 from ..worker import Worker as AsyncWorker
 from ._thread import LoopThread
 from ._twin import Twin, current_thread, running_thread
@@ -163,6 +163,12 @@ class RSMQ:
     def list_queues(self) -> set[str]:
         """The names of all queues in the namespace."""
         return self._twin.run(lambda rsmq: rsmq.list_queues())
+
+    def snapshots(self, qnames: Iterable[str] | None = None) -> list[Snapshot]:
+        """`Queue.snapshot` of all queues, or of those that you name, in the order of their
+        names."""
+        names = None if qnames is None else as_list(qnames)
+        return self._twin.run(lambda rsmq: rsmq.snapshots(names))
 
     def get_queue_attributes(self, *, qname: str | None = None) -> QueueAttributes:
         """See `Queue.attributes`."""

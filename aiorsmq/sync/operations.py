@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from .. import queue as queues
 from ..errors import ClientClosed
-from ..models import DeadLetter
+from ..models import DeadLetter, Snapshot
 from ..redrive import Redrive
 from ._twin import Twin
 
@@ -19,6 +19,10 @@ class QueueOperations(Generic[T]):
     def __init__(self, twin: Twin[queues.Queue[T]]) -> None:
         self.name: str = twin.model.name
         self._twin = twin
+
+    def snapshot(self) -> Snapshot:
+        """What the queue looks like now, for those who look after it."""
+        return self._twin.run(lambda queue: queue.snapshot())
 
     def reasons(self, limit: int = 100) -> list[DeadLetter]:
         """Why the first messages of this dead-letter queue died, hidden ones included, in the order

@@ -398,3 +398,21 @@ async def redrive_pages(place):
         assert place.bodies("dead") == ["7"]
     finally:
         assert sorted(place.bodies() + place.bodies("dead")) == sorted(bodies)
+
+
+async def snapshot(place):
+    await place.prepare("a", "b", received=1, max_receives=3, dead_letter_queue="dead")
+    await place.own.queue("jobs").receive(vt=60)
+    yield
+    look = await place.jobs.snapshot()
+    assert (look.visible, look.in_flight, look.consumers) in ((1, 1, 0), (1, 1, None))
+
+
+async def snapshots(place):
+    await place.prepare("a", max_receives=3, dead_letter_queue="dead")
+    yield
+    looks = await place.user.snapshots()
+    assert [(look.name, look.visible, look.dead) for look in looks] == [
+        ("dead", 0, None),
+        ("jobs", 1, 0),
+    ]

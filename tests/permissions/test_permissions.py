@@ -55,6 +55,8 @@ from permissions.calls import (
     set_attributes,
     set_no_policy,
     set_policy,
+    snapshot,
+    snapshots,
     wait,
     work,
 )
@@ -110,6 +112,12 @@ ROLES = {
         "rsmq:jobs rsmq:jobs:Q rsmq:dead rsmq:dead:Q rsmq:dead:reasons rsmq:QUEUES",
         (),
         (work, die),
+    ),
+    "observer": Role(
+        f"{COMMON} smembers zcard zcount zrange zrangebyscore",
+        "pubsub",
+        "rsmq:QUEUES rsmq:jobs rsmq:jobs:Q rsmq:dead rsmq:dead:Q",
+        (snapshot, snapshots),
     ),
     "admin": Role(
         f"{COMMON} exists expire hexists hset hdel rename sadd scard sismember smembers srem "
