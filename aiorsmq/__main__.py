@@ -1,25 +1,40 @@
-"""The command line: `python -m aiorsmq demo`."""
+"""The command line: `aiorsmq`, or `python -m aiorsmq`. The demo needs no extra."""
 
 import argparse
 import asyncio
 import signal
+from importlib.util import find_spec
 
 from . import __version__
 from .cli.demo import demo
+from .errors import ExtraNotInstalled
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m aiorsmq", description="RSMQ for asyncio")
+    if find_spec("cyclopts") and find_spec("rich"):
+        from .cli.app import main as run  # noqa: PLC0415 - the extra `cli`
+
+        run(__version__)
+    else:
+        _run_demo()
+
+
+def _run_demo() -> None:
+    """What works without the extra."""
+    parser = argparse.ArgumentParser(prog="aiorsmq", description="RSMQ for asyncio")
     parser.add_argument("--version", action="version", version=f"aiorsmq {__version__}")
-    commands = parser.add_subparsers(dest="command")
-    commands.add_parser("demo", help="run a demo on a private server; takes a few seconds")
-    if parser.parse_args().command is None:
+    needs = str(ExtraNotInstalled("Each other command", "cli"))
+    parser.add_argument("command", nargs="?", metavar="demo", help=f"runs a demo. {needs}")
+    command = parser.parse_known_args()[0].command
+    if command is None:
         parser.print_help()
-        return
-    try:
-        asyncio.run(demo())
-    except KeyboardInterrupt:
-        parser.exit(128 + signal.SIGINT, "\nInterrupted: the server has been stopped.\n")
+    elif command != "demo":
+        parser.exit(2, f"{ExtraNotInstalled(f'aiorsmq {command}', 'cli')}\n")
+    else:
+        try:
+            asyncio.run(demo())
+        except KeyboardInterrupt:
+            parser.exit(128 + signal.SIGINT, "\nInterrupted.\n")
 
 
 if __name__ == "__main__":

@@ -330,6 +330,11 @@ class AsyncRSMQ:
             await asyncio.shield(self._closing)
 
     @property
+    def address(self) -> str:
+        """Where the server is: host and port, or the path of its socket. Without password."""
+        return self._node.target.address
+
+    @property
     def embedded_server(self) -> EmbeddedServer | None:
         """The server that this client starts and stops, for an `embedded://` URL."""
         target = self._node.target
@@ -358,7 +363,7 @@ class AsyncRSMQ:
 
     def __repr__(self) -> str:
         state = "" if self._closing is None else " closed"
-        return f"<AsyncRSMQ {self._ns!r} at {self._node.target.address}{state}>"
+        return f"<AsyncRSMQ {self._ns!r} at {self.address}{state}>"
 
     def _named(self, qname: str | None) -> Queue[str]:
         name = self._qname if qname is None else qname

@@ -19,6 +19,7 @@ BURST = 64 * 300
 
 
 async def demo() -> None:
+    """Show the library at work on a private server; takes a few seconds."""
     started = time.monotonic()
     async with EmbeddedServer() as server, AsyncRSMQ.from_url(server.url) as rsmq:
         print(f"Started a real Valkey server at {server.url}\n")

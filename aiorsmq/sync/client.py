@@ -267,6 +267,11 @@ class RSMQ:
         """
         self._connection.close()
 
+    @property
+    def address(self) -> str:
+        """Where the server is: host and port, or the path of its socket."""
+        return self._twin.object.address
+
     def __enter__(self) -> "RSMQ":
         return self
 

@@ -1,0 +1,60 @@
+"""The commands, and how a program ends that runs one."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from cyclopts import App, Group
+
+from . import queues
+from .demo import demo
+from .errors import EXPECTED, INTERRUPTED, NOT_DONE, exit_code, explain
+
+_HELP: Final = """\
+Look after RSMQ queues, whichever library uses them.
+
+The server is `--url`, or AIORSMQ_URL, or REDIS_URL, or redis://127.0.0.1:6379.
+
+Exit codes: 0 done, 1 not done, 2 wrong usage, 3 the server cannot be reached, 130 interrupted.
+"""
+
+_COMMANDS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
+    "Queues": (queues.ls, queues.info, queues.create),
+    "Try it": (demo,),
+}
+"""The commands by group, in the order of the help."""
+
+
+def new_app(version: str) -> App:
+    app = App(
+        name="aiorsmq",
+        help=_HELP,
+        version=f"aiorsmq {version}",
+        suppress_keyboard_interrupt=False,
+    )
+    app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType]
+    for group_number, (title, commands) in enumerate(_COMMANDS.items()):
+        group = Group(title, sort_key=group_number)
+        for number, command in enumerate(commands):
+            name = command.__name__.strip("_").replace("_", "-")
+            app.command(command, name=name, group=group, sort_key=number)
+    return app
+
+
+def main(version: str) -> None:
+    log = logging.StreamHandler()
+    log.addFilter(lambda record: not record.name.startswith("aiorsmq.startup."))  # for `doctor`
+    logging.basicConfig(format="aiorsmq: %(message)s", level=logging.WARNING, handlers=[log])
+    try:
+        new_app(version)()
+    except EXPECTED as error:
+        print(f"aiorsmq: {explain(error)}", file=sys.stderr)
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # as of `aiorsmq ls | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(NOT_DONE)

@@ -1,0 +1,91 @@
+"""What commands print: tables for people, JSON for programs."""
+
+import base64
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
+"""The type of each listing's flag."""
+
+console: Final = Console(highlight=False)
+notes: Final = Console(stderr=True, highlight=False)
+"""For what is not the result: progress, hints. So a pipe gets the result alone."""
+
+
+def print_json(value: object) -> None:
+    """Print a value: dataclasses by their fields, times as ISO 8601, bytes as text or base64."""
+    print(json.dumps(plain(value), ensure_ascii=False))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        return {name: plain(getattr(value, name)) for name in names}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return _plain_scalar(value)
+
+
+def _plain_scalar(value: object) -> object:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case str():
+            return value.encode(errors="surrogateescape").decode(errors="replace")
+        case bytes():
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return {"base64": base64.b64encode(value).decode()}
+        case _:
+            return value
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """A table without lines. A column whose name begins with ">" is flush right."""
+    result = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    for column in columns:
+        name = column.removeprefix(">")
+        justify = "right" if name != column else "left"
+        result.add_column(name, justify=justify, header_style="bold", no_wrap=True)
+    return result
+
+
+def foreign(value: bytes | str) -> Text:
+    """Text that others wrote: no markup in it has an effect, and no control character."""
+    text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+    return Text("".join(char if char.isprintable() else escape(char) for char in text))
+
+
+def escape(char: str) -> str:
+    return char.encode("unicode_escape", errors="surrogatepass").decode()
+
+
+def duration(seconds: float) -> str:
+    """A length of time in one or two units, as "4.2 s", "3 min 5 s", "2 d 4 h"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{seconds:.0f} s"
+    for unit, length, smaller, part in (
+        ("d", 86400, "h", 3600),
+        ("h", 3600, "min", 60),
+        ("min", 60, "s", 1),
+    ):
+        if seconds >= length:
+            rest = int(seconds % length // part)
+            return f"{seconds // length:.0f} {unit}" + (f" {rest} {smaller}" if rest else "")
+    raise ValueError(seconds)
+
+
+def number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"

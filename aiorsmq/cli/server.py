@@ -1,0 +1,38 @@
+"""Which server a command is for."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+from redis.exceptions import ConnectionError, RedisError, TimeoutError
+
+from ..client import AsyncRSMQ
+from .errors import NotDone, Unreachable
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Server:
+    """Which server, and which of its queues."""
+
+    url: Annotated[str, Parameter(env_var=["AIORSMQ_URL", "REDIS_URL"])] = "redis://127.0.0.1:6379"
+    """redis://, rediss://, unix:// or embedded://; a password is percent-encoded."""
+    ns: Annotated[str, Parameter(env_var="AIORSMQ_NS")] = "rsmq"
+    """The namespace of the queues."""
+    deadline: Annotated[float, Parameter(env_var="AIORSMQ_DEADLINE")] = 10
+    """Seconds that a call may take."""
+
+    @asynccontextmanager
+    async def connect(self, *, realtime: bool = True) -> AsyncGenerator[AsyncRSMQ]:
+        """A client for the block. What the server, or the way to it, makes fail in the block is
+        raised as Unreachable or NotDone: in one line that names the address and no password."""
+        rsmq = AsyncRSMQ.from_url(self.url, ns=self.ns, deadline=self.deadline, realtime=realtime)
+        async with rsmq:
+            try:
+                yield rsmq
+            except (ConnectionError, TimeoutError, OSError) as error:
+                raise Unreachable(f"cannot reach {rsmq.address}: {error}") from error
+            except RedisError as error:
+                raise NotDone(f"{rsmq.address} refuses that: {error}") from error

@@ -1,0 +1,39 @@
+"""What goes wrong is told in one line, with an exit code for programs."""
+
+
+async def test_unreachable(cli):
+    """A server that cannot be reached: its address, no password, and exit code 3."""
+    for url in ("redis://:s3cret@127.0.0.1:1/0", "unix://user:s3cret@/nowhere.sock"):
+        result = await cli("ls", "--url", url, expect=3)
+        assert result.out == ""
+        assert len(result.err.splitlines()) == 1
+        assert ("127.0.0.1:1" in result.err) or ("/nowhere.sock" in result.err)
+        assert "s3cret" not in result.err
+
+
+async def test_wrong_value(cli):
+    """A value out of range is named with its range: exit code 2."""
+    result = await cli("create", "jobs", "--vt", "99999999", expect=2)
+    assert result.err == "aiorsmq: vt=99999999.0: must be from 0 to 9999999 seconds\n"
+
+
+async def test_missing_queue(cli):
+    """A queue that does not exist: exit code 1."""
+    result = await cli("info", "nothing", expect=1)
+    assert "nothing" in result.err
+
+
+async def test_refused(cli, server):
+    """What the server refuses is told in one line: exit code 1."""
+    server.redis.set("rsmq:jobs:Q", "text")
+    result = await cli("info", "jobs", expect=1)
+    assert "WRONGTYPE" in result.err
+    server.redis.delete("rsmq:jobs:Q")
+
+
+async def test_order_of_settings(cli, server):
+    """A flag is stronger than AIORSMQ_URL, and that than REDIS_URL."""
+    nowhere = "redis://127.0.0.1:1"
+    await cli("create", "jobs", env={"REDIS_URL": nowhere})
+    await cli("ls", "--url", server.url, env={"AIORSMQ_URL": nowhere})
+    await cli("ls", env={"AIORSMQ_URL": nowhere, "REDIS_URL": server.url}, expect=3)
