@@ -10,7 +10,7 @@ from cyclopts import App, Group
 
 from . import queues
 from .demo import demo
-from .errors import EXPECTED, INTERRUPTED, NOT_DONE, exit_code, explain
+from .errors import EXPECTED, FAILURE, INTERRUPTED, exit_code, explain
 
 _HELP: Final = """\
 Look after RSMQ queues, whichever library uses them.
@@ -57,4 +57,4 @@ def main(version: str) -> None:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # as of `aiorsmq ls | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(NOT_DONE)
+        sys.exit(FAILURE)

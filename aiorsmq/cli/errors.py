@@ -5,7 +5,7 @@ from typing import Final
 
 from ..errors import InvalidParameterValue, RedisSMQException
 
-NOT_DONE: Final = 1
+FAILURE: Final = 1
 """Refused by the server, or nothing found."""
 WRONG_USAGE: Final = 2
 UNREACHABLE: Final = 3
@@ -35,4 +35,4 @@ def exit_code(error: Exception) -> int:
         case InvalidParameterValue():
             return WRONG_USAGE
         case _:
-            return NOT_DONE
+            return FAILURE

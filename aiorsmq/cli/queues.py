@@ -8,12 +8,10 @@ from rich.text import Text
 from ..models import Snapshot
 from .errors import NotDone
 from .output import AsJson, console, duration, foreign, number, plain, print_json, table
-from .server import Server
-
-HERE = Server()
+from .server import DEFAULT_SERVER, Server
 
 
-async def ls(*, server: Server = HERE, json: AsJson = False) -> None:
+async def ls(*, server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
     """List the queues: what waits in each, and for how long."""
     async with server.connect() as rsmq:
         queues = await rsmq.snapshots()
@@ -39,7 +37,7 @@ async def ls(*, server: Server = HERE, json: AsJson = False) -> None:
     console.print(rows)
 
 
-async def info(queue: str, *, server: Server = HERE, json: AsJson = False) -> None:
+async def info(queue: str, *, server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
     """Describe one queue: its settings and what it holds.
 
     Args:
@@ -79,7 +77,7 @@ async def create(
     maxsize: int | None = None,
     max_receives: int | None = None,
     dead_letter_queue: Annotated[str | None, Parameter(alias="--dlq")] = None,
-    server: Server = HERE,
+    server: Server = DEFAULT_SERVER,
 ) -> None:
     """Create a queue, and its dead-letter queue.
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
@@ -36,3 +36,7 @@ class Server:
                 raise Unreachable(f"cannot reach {rsmq.address}: {error}") from error
             except RedisError as error:
                 raise NotDone(f"{rsmq.address} refuses that: {error}") from error
+
+
+DEFAULT_SERVER: Final = Server()
+"""Stands for what the environment or the flags say."""
