@@ -15,7 +15,7 @@ from ..models import Snapshot
 from .admin import list_queues
 
 MAX_QUEUES: Final = 8
-"""Queues of one script call: well under a millisecond of the server's time."""
+"""Queues of one script call: about a millisecond of the server's time, more if they are huge."""
 
 _SETTINGS: Final = ("vt", "delay", "maxsize", "max_receives", "dead_letter_queue")
 
