@@ -1,16 +1,17 @@
 """What those who run a queue do with it: look at what it holds, and mend it."""
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-from ._commands import admin
+from ._commands import admin, look
+from ._commands.selection import check_selection
 from ._commands.snapshot import snapshot
 from ._consuming.core import QueueCore
 from ._consuming.reader import MessageReader
-from ._protocol import check_peek_limit
+from ._protocol import Seconds, check_count, check_peek_limit
 from .codecs import Codec, check_codec
 from .errors import InvalidParameterValue
-from .models import DeadLetter, Snapshot
+from .models import DeadLetter, Found, Place, Snapshot, StoredMessage
 from .redrive import Redrive
 
 T = TypeVar("T")
@@ -33,6 +34,66 @@ class QueueOperations(Generic[T]):
         """
         core = self._core
         return await snapshot(core.node, core.keys, core.dead.queue)
+
+    async def get(self, id: str, *, max_bytes: int | None = None) -> StoredMessage | None:
+        """Look at one message, hidden or not, without receiving it; None if it is not there.
+
+        The server sends the first `max_bytes` bytes of the body, or all if None. Of a dead letter
+        it also says why it died, and in which queue, if that is known.
+        """
+        if max_bytes is not None:
+            check_count("max_bytes", max_bytes, minimum=0)
+        return await look.get(self._core.node, self._core.keys, id, max_bytes)
+
+    async def find(
+        self,
+        *,
+        text: str | bytes | None = None,
+        state: Literal["visible", "hidden"] | None = None,
+        older_than: Seconds | None = None,
+        min_receives: int | None = None,
+        reason: str | None = None,
+        limit: int = 100,
+        budget: int = 100_000,
+        max_bytes: int = 200,
+        after: Place | None = None,
+    ) -> Found:
+        """Look for messages that meet all conditions, in the order of `peek`, and receive none.
+
+        Goes through the queue in steps of about a millisecond of the server's time, and stops when
+        it has found `limit` messages or looked at `budget`: `find(..., after=found.next)` goes on
+        from there. Only what was found travels. A message that is received or released in between
+        changes its place, and may be met twice, or not at all. Cancelling changes nothing.
+
+        Args:
+            text: is in the body as stored, byte for byte.
+            state: visible, or hidden: in flight, delayed, or waiting to be retried. The others are
+                not counted as looked at.
+            older_than: seconds since it was sent, by its id and the server's clock. Ids that other
+                programs made may carry no time: these do not match.
+            min_receives: how often it was received.
+            reason: is in the reason why it died.
+            limit: the most messages to return.
+            budget: the most messages to look at.
+            max_bytes: of each body, to return.
+            after: where an earlier search stopped.
+        """
+        selection = check_selection(
+            text=text,
+            state=state,
+            older_than=older_than,
+            min_receives=min_receives,
+            reason=reason,
+        )
+        return await look.find(
+            self._core.node,
+            self._core.keys,
+            selection,
+            limit=check_count("limit", limit),
+            budget=check_count("budget", budget),
+            max_bytes=check_count("max_bytes", max_bytes, minimum=0),
+            after=look.check_place(after),
+        )
 
     async def reasons(self, limit: int = 100) -> list[DeadLetter]:
         """Why the first messages of this dead-letter queue died, hidden ones included, in the order

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from .. import queue as queues
+from .._protocol import Seconds
 from ..errors import ClientClosed
-from ..models import DeadLetter, Snapshot
+from ..models import DeadLetter, Found, Place, Snapshot, StoredMessage
 from ..redrive import Redrive
 from ._twin import Twin
 
@@ -23,6 +24,38 @@ class QueueOperations(Generic[T]):
     def snapshot(self) -> Snapshot:
         """What the queue looks like now, for those who look after it."""
         return self._twin.run(lambda queue: queue.snapshot())
+
+    def get(self, id: str, *, max_bytes: int | None = None) -> StoredMessage | None:
+        """Look at one message, hidden or not, without receiving it; None if it is not there."""
+        return self._twin.run(lambda queue: queue.get(id, max_bytes=max_bytes))
+
+    def find(
+        self,
+        *,
+        text: str | bytes | None = None,
+        state: Literal["visible", "hidden"] | None = None,
+        older_than: Seconds | None = None,
+        min_receives: int | None = None,
+        reason: str | None = None,
+        limit: int = 100,
+        budget: int = 100_000,
+        max_bytes: int = 200,
+        after: Place | None = None,
+    ) -> Found:
+        """Look for messages that meet all conditions, in the order of `peek`, and receive none."""
+        return self._twin.run(
+            lambda queue: queue.find(
+                text=text,
+                state=state,
+                older_than=older_than,
+                min_receives=min_receives,
+                reason=reason,
+                limit=limit,
+                budget=budget,
+                max_bytes=max_bytes,
+                after=after,
+            )
+        )
 
     def reasons(self, limit: int = 100) -> list[DeadLetter]:
         """Why the first messages of this dead-letter queue died, hidden ones included, in the order

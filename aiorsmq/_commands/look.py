@@ -1,0 +1,128 @@
+"""Messages are looked at, and not received."""
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final
+
+from .._protocol import Keys, check_qname, id_time, utc_from_ms
+from .._server.call import Call, Reply
+from .._server.node import Node
+from ..errors import InvalidParameterValue
+from ..models import Found, Place, Receipt, StoredMessage
+from .selection import Selection
+
+# Bounds of one script call: about a millisecond of the server's time.
+MAX_LOOKS: Final = 250
+"""Messages that are looked at."""
+MAX_MATCHES: Final = 100
+"""Messages that are returned."""
+MAX_BYTES: Final = 128 * 1024
+"""Bytes of bodies that are read, after which a step ends."""
+
+START: Final = Place("-inf", "")
+
+_WHOLE: Final = 2**50
+"""Bytes: more than any body has."""
+
+
+async def get(node: Node, keys: Keys, id: object, max_bytes: int | None) -> StoredMessage | None:
+    """See `Queue.get`."""
+    if not isinstance(id, str) or not id:  # any other: it may be another program's
+        raise InvalidParameterValue("id", id, "must be a non-empty str")
+    args = (_encode(id), _WHOLE if max_bytes is None else max_bytes)
+    call = Call("get", keys.qname, (*keys.pair, keys.reasons), args)
+    return await node.run(call, partial(_read_message, keys))
+
+
+async def find(
+    node: Node,
+    keys: Keys,
+    selection: Selection,
+    *,
+    limit: int,
+    budget: int,
+    max_bytes: int,
+    after: Place | None,
+) -> Found:
+    """See `Queue.find`. Step by step, each with a deadline of its own."""
+    place = after or START
+    found: dict[str, StoredMessage] = {}
+    total = -1
+    examined = 0
+    while True:
+        looks = min(MAX_LOOKS, budget - examined)
+        args = (looks, min(MAX_MATCHES, limit - len(found)), MAX_BYTES, max_bytes)
+        words = (*args, place.score, _encode(place.id), *selection)
+        call = Call("find", keys.qname, (*keys.pair, keys.reasons), words)
+        page = await node.run(call, partial(_read_page, keys))
+        found |= {message.id: message for message in page.messages}  # one may be met twice
+        total = page.total if total < 0 else total
+        examined += page.examined
+        if page.next is None or len(found) >= limit or examined >= budget:
+            return Found(list(found.values()), examined, total, page.next)
+        place = page.next
+
+
+def check_place(place: object) -> Place | None:
+    if place is None:
+        return None
+    if isinstance(place, Place) and isinstance(place.score, str) and isinstance(place.id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        try:
+            _encode(place.id)
+            if not math.isnan(float(place.score)):
+                return place
+        except ValueError:
+            pass
+    raise InvalidParameterValue("after", place, "must be the `next` of a Found")
+
+
+def read_death(written: bytes) -> tuple[int, int, str, str] | None:
+    """When a message died (ms), how often it had been received, in which queue, and why; None if
+    that was forgotten, or written by another program."""
+    try:
+        ms, count, qname, reason = written.decode(errors="replace").split(" ", 3)
+        return int(ms), int(count), check_qname(qname), reason
+    except ValueError:
+        return None
+
+
+def _read_page(keys: Keys, reply: Reply) -> Found:
+    total, looks, score, id, *fields = reply
+    place = Place(score.decode(), _decode(id)) if score else None
+    return Found(list(_read_messages(keys, fields)), int(looks), int(total), place)
+
+
+def _read_message(keys: Keys, reply: Reply) -> StoredMessage | None:
+    return next(_read_messages(keys, reply), None)
+
+
+def _read_messages(keys: Keys, fields: list[Any]) -> Iterator[StoredMessage]:
+    values = zip(*[iter(fields)] * 8, strict=True)
+    for id, raw, size, count, first, score, is_visible, death in values:
+        name = _decode(id)
+        seconds = id_time(name)
+        first_ms = int(first) if first else None
+        _, _, origin, reason = read_death(death) or (0, 0, "", "")
+        yield StoredMessage(
+            id=name,
+            queue=keys.qname,
+            raw=raw,
+            size=int(size),
+            receive_count=int(count),
+            sent_at=None if seconds is None else utc_from_ms(seconds * 1000),
+            first_received_at=None if first_ms is None else utc_from_ms(first_ms),
+            visible_at=utc_from_ms(float(score)),
+            is_visible=bool(is_visible),
+            receipt=Receipt(name, int(count), first_ms),
+            reason=reason,
+            origin=origin,
+        )
+
+
+def _encode(id: str) -> bytes:
+    return id.encode(errors="surrogateescape")
+
+
+def _decode(id: bytes) -> str:
+    return id.decode(errors="surrogateescape")
