@@ -16,11 +16,12 @@ from ._consuming.core import QueueCore
 from ._protocol import Keys, Seconds, check_ns, check_qname, check_seconds, check_seconds_at_least
 from ._server.home import running_loop
 from ._server.node import DEADLINE, Node
+from ._server.server_info import server_info
 from ._server.target import EmbeddedTarget, Target, direct_target, given_target, target_from_url
 from .codecs import TEXT, Codec
 from .embedded import EmbeddedServer
 from .errors import InvalidParameterValue
-from .models import Ensured, Message, QueueAttributes, QueueSettings, Receipt, Snapshot
+from .models import Ensured, Message, QueueAttributes, QueueSettings, Receipt, ServerInfo, Snapshot
 from .queue import Queue
 from .stream import Messages
 from .worker import Worker, WorkerOptions
@@ -205,6 +206,14 @@ class AsyncRSMQ:
         moment.
         """
         return await snapshots(self._node, self._ns, qnames)
+
+    async def server_info(self) -> ServerInfo:
+        """What the server says about itself: version, memory, persistence, role, clock.
+
+        Asks by INFO and CONFIG GET, which many servers and users do not allow: what is not told is
+        None. The clock is told by a script, as to every call.
+        """
+        return await server_info(self._node)
 
     async def get_queue_attributes(self, *, qname: str | None = None) -> QueueAttributes:
         """See `Queue.attributes`."""

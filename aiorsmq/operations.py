@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Generic, Literal, TypeVar
 
 from ._commands import admin, look
+from ._commands.audit import audit
 from ._commands.selection import check_selection
 from ._commands.snapshot import snapshot
 from ._consuming.core import QueueCore
@@ -11,7 +12,7 @@ from ._consuming.reader import MessageReader
 from ._protocol import Seconds, check_count, check_peek_limit
 from .codecs import Codec, check_codec
 from .errors import InvalidParameterValue
-from .models import DeadLetter, Found, Place, Snapshot, StoredMessage
+from .models import Audit, DeadLetter, Found, Place, Snapshot, StoredMessage
 from .redrive import Redrive
 
 T = TypeVar("T")
@@ -147,6 +148,24 @@ class QueueOperations(Generic[T]):
         repeated: that would delete messages sent since.
         """
         return await admin.purge(self._core.node, self._core.keys)
+
+    async def audit(self, *, repair: bool = False, budget: int = 1_000_000) -> Audit:
+        """Look through the queue's keys for what is wrong in them; with `repair`, mend it.
+
+        Goes through all members and fields in steps of about a millisecond of the server's time,
+        and stops when it has looked at about `budget`. Each step judges what is there at that time,
+        so a queue in use gives no false findings. A queue that is half made can be audited, too.
+
+        `repair` removes messages without a body, and counts of messages that are gone. It makes
+        bodies that have no place in the queue visible messages; their receive counts stay. What it
+        does not know it leaves alone; a missing `vt`, or a name that is not listed, is for
+        `ensure()`. If it is cancelled or fails in between, what was repaired stays so: call it
+        again to go on.
+
+        Raises QueueDoesNotExist if nothing of the queue exists.
+        """
+        budget = check_count("budget", budget)
+        return await audit(self._core.node, self._core.keys, repair=repair, budget=budget)
 
     def __repr__(self) -> str:
         return f"<Queue {self.name!r}>"

@@ -8,7 +8,7 @@ fails goes on in a task, in `Retrier.retry`, and ends in `Node._finish` too.
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -33,6 +33,7 @@ from .server_settings import warn_about_settings
 from .target import Target
 from .tasks import Tasks
 from .turn import Turn
+from .wire import Argument
 
 T = TypeVar("T")
 
@@ -53,6 +54,12 @@ _JUMPED_FORWARD = "leases and delays shorter than that have ended"
 
 def _unchanged(reply: Reply) -> Reply:
     return reply
+
+
+def _set_result(future: "asyncio.Future[Any]", reply: Any) -> None:
+    """Unlike `resolve`, with an error as the result."""
+    if not future.done():
+        future.set_result(reply)
 
 
 def _ignore(_: object = None) -> None: ...
@@ -158,6 +165,19 @@ class Node:
 
         self.submit(call, on_reply, until)
         return await self.result(future, until)
+
+    async def ask(self, *commands: Sequence[Argument]) -> list[Any] | None:
+        """The replies to plain commands that change nothing; what the server refuses comes as an
+        exception in its place. None if there is no connection, or if it was lost."""
+        lane = self._connector.current()
+        if lane is None:
+            return None
+        futures: list[asyncio.Future[Any]] = []
+        for command in commands:
+            futures.append(self.home.loop().create_future())
+            lane.call(partial(_set_result, futures[-1]), *command)
+        replies = [await future for future in futures]
+        return None if lane.lost else replies
 
     async def result(self, future: "asyncio.Future[T]", until: float) -> T:
         """Wait until the future is done, or until the deadline of its call.

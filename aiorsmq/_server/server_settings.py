@@ -23,7 +23,7 @@ def warn_about_settings(lane: Lane) -> None:
     settings: list[str | None] = []
 
     def on_reply(reply: Any) -> None:
-        settings.append(_parse_setting(reply))
+        settings.append(parse_setting(reply))
         if len(settings) == len(_SETTINGS):
             _check_settings(*settings)
 
@@ -45,7 +45,7 @@ def _check_settings(policy: str | None, append_only: str | None, save_points: st
         )
 
 
-def _parse_setting(reply: Any) -> str | None:
+def parse_setting(reply: Any) -> str | None:
     """Return the only value in a reply to CONFIG GET, in RESP2 or RESP3; None for an error."""
     match reply:
         case [_, bytes(value)]:

@@ -1,5 +1,6 @@
 """The values that the library returns: messages, queue attributes, dead letters, worker events."""
 
+from .audit import Audit, Findings, ServerInfo
 from .dead import DeadLetter, Death
 from .message import Message, Receipt, id_and_fence
 from .queues import Ensured, QueueAttributes, QueueSettings, SettingValue, Snapshot
@@ -7,16 +8,19 @@ from .stored import Found, Place, StoredMessage
 from .working import EventKind, WorkerEvent, WorkerStats
 
 __all__ = [
+    "Audit",
     "DeadLetter",
     "Death",
     "Ensured",
     "EventKind",
+    "Findings",
     "Found",
     "Message",
     "Place",
     "QueueAttributes",
     "QueueSettings",
     "Receipt",
+    "ServerInfo",
     "SettingValue",
     "Snapshot",
     "StoredMessage",

@@ -16,7 +16,7 @@ from ..client import DEADLINE, DEFAULT_NS, DEFAULT_POLL_INTERVAL, AsyncRSMQ
 from ..codecs import TEXT, Codec
 from ..embedded import EmbeddedServer
 from ..errors import ClientClosed, EmbeddedServerError
-from ..models import Ensured, QueueAttributes, QueueSettings, Receipt, Snapshot
+from ..models import Ensured, QueueAttributes, QueueSettings, Receipt, ServerInfo, Snapshot
 from ..worker import Worker as AsyncWorker
 from ._thread import LoopThread
 from ._twin import Twin, current_thread, running_thread
@@ -169,6 +169,10 @@ class RSMQ:
         names."""
         names = None if qnames is None else as_list(qnames)
         return self._twin.run(lambda rsmq: rsmq.snapshots(names))
+
+    def server_info(self) -> ServerInfo:
+        """What the server says about itself: version, memory, persistence, role, clock."""
+        return self._twin.run(lambda rsmq: rsmq.server_info())
 
     def get_queue_attributes(self, *, qname: str | None = None) -> QueueAttributes:
         """See `Queue.attributes`."""

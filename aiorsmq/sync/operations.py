@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeVar, cast
 from .. import queue as queues
 from .._protocol import Seconds
 from ..errors import ClientClosed
-from ..models import DeadLetter, Found, Place, Snapshot, StoredMessage
+from ..models import Audit, DeadLetter, Found, Place, Snapshot, StoredMessage
 from ..redrive import Redrive
 from ._twin import Twin
 
@@ -113,6 +113,10 @@ class QueueOperations(Generic[T]):
         """Delete the messages that are in the queue now, hidden ones included; return their
         number."""
         return self._twin.run(lambda queue: queue.purge())
+
+    def audit(self, *, repair: bool = False, budget: int = 1_000_000) -> Audit:
+        """Look through the queue's keys for what is wrong in them; with `repair`, mend it."""
+        return self._twin.run(lambda queue: queue.audit(repair=repair, budget=budget))
 
     def __repr__(self) -> str:
         return f"<Queue {self.name!r}>"
