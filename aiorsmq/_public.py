@@ -2,6 +2,7 @@
 
 from importlib import metadata
 
+from ._consuming.announcements import Announcements
 from .client import AsyncRSMQ
 from .codecs import (
     BYTES,
@@ -58,6 +59,7 @@ __all__ = [
     "BYTES",
     "JSON",
     "TEXT",
+    "Announcements",
     "AsyncRSMQ",
     "Audit",
     "BytesCodec",

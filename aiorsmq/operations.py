@@ -7,6 +7,7 @@ from ._commands import admin, look
 from ._commands.audit import audit
 from ._commands.selection import check_selection
 from ._commands.snapshot import snapshot
+from ._consuming.announcements import Announcements
 from ._consuming.core import QueueCore
 from ._consuming.reader import MessageReader
 from ._protocol import Seconds, check_count, check_peek_limit
@@ -95,6 +96,19 @@ class QueueOperations(Generic[T]):
             max_bytes=check_count("max_bytes", max_bytes, minimum=0),
             after=look.check_place(after),
         )
+
+    def announcements(self) -> Announcements:
+        """The announcements of the queue as they come, for `async for`: each step yields None.
+
+        The first step comes as soon as it listens, so that nothing is missed between a look at the
+        queue and the next announcement. Then one comes for each announcement, or for several that
+        came while your code was busy; also when the connection is lost, and when it is there again.
+        Producers that send no announcements are not noticed, nor are ends of delays and leases.
+
+        While it cannot listen (`realtime=False`, no permission, an outage) a step comes every
+        `poll_interval` seconds.
+        """
+        return Announcements(self._core)
 
     async def reasons(self, limit: int = 100) -> list[DeadLetter]:
         """Why the first messages of this dead-letter queue died, hidden ones included, in the order

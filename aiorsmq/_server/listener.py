@@ -106,6 +106,8 @@ class Listener:
         self._refusal_logged = False
         self._subscriptions: set[bytes] = set()
         """The channels requested on this connection and not refused."""
+        self._confirmed: set[bytes] = set()
+        """Those of them that the server has confirmed."""
         self._pending: deque[Command] = deque()
         """Commands without a reply, in the order in which they were sent."""
         self._supported_pings: set[Command] = set()
@@ -139,6 +141,10 @@ class Listener:
         flags.add(flag)
         if self._task is None or self._task.done():
             self._task = self._tasks.start(self._listen())
+
+    def is_listening(self, flag: Flag) -> bool:
+        """Whether announcements set the flag now, as far as is known."""
+        return flag.is_wanted and flag.channel in self._confirmed
 
     async def aclose(self) -> None:
         # checked in the loops, in case something they await swallows the cancellation
@@ -185,6 +191,7 @@ class Listener:
         subscription was confirmed, or a refused password, may be permanent: then the pauses grow
         up to RETRY_REFUSED.
         """
+        self._confirmed.clear()
         if self._has_subscribed:
             self._outage_backoff = backoff()
             self._refusal_backoff = backoff(RETRY_REFUSED)
@@ -205,6 +212,7 @@ class Listener:
         """Use one connection until it fails, or until no subscription is left."""
         wire.attach(self._dispatch, self._on_lost)
         self._subscriptions.clear()
+        self._confirmed.clear()
         self._pending.clear()
         self._failure = None
         self._has_subscribed = False
@@ -251,6 +259,7 @@ class Listener:
         self._ping_at = self._now() + PING_INTERVAL
         unwanted = self._drop_unwanted_flags() & self._subscriptions
         self._subscriptions -= unwanted
+        self._confirmed -= unwanted
         commands: list[Command] = [("UNSUBSCRIBE", channel) for channel in unwanted]
         ping = next((ping for ping in _PINGS if ping not in self._refusals), None)
         if ping is not None:
@@ -288,6 +297,7 @@ class Listener:
     def _confirm(self, channel: bytes) -> None:
         self._acknowledge(("SUBSCRIBE", channel))
         self._refusals.pop(("SUBSCRIBE", channel), None)
+        self._confirmed.add(channel)
         self._has_subscribed = True
         if self._outage_logged:
             _logger.info("listener reconnected")

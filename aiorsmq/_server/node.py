@@ -221,6 +221,10 @@ class Node:
         if self.realtime:
             self._listener.watch(flag)
 
+    def is_listening(self, flag: Flag) -> bool:
+        """See `Listener.is_listening`."""
+        return self._listener.is_listening(flag)
+
     def late(self, reason: str) -> Exception:
         """What a call raises that has missed its deadline."""
         return TimeoutError(reason)

@@ -6,7 +6,7 @@ Start with `RSMQ`. Its names, types and exceptions are those of `aiorsmq`, witho
 from .client import RSMQ
 from .message import Message
 from .queue import Queue
-from .stream import Messages
+from .stream import Announcements, Messages
 from .worker import Worker, WorkerOptions
 
-__all__ = ["RSMQ", "Message", "Messages", "Queue", "Worker", "WorkerOptions"]
+__all__ = ["RSMQ", "Announcements", "Message", "Messages", "Queue", "Worker", "WorkerOptions"]

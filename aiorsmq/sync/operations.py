@@ -10,6 +10,7 @@ from ..errors import ClientClosed
 from ..models import Audit, DeadLetter, Found, Place, Snapshot, StoredMessage
 from ..redrive import Redrive
 from ._twin import Twin
+from .stream import Announcements
 
 T = TypeVar("T")
 
@@ -56,6 +57,10 @@ class QueueOperations(Generic[T]):
                 after=after,
             )
         )
+
+    def announcements(self) -> Announcements:
+        """The announcements of the queue as they come, for `for`: each step yields None."""
+        return Announcements(self._twin.child(lambda queue: queue.announcements()))
 
     def reasons(self, limit: int = 100) -> list[DeadLetter]:
         """Why the first messages of this dead-letter queue died, hidden ones included, in the order

@@ -1,9 +1,10 @@
-"""The iterator over a queue's messages."""
+"""The iterators over a queue's messages, and over its announcements."""
 
 from types import TracebackType
 from typing import Generic, TypeVar
 
 from .. import stream
+from .._consuming import announcements
 from ._twin import Twin, current_thread
 from .message import Message
 
@@ -48,3 +49,39 @@ class Messages(Generic[T]):
         traceback: TracebackType | None,
     ) -> None:
         self._twin.run(lambda messages: messages.__aexit__(exc_type, exc, traceback))
+
+
+class Announcements:
+    """The announcements of one queue, without contents: an iterator that never ends by itself.
+
+    It is a context manager too; leaving it, `close()`, and dropping the iterator stop the
+    listening. The client's `close()` ends the iteration.
+    """
+
+    def __init__(self, twin: Twin[announcements.Announcements]) -> None:
+        self._twin = twin
+
+    def __iter__(self) -> "Announcements":
+        return self
+
+    def __next__(self) -> None:
+        """Wait for the next announcement."""
+        try:
+            self._twin.run(lambda announcements: announcements.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """End the iteration, also for a thread that awaits it."""
+        self._twin.run(lambda announcements: announcements.aclose())
+
+    def __enter__(self) -> "Announcements":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

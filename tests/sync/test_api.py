@@ -12,6 +12,7 @@ PAIRS = {
     aiorsmq.Queue: sync.Queue,
     aiorsmq.Message: sync.Message,
     aiorsmq.Messages: sync.Messages,
+    aiorsmq.Announcements: sync.Announcements,
     aiorsmq.Worker: sync.Worker,
 }
 NAMES = {
@@ -26,6 +27,7 @@ NOT_SYNCHRONOUS = {
     (aiorsmq.AsyncRSMQ, "embedded_server"),  # its methods are for coroutines
     (aiorsmq.Queue, "send_as"),  # for AsyncRSMQ
     (aiorsmq.Messages, "end"),  # for AsyncRSMQ
+    (aiorsmq.Announcements, "end"),  # likewise
 }
 RESULTS = {(aiorsmq.Queue, "redrive"): "int"}
 """Where the result is not the awaited one."""
