@@ -1,5 +1,5 @@
 -- Looks for what is wrong in the keys of a queue, step by step; changes nothing. Each step judges
--- what is there at its moment.
+-- what is there at its moment. Raises the error only if nothing of the queue exists.
 -- Include: prelude_findings
 -- KEYS     messages (ZSET), queue (HASH), queues (SET), purged (ZSET)
 -- ARGV     1: qname
@@ -10,7 +10,7 @@
 -- Returns  {s, us, 1 if the queue has a vt, 1 if it is in the set of queues, messages, messages of
 --          an unfinished purge, next cursor, how many were looked at, per finding: what it is, name
 --          of the member or field}
--- Errors   QUEUE_DOES_NOT_EXIST if nothing of it exists
+-- Errors   QUEUE_DOES_NOT_EXIST
 local total = redis.call('ZCARD', KEYS[1])
 local has_fields = redis.call('HLEN', KEYS[2]) > 0
 local has_vt = redis.call('HEXISTS', KEYS[2], 'vt')

@@ -7,9 +7,8 @@
 --          2: the most messages to return
 --          3: bytes of bodies after which to stop
 --          4: bytes of each body to return
---          5: score of the last message looked at before, or '-inf'
---          6: its id, or ''
---          7...: the conditions, see prelude_matches.lua
+--          5...: score of the last message looked at before, or '-inf'; its id, or ''; then the
+--          conditions, see prelude_matches.lua
 -- Returns  {s, us, messages in the queue, messages looked at, score and id of the last, both '' if
 --          there are no more, per message: id, beginning of its body, bytes of its body, receive
 --          count, first received or '', score, 1 if it is visible, how it died or ''}
