@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -28,9 +29,7 @@ _WHOLE: Final = 2**50
 
 async def get(node: Node, keys: Keys, id: object, max_bytes: int | None) -> StoredMessage | None:
     """See `Queue.get`."""
-    if not isinstance(id, str) or not id:  # any other: it may be another program's
-        raise InvalidParameterValue("id", id, "must be a non-empty str")
-    args = (_encode(id), _WHOLE if max_bytes is None else max_bytes)
+    args = (_check_any_id(id), _WHOLE if max_bytes is None else max_bytes)
     call = Call("get", keys.qname, (*keys.pair, keys.reasons), args)
     return await node.run(call, partial(_read_message, keys))
 
@@ -64,16 +63,22 @@ async def find(
         place = page.next
 
 
+def _check_any_id(id: object) -> bytes:
+    """Other programs may have made any id."""
+    with suppress(UnicodeError):
+        if isinstance(id, str) and id:
+            return _encode(id)
+    raise InvalidParameterValue("id", id, "must be a non-empty str")
+
+
 def check_place(place: object) -> Place | None:
     if place is None:
         return None
     if isinstance(place, Place) and isinstance(place.score, str) and isinstance(place.id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        try:
+        with suppress(ValueError):
             _encode(place.id)
             if not math.isnan(float(place.score)):
                 return place
-        except ValueError:
-            pass
     raise InvalidParameterValue("after", place, "must be the `next` of a Found")
 
 
