@@ -42,8 +42,7 @@ class Announcements:
             node.watch(self._flag)
             if not self._has_begun:
                 self._has_begun = True
-                # Otherwise the subscription, which has not been confirmed yet, sets it.
-                self._flag.is_set = node.is_listening(self._flag) or not node.realtime
+                self._flag.is_set = not node.realtime  # otherwise the listener sets it
             if self._flag.is_set:
                 self._flag.is_set = False
                 return

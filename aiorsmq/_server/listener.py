@@ -139,6 +139,9 @@ class Listener:
         if not flags:
             self._wakeup.set()
         flags.add(flag)
+        if flag.channel in self._confirmed:
+            # No confirmation will come. Whatever was announced before now did not set this flag.
+            self._tasks.home.loop().call_soon(flag.set)
         if self._task is None or self._task.done():
             self._task = self._tasks.start(self._listen())
 
