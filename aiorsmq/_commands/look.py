@@ -1,6 +1,6 @@
 """Messages are looked at, and not received."""
 
-import math
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -23,6 +23,7 @@ MAX_BYTES: Final = 128 * 1024
 
 START: Final = Place("-inf", "")
 
+_SCORE: Final = re.compile(r"-?(inf|[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?)")
 _WHOLE: Final = 2**50
 """Bytes: more than any body has."""
 
@@ -75,9 +76,9 @@ def check_place(place: object) -> Place | None:
     if place is None:
         return None
     if isinstance(place, Place) and isinstance(place.score, str) and isinstance(place.id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        with suppress(ValueError):
+        with suppress(UnicodeError):
             _encode(place.id)
-            if not math.isnan(float(place.score)):
+            if _SCORE.fullmatch(place.score):
                 return place
     raise InvalidParameterValue("after", place, "must be the `next` of a Found")
 

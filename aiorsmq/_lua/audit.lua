@@ -31,9 +31,9 @@ local looks = 0
 repeat
   local page
   if ARGV[2] == 'members' then
-    page = redis.call('ZSCAN', KEYS[1], reply[CURSOR], 'COUNT', '20')
+    page = redis.call('ZSCAN', KEYS[1], reply[CURSOR], 'COUNT', '10')
   else
-    page = redis.call('HSCAN', KEYS[2], reply[CURSOR], 'COUNT', '20')
+    page = redis.call('HSCAN', KEYS[2], reply[CURSOR], 'COUNT', '10')
   end
   local entries = page[2]
   for i = 1, #entries, 2 do

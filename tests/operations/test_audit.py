@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 import redis
-from aiorsmq import InvalidParameterValue, QueueDoesNotExist
+from aiorsmq import AsyncRSMQ, InvalidParameterValue, NotPermitted, QueueDoesNotExist
 from aiorsmq._commands import audit
 
 from dead_letters.letters import bury
@@ -85,9 +85,7 @@ async def test_found(server, queue):
     assert counts(report) == {"phantoms": 2, "leaked_fields": 4, "stranded_bodies": 1}
     assert set(report.phantoms.examples) == {messages["phantom"][0], messages["both"][0]}
     assert set(report.leaked_fields.examples) == {
-        f"{id}:{field}"
-        for id in messages["leaked"] + messages["both"]
-        for field in ("rc", "fr")
+        f"{id}:{field}" for id in messages["leaked"] + messages["both"] for field in ("rc", "fr")
     }
     assert report.stranded_bodies.examples == messages["stranded"]
     assert [getattr(report, kind).repaired for kind in KINDS] == [0] * 5
@@ -177,7 +175,7 @@ async def test_large_bodies(server, queue):
     await queue.audit(budget=1)
     server.reset_stats()
     assert (await queue.audit()).is_clean
-    assert server.script_calls() > 10
+    assert server.script_calls() > 200 / 20  # a scan by tens gives up to some more than ten
 
 
 async def test_budget(server, queue):
@@ -274,46 +272,55 @@ class TestHalfMade:
             await rsmq.queue("jobs").audit()
 
 
+class Users:
+    """A producer, consumers whose messages die or are deleted, and somebody who redrives and
+    purges.
+    """
+
+    def __init__(self, rsmq):
+        self.jobs, self.dead, self.again = map(rsmq.queue, ("jobs", "dead", "again"))
+        self.queues = (self.jobs, self.dead, self.again)
+        self.bodies = [f"{n} " + "x" * 100 for n in range(400)]
+        self.left = set(self.bodies)
+
+    async def use(self):
+        await asyncio.gather(self.produce(), self.consume(), self.redrive())
+
+    async def produce(self):
+        for body in self.bodies:
+            await self.jobs.send(body)
+
+    async def consume(self):
+        while self.left:
+            for message in await self.jobs.receive_many(7, vt=500):
+                if message.body.startswith("7"):
+                    await self.jobs._core.bury([message._record], "unlucky")
+                else:
+                    await message.delete()
+                self.left.discard(message.body)
+
+    async def redrive(self):
+        while self.left:
+            await self.dead.redrive(self.again)
+            await self.again.purge()
+
+
 @pytest.mark.parametrize("repair", [False, True])
 async def test_in_use(server, rsmq, small_steps, repair):
     """A queue in use gives no false findings, and loses nothing, whatever is done to it between two
     steps.
     """
-    jobs, dead = rsmq.queue("jobs"), rsmq.queue("dead")
-    await jobs.create(max_receives=1, dead_letter_queue="dead", maxsize=-1)
-    bodies = [f"{n} " + "x" * 100 for n in range(400)]
-    left = set(bodies)
-    is_over = asyncio.Event()
-
-    async def produce():
-        for body in bodies:
-            await jobs.send(body)
-
-    async def consume():
-        while left:
-            for message in await jobs.receive_many(7, vt=500):
-                if message.body.startswith("7"):
-                    await jobs._core.bury([message._record], "unlucky")
-                else:
-                    await message.delete()
-                left.discard(message.body)
-        is_over.set()
-
-    async def redrive():
-        while not is_over.is_set():
-            await dead.redrive(rsmq.queue("again"))
-            await rsmq.queue("again").purge()
-
-    await rsmq.create_queue(qname="again")
-    using = asyncio.gather(produce(), consume(), redrive())
+    users = Users(rsmq)
+    await users.jobs.create(max_receives=1, dead_letter_queue="dead", maxsize=-1)
+    await users.again.create()
+    using = asyncio.ensure_future(users.use())
     audits = 0
     while not using.done():
-        for queue in (jobs, dead, rsmq.queue("again")):
+        for queue in users.queues:
             assert counts(await queue.audit(repair=repair)) == {}
         audits += 1
     await using
     assert audits > 1
-    assert left == set()
 
 
 async def test_gone_between_steps(server, queue, monkeypatch):
@@ -380,13 +387,35 @@ async def test_full_server(own_server):
         queue = rsmq.queue("jobs")
         await queue.create()
         damage(server, number=50)
-        with pytest.raises(redis.ResponseError, match="OOM|maxmemory"):
+        with pytest.raises(redis.ResponseError, match=r"OOM|maxmemory"):
             while True:
                 await queue.send("x" * 60_000)
         server.redis.config_set("maxmemory", "1mb")
         report = await queue.audit(repair=True)
         assert report.is_clean
         assert report.stranded_bodies.repaired == 50
+
+
+@pytest.fixture
+def reader(server):
+    """A user who may only read."""
+    rules = ("reset", "on", ">pw", "+@all", "-@write", "+eval", "+evalsha", "allkeys")
+    server.redis.execute_command("ACL", "SETUSER", "reader", *rules)
+    yield {"username": "reader", "password": "pw"}
+    server.redis.acl_deluser("reader")
+
+
+async def test_not_permitted(server, queue, reader):
+    """Who may only read can audit; a repair raises NotPermitted, and changes nothing."""
+    damage(server)
+    before = keyspace(server)
+    async with AsyncRSMQ.from_url(server.url, **reader) as user:
+        report = await user.queue("jobs").audit()
+        assert counts(report) == {"phantoms": 2, "leaked_fields": 4, "stranded_bodies": 1}
+        with pytest.raises(NotPermitted):
+            await user.queue("jobs").audit(repair=True)
+    assert keyspace(server) == before
+    await queue.audit(repair=True)
 
 
 @pytest.mark.parametrize("budget", [0, -1, None, 1.5, "1", True])

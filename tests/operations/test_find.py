@@ -277,6 +277,7 @@ async def test_lost_reply(far, queue, cut_reply, small_steps):
         *(("budget", budget) for budget in (0, None)),
         *(("max_bytes", number) for number in (-1, None)),
         *(("after", place) for place in ("x", ("1", "x"), Place("soon", "x"), Place("nan", ""))),
+        *(("after", Place(score, "x")) for score in ("1_0", " 1", "", "1\n")),
         ("after", Place(5, "x")),
         ("after", Place("5", "\ud800")),
     ],

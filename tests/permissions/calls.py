@@ -359,6 +359,47 @@ async def peek(place):
     assert [message.body for message in await place.jobs.peek(5)] == ["a", "b"]
 
 
+async def get(place):
+    """With the reason, if it were a dead letter."""
+    ids = await place.prepare("a", "b", received=1)
+    yield
+    assert (await place.jobs.get(ids[0])).receive_count == 1
+
+
+async def find(place):
+    """Page by page, by every condition."""
+    await place.prepare("a", "b", "c", received=1)
+    yield
+    conditions = {"text": "a", "state": "visible", "older_than": 0, "min_receives": 1}
+    assert [message.raw for message in (await place.jobs.find(**conditions)).messages] == [b"a"]
+    assert (await place.jobs.find(reason="x")).messages == []
+    first = await place.jobs.find(limit=1)
+    found = await place.jobs.find(after=first.next)
+    assert [message.raw for message in found.messages] == [b"b", b"c"]
+
+
+async def audit(place):
+    await place.prepare("a", "b", received=1)
+    place.server.redis.zadd("rsmq:jobs:purged", {"x": 1})
+    yield
+    report = await place.jobs.audit()
+    assert (report.is_clean, report.unfinished_purge) == (True, 1)
+
+
+async def repair(place):
+    """Of each kind one."""
+    phantom, stranded, gone = (time + "0" * 31 for time in "123")
+    await place.prepare("a")
+    place.server.redis.zadd("rsmq:jobs", {phantom: 1})
+    place.server.redis.hset("rsmq:jobs:Q", mapping={stranded: "b", f"{gone}:rc": 1})
+    yield
+    try:
+        assert (await place.jobs.audit(repair=True)).is_clean
+        assert place.bodies() == ["a", "b"]
+    finally:
+        await place.own.queue("jobs").delete()
+
+
 async def bury(place, *bodies):
     """Some dead, whose reasons are known."""
     await place.prepare(*bodies, max_receives=1, dead_letter_queue="dead")

@@ -22,6 +22,7 @@ from redis.exceptions import NoPermissionError
 from permissions.calls import (
     Place,
     attributes,
+    audit,
     change_visibility,
     create,
     create_both,
@@ -34,6 +35,8 @@ from permissions.calls import (
     ensure,
     ensure_changes,
     extend,
+    find,
+    get,
     hand_back,
     list_queues,
     peek,
@@ -49,6 +52,7 @@ from permissions.calls import (
     redrive,
     redrive_pages,
     release,
+    repair,
     send,
     send_again,
     send_many,
@@ -114,15 +118,17 @@ ROLES = {
         (work, die),
     ),
     "observer": Role(
-        f"{COMMON} smembers zcard zcount zrange zrangebyscore",
+        f"{COMMON} hexists hlen hscan sismember smembers"
+        " zcard zcount zrange zrangebyscore zrank zscan zscore",
         "pubsub",
-        "rsmq:QUEUES rsmq:jobs rsmq:jobs:Q rsmq:dead rsmq:dead:Q",
-        (snapshot, snapshots),
+        "rsmq:QUEUES rsmq:jobs rsmq:jobs:Q rsmq:jobs:reasons rsmq:jobs:purged"
+        " rsmq:dead rsmq:dead:Q",
+        (snapshot, snapshots, get, find, audit),
     ),
     "admin": Role(
-        f"{COMMON} exists expire hexists hset hdel rename sadd scard sismember smembers srem "
-        "type unlink"
-        " zadd zcard zcount zmscore zrange zrank zrem zscore",
+        f"{COMMON} exists expire hexists hlen hscan hset hdel rename sadd scard sismember smembers "
+        "srem type unlink"
+        " zadd zcard zcount zmscore zrange zrank zrem zscan zscore",
         "hincrby publish",
         "rsmq:QUEUES rsmq:jobs rsmq:jobs:Q rsmq:jobs:reasons rsmq:jobs:purged rsmq:jobs:deleted"
         " rsmq:dead rsmq:dead:Q rsmq:dead:reasons",
@@ -141,7 +147,7 @@ ROLES = {
             ),
             *(delete_queue, purge, peek, reasons, redrive),
         ),
-        (redrive_pages,),
+        (redrive_pages, repair),
     ),
 }
 
