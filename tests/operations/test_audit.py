@@ -144,12 +144,13 @@ async def test_unknown(server, queue):
     and members with the name of a field.
     """
     fields = {"color": "blue", "color:rc": 1, b"\xff": 1, "x" * 40: 1, "": "nothing"}
+    fields |= {"x" * 31 + "!": 1, "Last" + "x" * 28: 1}
     server.redis.hset("rsmq:jobs:Q", mapping=fields)
     server.redis.zadd("rsmq:jobs", {"vt": 1, f"{GONE}:rc": 2, "a message of a sort": 3})
     server.redis.hset("rsmq:jobs:Q", "a message of a sort", "body")
     before = keyspace(server)
     report = await queue.audit(repair=True)
-    assert counts(report) == {"unknown_fields": 4, "unknown_members": 2}
+    assert counts(report) == {"unknown_fields": 6, "unknown_members": 2}
     assert "\\xff" in report.unknown_fields.examples
     assert set(report.unknown_members.examples) == {"vt", f"{GONE}:rc"}
     assert not report.is_clean

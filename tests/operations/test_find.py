@@ -192,8 +192,9 @@ async def test_same_score(server, queue, small_steps):
     while len(seen) < 20:
         found = await queue.find(limit=1, after=place)
         seen += ids(found)
-        await queue.delete_message(seen[-1])
         place = found.next
+        if len(seen) % 2 == 0:
+            await queue.delete_message(seen[-1])
     assert seen == sent
     assert place is None
 

@@ -156,3 +156,14 @@ def test_foreign_queue(server, queue):
     with pytest.raises(Exception, match="WRONGTYPE"):
         queue.send("x")
     server.redis.flushall()
+
+
+def test_operations(server, rsmq, queue):
+    """What operators read: one message, a search, an audit, the server."""
+    id = queue.send("needle")
+    assert queue.get(id, max_bytes=3).raw == b"nee"
+    found = queue.find(text="needle", state="visible", limit=1)
+    assert [message.id for message in found.messages] == [id]
+    assert queue.find(after=found.next).messages[0].id == id
+    assert queue.audit(repair=True).is_clean
+    assert rsmq.server_info().role == "master"

@@ -10,6 +10,7 @@ from .dead_letters import DEAD_LETTERS
 from .edits import DoesNotFit, Edit, LuaEdit, StringEdit
 from .embedded import EMBEDDED
 from .listener import LISTENER
+from .looks import LOOKS
 from .repeats import REPEATS
 from .scripts import SCRIPTS
 from .shutdown import SHUTDOWN
@@ -28,6 +29,7 @@ _SUBJECTS = (
     WORKER,
     VALUES,
     EMBEDDED,
+    LOOKS,
     SHUTDOWN,
 )
 BREAKAGES = {name: breakage for subject in _SUBJECTS for name, breakage in subject.items()}
