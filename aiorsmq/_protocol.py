@@ -56,7 +56,8 @@ class Keys:
         Has no TTL, because nothing else refers to the bodies of these messages.
         """
         self.deleted: str = f"{ns}:{qname}:deleted"
-        """HASH: the calls that recently deleted the queue. Ours, not RSMQ's; has a TTL."""
+        """HASH: the calls that recently deleted, paused or resumed the queue. Ours, not RSMQ's; has
+        a TTL."""
 
     def sibling(self, qname: str) -> "Keys":
         """The keys of another queue in the same namespace."""

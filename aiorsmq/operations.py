@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Generic, Literal, TypeVar
 
-from ._commands import admin, look
+from ._commands import admin, look, pause
 from ._commands.audit import audit
 from ._commands.selection import check_selection
 from ._commands.snapshot import snapshot
@@ -148,6 +148,37 @@ class QueueOperations(Generic[T]):
                 raise InvalidParameterValue("to", to, "must be in the same namespace")
             to = to.name
         return Redrive(self._core.dead.redrive(to, limit, rate, where))
+
+    async def pause(self) -> bool:
+        """Have consumers receive nothing more until `resume`; producers go on sending.
+
+        Returns True, or False if the queue was paused already; then nothing changes, nor does the
+        time since when it is paused.
+
+        All consumers that use this library obey, by whichever client, and at once where they
+        listen for announcements; others at their next claim. They find no message, as in an empty
+        queue: what waits goes on waiting, and workers stay healthy. Messages claimed ahead (see
+        `prefetch` of `messages`) return to their old places. A message in hand stays there: it can
+        be settled, its lease is renewed, and a handler goes on to its end.
+
+        Not affected: sending, settling, `peek`, `purge`, `redrive`, and moves of dead letters.
+        Node rsmq, PyRSMQ and other RSMQs know of no pause and go on receiving, but keep it.
+
+        The pause is a field of the queue's hash, `paused`, with the server's time in milliseconds;
+        any text in it but an empty one counts. It survives `create`, `ensure` and restarts, and
+        ends when the queue is deleted.
+
+        If the reply is lost, the call is repeated, and returns what the first attempt would have.
+        If cancelled, the queue may have been paused or not.
+        """
+        return await pause.pause(self._core.node, self._core.keys)
+
+    async def resume(self) -> bool:
+        """End a pause. Returns True, or False if the queue was not paused.
+
+        Consumers that wait are woken. Repeated and cancelled as `pause`.
+        """
+        return await pause.resume(self._core.node, self._core.keys)
 
     async def purge(self) -> int:
         """Delete the messages that are in the queue now, hidden ones included; return their number.

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -48,12 +47,10 @@ class Messages(Generic[T]):
         self._prefetch = prefetch
         self._create_missing = create_missing
         self._pending_deletes = PendingDeletes(line.qname) if prefetch else None
-        self._waiters: deque[Waiter] = deque()
-        """In the line, or delivered and not yet read."""
         self._mailbox = Mailbox()
         self._has_begun = False
         self._ended = False
-        line.open_stream(self)
+        line.audience.open_stream(self)
 
     def __aiter__(self) -> "Messages[T]":
         return self
@@ -86,10 +83,10 @@ class Messages(Generic[T]):
                 has_waited = True
                 continue
             waiter = mailbox.delivered.popleft()
-            if self._waiters[0] is waiter:  # hot path: spares most messages the search
-                self._waiters.popleft()
+            if mailbox.waiters[0] is waiter:  # hot path: spares most messages the search
+                mailbox.waiters.popleft()
             else:
-                self._waiters.remove(waiter)
+                mailbox.waiters.remove(waiter)
             if (record := waiter.record) is None:
                 await self._handle_failure(waiter)
             elif has_waited or not self._line.is_over(record):
@@ -107,14 +104,17 @@ class Messages(Generic[T]):
     def _join_line(self) -> None:
         """Ask for a message for each iterating task and `prefetch` more; several at once, to
         share a claim."""
-        number = 1 + self._prefetch + len(self._mailbox.readers) - len(self._waiters)
+        mailbox = self._mailbox
+        number = 1 + self._prefetch + len(mailbox.readers) - len(mailbox.waiters)
         if number > self._prefetch - self._prefetch // 2:
-            self._waiters += self._line.join(number, patient=True, mailbox=self._mailbox)
+            mailbox.waiters += self._line.join(number, patient=True, mailbox=mailbox)
             self._has_begun = True
+            if self._prefetch:
+                self._line.audience.begin_ahead(mailbox)
 
     async def _wait(self) -> None:
         """Wait for a delivery, or for the end of the iteration."""
-        reader: asyncio.Future[None] = asyncio.Future(loop=self._waiters[0].loop)
+        reader: asyncio.Future[None] = asyncio.Future(loop=self._mailbox.waiters[0].loop)
         self._mailbox.readers.append(reader)
         try:
             await reader
@@ -161,12 +161,9 @@ class Messages(Generic[T]):
 
     def _hand_back(self, keep: int = 0) -> None:
         """Leave the line, but for the `keep` waiters that other tasks need: the delivered first."""
-        waiters = sorted(self._waiters, key=lambda waiter: not waiter.is_done)
-        head = waiters[:keep]
-        self._waiters = deque(head)
-        delivered = self._mailbox.delivered
-        self._mailbox.delivered = deque(waiter for waiter in delivered if waiter in head)
-        self._line.leave(waiters[keep:])
+        self._line.leave(self._mailbox.withdraw(keep))
+        if not self._mailbox.waiters:
+            self._line.audience.end_ahead(self._mailbox)
 
     async def aclose(self) -> None:
         """End the iteration, also for a task that awaits it.
@@ -197,13 +194,19 @@ class Messages(Generic[T]):
             _abandon(self._pending_deletes)
 
     def __del__(self) -> None:
-        if self._waiters and not (loop := self._waiters[0].loop).is_closed():
-            loop.call_soon_threadsafe(self._line.leave, self._waiters)
+        waiters = self._mailbox.waiters
+        if waiters and not (loop := waiters[0].loop).is_closed():
+            loop.call_soon_threadsafe(_leave, self._line, self._mailbox)
         deletes = self._pending_deletes
         if deletes is not None:
             deletes.abandoned = True
         if deletes and not (loop := deletes[0].get_loop()).is_closed():
             loop.call_soon_threadsafe(_abandon, deletes)
+
+
+def _leave(line: ConsumerLine, mailbox: Mailbox) -> None:
+    line.leave(mailbox.withdraw())
+    line.audience.end_ahead(mailbox)
 
 
 def _abandon(deletes: PendingDeletes | None) -> None:

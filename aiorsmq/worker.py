@@ -184,10 +184,10 @@ class Worker(Generic[T]):
     def trouble(self) -> str | None:
         """Why it cannot claim, for people to read; None while it can.
 
-        It can while it is running, the server answers, and its queues exist. A connection that ends
-        is noticed at once, one that falls silent within about 20 seconds; with `realtime=False`,
-        within `poll_interval` and 15 seconds. A queue that is deleted is noticed at the next claim,
-        within `poll_interval` while handlers are free.
+        It can while it is running, the server answers, and its queues exist, paused or not. A
+        connection that ends is noticed at once, one that falls silent within about 20 seconds; with
+        `realtime=False`, within `poll_interval` and 15 seconds. A queue that is deleted is noticed
+        at the next claim, within `poll_interval` while handlers are free.
         """
         if self._error is not None:
             return f"died of {type(self._error).__name__}: {self._error}"

@@ -206,7 +206,7 @@ class TestSharing:
             assert (await step).body == "while it waits"
         stream._line._line.rotate(-1)
         await queue.send("before it waits")
-        await wait_until(lambda: any(slot.record for slot in stream._waiters))
+        await wait_until(lambda: any(slot.record for slot in stream._mailbox.waiters))
         with anyio.fail_after(PATIENCE):
             assert (await anext(stream)).body == "before it waits"
 
@@ -221,10 +221,12 @@ class TestSharing:
         await step
         stream._line._line.rotate(1)
         await queue.send("1")
-        await wait_until(lambda: any(slot.record for slot in stream._waiters))
+        await wait_until(lambda: any(slot.record for slot in stream._mailbox.waiters))
         bodies = [(await anext(stream)).body]
         await queue.send_many(["2", "3", "4"])
-        await wait_until(lambda: sum(slot.record is not None for slot in stream._waiters) == 3)
+        await wait_until(
+            lambda: sum(slot.record is not None for slot in stream._mailbox.waiters) == 3
+        )
         bodies += [(await anext(stream)).body for _ in range(3)]
         assert bodies == ["1", "2", "3", "4"]
 

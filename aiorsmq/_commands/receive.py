@@ -38,6 +38,11 @@ class Claim(NamedTuple):
     """Its name; "" if there is none."""
     max_receives: float
     """Infinity if there is no limit."""
+    is_paused: bool = False
+    """Whether nothing was handed out because the queue is paused."""
+
+
+_PAUSED: Final = Claim([], None, False, [], "", math.inf, is_paused=True)
 
 
 class Page(NamedTuple):
@@ -59,7 +64,8 @@ def receive(
     limit: int,
     on_claim: Callable[[Claim | Exception], None],
 ) -> None:
-    """Claim up to `limit` visible messages; `vt_ms` None is the queue's vt.
+    """Claim up to `limit` visible messages; `vt_ms` None is the queue's vt. With a limit of 0 it
+    only looks.
 
     If the reply is lost, its messages come back when their leases expire, and the call is repeated
     for one message: on a line that loses every large reply, each attempt hides what it claims.
@@ -71,7 +77,7 @@ def receive(
         keys.pair,
         (min(limit, MAX_CLAIM), lease, MAX_CLAIM_BYTES),
         RetryPolicy.SAFE_WITH_MARK,
-        lambda: (1, lease, MAX_CLAIM_BYTES),
+        lambda: (min(limit, 1), lease, MAX_CLAIM_BYTES),
         holds_messages=True,
     )
     node.submit(call, partial(_on_reply, keys, on_claim))
@@ -131,6 +137,8 @@ def _on_reply(
 
 
 def _read_claim(keys: Keys, reply: Reply, popped: bool) -> Claim:
+    if reply == [b"paused"]:
+        return _PAUSED
     next_ms, visible, now, phantoms, max_receives, dead_letter_queue, has_more, *pages = reply
     float(visible)  # raises now, if the reply is not a claim: each record is asked for it later
     records: list[Record] = []

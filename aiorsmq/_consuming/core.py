@@ -19,6 +19,7 @@ from .._server.node import Node
 from .._server.tasks import Tasks
 from ..models import Death
 from .line import ConsumerLine
+from .pause import Pause
 
 MIN_HIDING: Final = 1.0
 """Seconds for which a message that the codec cannot decode is hidden at least."""
@@ -36,6 +37,7 @@ class QueueCore:
         self.sender: Sender = Sender(node, keys)
         self.settler: QueueSettler = QueueSettler(node, keys)
         self.dead: DeadLetters = DeadLetters(node, keys)
+        self.pause: Pause = Pause(keys.qname)
         self._asides: set[asyncio.Task[Any]] = set()
         self._lines: WeakValueDictionary[int | str | None, ConsumerLine] = WeakValueDictionary()
         self._default_line = self._new_line(None)  # kept alive, and what it knows with it
@@ -129,7 +131,7 @@ class QueueCore:
 
     def end_streams(self) -> None:
         for line in list(self._lines.values()):
-            line.end_streams()
+            line.audience.end_streams()
 
     def close(self) -> None:
         for line in list(self._lines.values()):
@@ -150,6 +152,7 @@ class QueueCore:
             hand_back=partial(_hand_back, self.node.tasks, self.keys.qname, undo),
             move_dead=self.dead.move_dead,
             leases=not isinstance(kind, str),
+            pause=self.pause,
             poll_interval=self.poll_interval,
         )
         self._lines[kind] = line

@@ -10,10 +10,9 @@ What the line does next is decided in one place, `outlook.decide`.
 import asyncio
 import logging
 import math
-import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 
 from .._commands.receive import Claim
@@ -26,8 +25,10 @@ from .._server.lane import REPLY_TIMEOUT
 from .._server.listener import Flag
 from .._server.node import Node
 from ..errors import ClientClosed
+from .audience import Audience
 from .outlook import Ask, Moment, Outlook, WaitUntil, decide
-from .waiter import Mailbox, Stream, Waiter
+from .pause import Pause
+from .waiter import Mailbox, Waiter
 
 _logger = logging.getLogger("aiorsmq.queue")
 
@@ -42,6 +43,7 @@ class ConsumerLine:
         hand_back: undoes the receipt of messages, in the background.
         move_dead: moves the dead messages of a claim away; returns the task, if there are any.
         leases: whether messages are leased; False for popping.
+        pause: what is known about a pause of the queue.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class ConsumerLine:
         hand_back: Callable[[list[Record]], None],
         move_dead: Callable[[Claim], "asyncio.Future[bool] | None"],
         leases: bool,
+        pause: Pause,
         poll_interval: float,
     ) -> None:
         self.qname: str = keys.qname
@@ -61,9 +64,11 @@ class ConsumerLine:
         self._hand_back = hand_back
         self._move_dead = move_dead
         self._leases = leases
+        self._pause = pause
         self._poll_interval = poll_interval
         # The flag looks at once: planning a look would cost a turn of the event loop.
         self._flag = Flag(keys.channel, self._look)
+        self.audience: Audience = Audience(node, self._flag)
         self._outlook = Outlook()
         self._line: deque[Waiter] = deque()
         self._line_has_gaps = False
@@ -73,8 +78,6 @@ class ConsumerLine:
         self._deadlines = DeadlineTimer(node.home, self._expire)
         self._look_planned = False
         self._timer: asyncio.TimerHandle | None = None
-        self._observers = 0
-        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
 
     async def take(self, limit: int, wait: float) -> list[Record]:
         """Claim up to `limit` messages; if there are none, wait up to `wait` seconds for the first.
@@ -177,45 +180,24 @@ class ConsumerLine:
         for waiter in waiters:
             if not waiter.is_done:
                 waiter.dismiss()
-                self._plan()  # to stop listening if nobody is left
             elif (record := waiter.take()) and not self.is_over(record):
                 unused.append(record)
+        self._plan()  # to stop listening if nobody is left
         self._pass_on(unused)
 
     def is_over(self, record: Record) -> bool:
         """Whether a message's lease has ended; a popped message has no lease."""
         return self._leases and float(record.visible) <= self._node.clock.now_ms()
 
-    def open_stream(self, stream: Stream) -> None:
-        self._streams.add(stream)
-        if self._node.home.has_ended_streams:
-            stream.end()
-
-    def end_streams(self) -> None:
-        """End the streams; unused messages go to other consumers, or back into the queue."""
-        for stream in list(self._streams):
-            stream.end()
-
     def close(self) -> None:
         """End the streams and turn everybody away; unused messages go back into the queue."""
-        self.end_streams()
+        self.audience.end_streams()
         self._look()
 
     @property
     def outage(self) -> Exception | None:
         """What keeps the line from claiming, if anything."""
         return self._outlook.outage or self._node.failure()
-
-    @contextmanager
-    def observed(self) -> Generator[None]:
-        """Listen even while nobody waits: for consumers that ask `has_reason` first."""
-        self._observers += 1
-        self._node.watch(self._flag)
-        try:
-            yield
-        finally:
-            self._observers -= 1
-            self._note_demand()
 
     def look_again(self) -> None:
         """Claim for those who wait: news may have been missed, or the server may be gone."""
@@ -235,9 +217,6 @@ class ConsumerLine:
     def _now(self) -> Moment:
         return Moment(self._node.home.loop().time(), self._node.clock.now_ms())
 
-    def _note_demand(self) -> None:
-        self._flag.is_wanted = bool(self._line) or self._observers > 0
-
     def _look(self, is_crowded: bool = False) -> None:
         """Do what `decide` says."""
         self._look_planned = False
@@ -250,9 +229,11 @@ class ConsumerLine:
         if self._node.home.closing:
             while self._line:
                 self._line.popleft().fail(ClientClosed())
-        self._note_demand()
         waiting = len(self._line)
+        self.audience.note(has_waiters=waiting > 0)
         if not waiting:
+            if self._flag.is_urgent and self.audience.holds_messages():
+                self._claim(0)
             return
         step = decide(
             self._outlook,
@@ -270,6 +251,7 @@ class ConsumerLine:
             self._timer = self._node.home.loop().call_at(step.time, self._look)
 
     def _claim(self, count: int) -> None:
+        self._flag.is_urgent = False
         waiters = self._leave_line(count)
         if not self._line:  # otherwise the flag still stands for those who are left
             self._flag.is_set = False
@@ -300,8 +282,13 @@ class ConsumerLine:
         self._claimed_for = [group for group in self._claimed_for if group is not waiters]
         if isinstance(claim, Exception):
             self._fail(waiters, claim)
+            if not waiters:  # it was for a pause only, and others still need the news
+                self._flag.is_set = True
         else:
             self._outlook = self._outlook_after(claim)
+            self._pause.learn(is_on=claim.is_paused)
+            if claim.is_paused:
+                self.leave(self.audience.withdraw_served())
             moving = self._move_dead(claim)
             if moving is not None and self.is_over(claim.dead[0]):
                 # With vt=0 they come with every claim until they are moved.
@@ -366,12 +353,12 @@ class ConsumerLine:
         return self._outlook.more_are_visible(self._node.clock.now_ms())
 
     def _pass_on(self, records: Iterable[Record]) -> None:
-        """Serve the next waiters; hand back what is left over."""
+        """Serve the next waiters; hand back what is left over, or all if the queue is paused."""
         unwanted: list[Record] = []
         for record in records:
             while self._line and self._line[0].is_done:
                 self._line.popleft()
-            if self._line:
+            if self._line and not self._pause.is_on:
                 self._line.popleft().serve(record)
             else:
                 unwanted.append(record)

@@ -16,15 +16,17 @@ class Stream(Protocol):
 
 
 class Mailbox:
-    """Where the waiters of one stream are delivered: in the order in which they are done.
+    """The waiters of one stream, and where they are delivered: in the order in which they are done.
 
     That is the order of the claims. It is not always the order of the line: a claim that was cut
     short leaves waiters in front that a later claim serves.
     """
 
-    __slots__ = ("delivered", "readers")
+    __slots__ = ("__weakref__", "delivered", "readers", "waiters")
 
     def __init__(self) -> None:
+        self.waiters: deque[Waiter] = deque()
+        """In the line, or delivered and not yet read."""
         self.delivered: deque[Waiter] = deque()
         self.readers: deque[asyncio.Future[None]] = deque()
         """Tasks that wait for the next delivery."""
@@ -41,6 +43,26 @@ class Mailbox:
             if not reader.done():
                 reader.set_result(None)
                 return
+
+    def holds_messages(self) -> bool:
+        """Whether some were claimed and not yet read."""
+        return any(waiter.record is not None for waiter in self.delivered)
+
+    def withdraw_served(self) -> "list[Waiter]":
+        """Take out the waiters whose messages were claimed and not yet read."""
+        served = [waiter for waiter in self.delivered if waiter.record is not None]
+        if served:
+            self.delivered = deque(waiter for waiter in self.delivered if waiter.record is None)
+            self.waiters = deque(waiter for waiter in self.waiters if waiter.record is None)
+        return served
+
+    def withdraw(self, keep: int = 0) -> "list[Waiter]":
+        """Take out all waiters but `keep`: the delivered stay first."""
+        waiters = sorted(self.waiters, key=lambda waiter: not waiter.is_done)
+        head = waiters[:keep]
+        self.waiters = deque(head)
+        self.delivered = deque(waiter for waiter in self.delivered if waiter in head)
+        return waiters[keep:]
 
 
 class Waiter:

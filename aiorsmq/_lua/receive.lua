@@ -8,8 +8,12 @@
 --          members without a body were removed, max_receives or '', dead_letter_queue or '', 1 if
 --          visible messages are left, per page: {id, former score, ...}, {body, receive count or
 --          nil if it is the first, ...; nils if removed}, {first received, if counted, ...}}
+--          {s, us, 'paused'}, and hands out nothing, if the queue is paused
 -- Errors   QUEUE_DOES_NOT_EXIST
-local queue = attributes(KEYS[2], 'max_receives', 'dead_letter_queue', 'totalrecv')
+local queue = attributes(KEYS[2], 'max_receives', 'dead_letter_queue', 'totalrecv', 'paused')
+if queue[7] and queue[7] ~= '' then
+  return {time[1], time[2], 'paused'}
+end
 local limit = tonumber(ARGV[1])
 local pop = ARGV[2] == 'pop'
 local lease = pop and 0 or tonumber(ARGV[2]) or vt_of(queue) * 1000

@@ -31,6 +31,9 @@ DEAD_AFTER: Final = 5.0
 RETRY_REFUSED: Final = 300.0
 """Seconds until a refused channel, or a refused SUBSCRIBE, is tried again."""
 
+PAUSE: Final = b"0"
+"""What the announcement of a pause begins with; the number of messages follows."""
+
 Command = tuple[str] | tuple[str, bytes]
 
 _PINGS: Final[tuple[Command, ...]] = (("PING",), ("UNSUBSCRIBE", b"aiorsmq:ping"))
@@ -54,6 +57,9 @@ class Flag:
     def __init__(self, channel: str, on_news: Callable[[], None]) -> None:
         self.channel: bytes = channel.encode()
         self.is_set: bool = False
+        self.is_urgent: bool = False
+        """Whether the news concern messages claimed ahead, too: the queue was paused, or may have
+        been before the channel was (re)subscribed."""
         self.is_wanted: bool = False
         self._on_news = weakref.WeakMethod(on_news)
 
@@ -283,10 +289,12 @@ class Listener:
         # hot path: sets the flags inside the read callback, which saves a third of the time from an
         # announcement to its claim, compared to a task
         match reply:
-            case [b"message" | b"subscribe" as kind, bytes(channel), _]:
+            case [b"message" | b"subscribe" as kind, bytes(channel), payload]:
+                is_urgent = kind == b"subscribe" or payload[:1] == PAUSE
                 if kind == b"subscribe":
                     self._confirm(channel)
                 for flag in self._flags.get(channel, ()):
+                    flag.is_urgent |= is_urgent
                     flag.set()
             case Exception() if self._pending:
                 self._refuse(self._pending.popleft(), reply)

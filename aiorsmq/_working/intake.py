@@ -69,7 +69,7 @@ class Intake(Generic[T]):
         """Listen for news and deaths of the queue, also while nobody waits."""
         self._on_death = on_death
         try:
-            with self.core.dead.observed_by(self), self.line.observed():
+            with self.core.dead.observed_by(self), self.line.audience.observed():
                 yield
         finally:
             self._on_death = None

@@ -114,6 +114,17 @@ class QueueOperations(Generic[T]):
             with suppress(ClientClosed):
                 self._twin.run(lambda _: redrive.aclose())
 
+    def pause(self) -> bool:
+        """Have consumers receive nothing more until `resume`; producers go on sending.
+
+        See `aiorsmq.Queue.pause`.
+        """
+        return self._twin.run(lambda queue: queue.pause())
+
+    def resume(self) -> bool:
+        """End a pause. Returns True, or False if the queue was not paused."""
+        return self._twin.run(lambda queue: queue.resume())
+
     def purge(self) -> int:
         """Delete the messages that are in the queue now, hidden ones included; return their
         number."""

@@ -8,6 +8,7 @@ from typing import Final, TypeVar, Unpack
 from ..models import Message, WorkerEvent
 from ..queue import Queue
 from ..worker import Worker, WorkerOptions
+from .inside import is_paused
 
 T = TypeVar("T")
 
@@ -35,7 +36,8 @@ async def drain(
             handler that sends to its own queue never ends.
         options: those of `Worker`.
 
-    Cancelling stops the worker as `Worker.run`. Raises QueueDoesNotExist.
+    Cancelling stops the worker as `Worker.run`. Raises QueueDoesNotExist, and an
+    AssertionError if the queue is paused.
     """
     watch = _Watch(options.get("on_event"))
     options["on_event"] = watch.on_event
@@ -75,6 +77,8 @@ async def _until_idle(queue: Queue[T], worker: Worker[T], watch: _Watch, limit: 
         watch.news.clear()
         if not (worker.stats.in_flight or await _has_visible(queue)):
             return
+        if not worker.stats.in_flight and await is_paused(queue):
+            raise AssertionError(f"queue {queue.name!r} is paused: resume it before drain")
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK):
                 await watch.news.wait()

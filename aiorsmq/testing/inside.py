@@ -1,11 +1,14 @@
 """What the kit needs of a client that no public name tells: only this module looks inside one."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from .._commands.advance import advance
+from .._commands.receive import Claim, receive
 from .._consuming.line import ConsumerLine
 from .._protocol import Seconds
+from .._server.futures import resolve
 from ..client import AsyncRSMQ
 from ..queue import Queue
 
@@ -17,6 +20,18 @@ T = TypeVar("T")
 
 async def advance_queue(queue: Queue[Any], duration: Seconds) -> int:
     return await advance(queue._core.node, queue._core.keys, duration)
+
+
+async def is_paused(queue: Queue[Any]) -> bool:
+    """Ask the server, by a claim of nothing."""
+    node = queue._core.node
+    future: asyncio.Future[Claim] = asyncio.get_running_loop().create_future()
+
+    def on_claim(claim: Claim | Exception) -> None:
+        resolve(future, claim)
+
+    receive(node, queue._core.keys, None, 0, on_claim)
+    return (await node.result(future, node.until())).is_paused
 
 
 def run_on_twin(target: Any, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
@@ -35,4 +50,6 @@ def queues_in_use(rsmq: AsyncRSMQ) -> list[str]:
 
 def has_consumers(line: ConsumerLine) -> bool:
     groups = (line._line, *line._claimed_for)
-    return line._observers > 0 or any(not waiter.is_done for group in groups for waiter in group)
+    return line.audience.observers > 0 or any(
+        not waiter.is_done for group in groups for waiter in group
+    )

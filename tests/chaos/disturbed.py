@@ -134,7 +134,7 @@ class DisturbedPrograms(DyingPrograms):
             return
         reply = self.node.pop(now) if pop else self.node.receive(now, ms(vt))
         receive = (
-            self.model.pop(Span(now, now))
+            self.model.pop_as_node(Span(now, now))
             if pop
             else self.model.receive_as_node(Span(now, now), ms(vt))
         )
@@ -194,7 +194,7 @@ class DisturbedPrograms(DyingPrograms):
     def a_stream_is_left(self, count, prefetch):
         """What it had claimed ahead is as it was."""
         now = self.now()
-        count = min(count, len(self.model.due(Span(now, now))))
+        count = 0 if self.model.paused else min(count, len(self.model.due(Span(now, now))))
 
         async def some():
             async with self.queue.messages(vt=100, prefetch=prefetch) as stream:

@@ -476,6 +476,13 @@ class Programs(RuleBasedStateMachine):
         listed, _ = self.run(self.rsmq.list_queues())
         assert listed == {name for name in QUEUES if self.models[name].listed}
 
+    @rule(at=names, pause=rarely)
+    def pause_or_resume(self, at, pause):
+        model, queue = self.models[at], self.queues[at]
+        result, now = self.run(queue.pause() if pause else queue.resume())
+        if not self.is_refused(at, result):
+            assert result is (model.pause(now) if pause else model.resume())
+
     @rule(at=names, really=rarely)
     def purge(self, at, really):
         if not really:

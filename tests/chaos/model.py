@@ -174,6 +174,19 @@ class Model:
             "modified": now.seconds()
         }
 
+    @property
+    def paused(self):
+        return self.attributes.get("paused", b"") != b""
+
+    def pause(self, now):
+        if self.paused:
+            return False
+        self.attributes["paused"] = now
+        return True
+
+    def resume(self):
+        return self.attributes.pop("paused", b"") != b""
+
     def fits(self, body):
         return self.attribute("maxsize") < 0 or len(body) <= self.attribute("maxsize")
 
@@ -200,6 +213,8 @@ class Model:
         """
         ms = self.attribute("vt") * 1000 if vt_ms is None else vt_ms
         visible = now.after(ms)
+        if self.paused:
+            return [[] for _ in limits] if ms == 0 else [[]]
         return (
             self._receive_again_and_again(now, limits)
             if ms == 0
@@ -284,6 +299,10 @@ class Model:
                 stored.reason = when, Span(count, count + calls), *rest
 
     def pop(self, now, limit=1):
+        return [] if self.paused else self.pop_as_node(now, limit)
+
+    def pop_as_node(self, now, limit=1):
+        """It knows of no pause."""
         receipts = []
         for id in self.due(now):
             if len(receipts) == limit:

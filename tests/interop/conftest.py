@@ -29,7 +29,7 @@ class TcpServer(Server):
         """The fields of messages on the queue's hash."""
         fields = {field.decode() for field in self.redis.hkeys(f"rsmq:{QNAME}:Q")}
         fields -= {"vt", "delay", "maxsize", "created", "modified", "totalsent", "totalrecv"}
-        return fields - {"max_receives", "dead_letter_queue"}
+        return fields - {"max_receives", "dead_letter_queue", "paused"}
 
 
 @pytest.fixture(scope="session")

@@ -345,6 +345,21 @@ async def delete_queue(place):
     assert set(place.server.redis.keys("*")) <= {b"rsmq:jobs:deleted"}  # it forgets that by itself
 
 
+async def pause(place):
+    await place.prepare("a")
+    yield
+    assert await place.jobs.pause()
+    assert place.server.redis.hexists("rsmq:jobs:Q", "paused")
+
+
+async def resume(place):
+    await place.prepare("a")
+    await place.own.queue("jobs").pause()
+    yield
+    assert await place.jobs.resume()
+    assert not place.server.redis.hexists("rsmq:jobs:Q", "paused")
+
+
 async def purge(place):
     await place.prepare(*map(str, range(500)), received=1)
     yield

@@ -167,3 +167,16 @@ def test_operations(server, rsmq, queue):
     assert queue.find(after=found.next).messages[0].id == id
     assert queue.audit(repair=True).is_clean
     assert rsmq.server_info().role == "master"
+
+
+def test_pause(queue):
+    """A paused queue hands out nothing until it is resumed; what waits is woken then."""
+    assert queue.pause()
+    assert not queue.pause()
+    queue.send("x")
+    assert queue.receive() is None
+    received = []
+    with running(lambda: received.append(queue.receive(wait=20))):
+        assert queue.resume()
+    assert [message.body for message in received] == ["x"]
+    assert not queue.resume()

@@ -130,6 +130,21 @@ CONSUMERS = {
             "chaos/test_cancellation.py::test_cancelled_at_random_awaits",
         ),
     ),
+    "a-pause-leaves-what-was-claimed-ahead": Breakage(
+        "a stream goes on handing out what it has claimed ahead, though the queue is paused",
+        (Edit("ConsumerLine._on_claim", "self.leave(self.audience.withdraw_served())", "pass"),),
+        ("operations/test_pause.py::TestAhead::test_handed_back",),
+    ),
+    "a-pause-is-not-heard-by-the-busy": Breakage(
+        "a stream whose messages are all claimed ahead does not ask when a pause is announced",
+        (Edit("ConsumerLine._look", "self._claim(0)", "pass"),),
+        ("operations/test_pause.py::TestAhead::test_handed_back",),
+    ),
+    "passed-on-in-a-paused-queue": Breakage(
+        "in a paused queue, what a consumer leaves goes to the next one",
+        (Edit("ConsumerLine._pass_on", "self._line and not self._pause.is_on", "self._line"),),
+        ("operations/test_pause.py::TestAhead::test_not_to_another",),
+    ),
     "filled-in-the-order-of-the-line": Breakage(
         "a stream hands out its slots in the order of the line, not in that of the claims",
         (
@@ -137,11 +152,11 @@ CONSUMERS = {
                 "Messages.__anext__",
                 "waiter = mailbox.delivered.popleft()",
                 """
-                waiter = self._waiters[0]
+                waiter = mailbox.waiters[0]
                 mailbox.delivered.remove(waiter)
                 """,
             ),
-            Edit("Messages.__anext__", "not mailbox.delivered", "not self._waiters[0].is_done"),
+            Edit("Messages.__anext__", "not mailbox.delivered", "not mailbox.waiters[0].is_done"),
         ),
         (
             "test_receive.py::TestCutShort::test_order_of_large_bodies_with_prefetch",

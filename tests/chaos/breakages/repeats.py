@@ -76,7 +76,7 @@ REPEATS = {
         (
             Edit(
                 "receive",
-                "(1, lease, MAX_CLAIM_BYTES)",
+                "(min(limit, 1), lease, MAX_CLAIM_BYTES)",
                 "(min(limit, MAX_CLAIM), lease, MAX_CLAIM_BYTES)",
             ),
         ),

@@ -66,6 +66,25 @@ SCRIPTS = {
         ),
         (MODEL,),
     ),
+    "a-pop-from-a-paused-queue": Breakage(
+        "a pop takes messages from a paused queue",
+        (
+            LuaEdit(
+                "receive",
+                "if queue[7] and queue[7] ~= '' then",
+                "if queue[7] and queue[7] ~= '' and ARGV[2] ~= 'pop' then",
+            ),
+        ),
+        ("operations/test_pause.py::TestConsumers::test_calls", MODEL),
+    ),
+    "a-pause-is-repeated": Breakage(
+        "a pause whose reply was lost is repeated after others have resumed the queue",
+        (LuaEdit("pause", "if earlier then", "if false then"),),
+        (
+            "operations/test_pause.py::TestAnswers::test_lost_reply",
+            "operations/test_pause.py::TestAnswers::test_lost_reply_of_no_change",
+        ),
+    ),
     "hand-back-forgets-total": Breakage(
         "a message that is handed back stays counted as received",
         (LuaEdit("hand_back", "redis.pcall('HINCRBY', KEYS[2], 'totalrecv', -total)", ""),),
