@@ -75,7 +75,7 @@ SCRIPTS = {
                 "if queue[7] and queue[7] ~= '' and ARGV[2] ~= 'pop' then",
             ),
         ),
-        ("operations/test_pause.py::TestConsumers::test_calls", MODEL),
+        ("operations/test_pause.py::TestConsumers::test_calls",),
     ),
     "a-pause-is-repeated": Breakage(
         "a pause whose reply was lost is repeated after others have resumed the queue",
