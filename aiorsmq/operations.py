@@ -5,15 +5,16 @@ from typing import Any, Generic, Literal, TypeVar
 
 from ._commands import admin, look, pause
 from ._commands.audit import audit
+from ._commands.replace import replace
 from ._commands.selection import check_selection
 from ._commands.snapshot import snapshot
 from ._consuming.announcements import Announcements
 from ._consuming.core import QueueCore
 from ._consuming.reader import MessageReader
-from ._protocol import Seconds, check_count, check_peek_limit
-from .codecs import Codec, check_codec
+from ._protocol import Keys, Seconds, check_count, check_peek_limit, check_qname, milliseconds
+from .codecs import Codec, check_codec, encode_body
 from .errors import InvalidParameterValue
-from .models import Audit, DeadLetter, Found, Place, Snapshot, StoredMessage
+from .models import Audit, DeadLetter, Found, Place, Receipt, Snapshot, StoredMessage, id_and_fence
 from .redrive import Redrive
 
 T = TypeVar("T")
@@ -110,6 +111,47 @@ class QueueOperations(Generic[T]):
         """
         return Announcements(self._core)
 
+    async def replace(
+        self,
+        id: str | Receipt,
+        body: Any,
+        *,
+        to: "QueueOperations[Any] | str | None" = None,
+        delay: Seconds | None = None,
+    ) -> str | None:
+        """Edit a message and send it again: delete it, and store another one, in one atomic step;
+        return the new id.
+
+        Works even if another consumer holds the message. With a Receipt it is fenced. Returns None,
+        and changes nothing, if the message is gone or, with a Receipt, was received since. Of a
+        dead letter the reason goes too. One INFO record of the logger `aiorsmq.queue` tells it.
+
+        Args:
+            body: bytes are stored as they are, anything else is encoded by the codec of `to`, if
+                that is a handle, or else by this queue's.
+            to: the queue to store the new message in; this one if None.
+            delay: seconds until it becomes visible; the `delay` of `to` if None.
+
+        Raises QueueDoesNotExist if either queue does not exist, and MessageTooLong if the body is
+        over the maxsize of `to`. A call whose reply is lost is repeated, and makes no second
+        message. If by then neither message is there, nobody can tell what happened: redis-py's
+        TimeoutError is raised. Cancelling stops the waiting, not the call.
+        """
+        old = id_and_fence(id)
+        delay_ms = None if delay is None else milliseconds("delay", delay)
+        codec = to._codec if isinstance(to, QueueOperations) else self._codec  # noqa: SLF001 - of this class
+        target = self._core.keys if to is None else self._keys_of(to)
+        raw = encode_body(codec, body, "body")
+        return await replace(self._core.node, self._core.keys, target, old, raw, delay_ms)
+
+    def _keys_of(self, to: "QueueOperations[Any] | str") -> Keys:
+        if isinstance(to, QueueOperations):
+            keys = to._core.keys  # noqa: SLF001 - of this class
+            if keys.ns != self._core.keys.ns:
+                raise InvalidParameterValue("to", to, "must be in the same namespace")
+            return keys
+        return self._core.keys.sibling(check_qname(to, "to"))
+
     async def reasons(self, limit: int = 100) -> list[DeadLetter]:
         """Why the first messages of this dead-letter queue died, hidden ones included, in the order
         of `peek`.
@@ -143,11 +185,8 @@ class QueueOperations(Generic[T]):
         Raises QueueDoesNotExist if this queue or a target queue does not exist; messages before
         that have been moved.
         """
-        if isinstance(to, QueueOperations):
-            if to._core.keys.ns != self._core.keys.ns:  # noqa: SLF001 - of this class
-                raise InvalidParameterValue("to", to, "must be in the same namespace")
-            to = to.name
-        return Redrive(self._core.dead.redrive(to, limit, rate, where))
+        target = None if to is None else self._keys_of(to).qname
+        return Redrive(self._core.dead.redrive(target, limit, rate, where))
 
     async def pause(self) -> bool:
         """Have consumers receive nothing more until `resume`; producers go on sending.

@@ -24,7 +24,9 @@ will with would you your yours
 """
 """Pronouns, function words and bare participles: none is a name."""
 NO_NAMES = frozenset(WORDS.split())
-PUBLIC = {name: {"to", "where"} for name in ("redrive", "redrive_steps")}
+PUBLIC = {
+    name: {"to", "where"} for name in ("redrive", "redrive_steps", "replace", "keys_of", "model_of")
+}
 """Parameters that users pass by name."""
 
 RETIRED = """

@@ -13,6 +13,7 @@
 | delete of a queue | yes | a queue that was created since stays |
 | set attributes | yes | the last writer wins |
 | dead-letter, redrive | yes, fenced | not moved again once it has left its place |
+| replace | yes, with the same new id | raises if neither message is there |
 | purge | all steps but the one that empties | what was sent since stays |
 """
 

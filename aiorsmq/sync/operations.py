@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeVar, cast
 from .. import queue as queues
 from .._protocol import Seconds
 from ..errors import ClientClosed
-from ..models import Audit, DeadLetter, Found, Place, Snapshot, StoredMessage
+from ..models import Audit, DeadLetter, Found, Place, Receipt, Snapshot, StoredMessage
 from ..redrive import Redrive
 from ._twin import Twin
 from .stream import Announcements
@@ -62,6 +62,19 @@ class QueueOperations(Generic[T]):
         """The announcements of the queue as they come, for `for`: each step yields None."""
         return Announcements(self._twin.child(lambda queue: queue.announcements()))
 
+    def replace(
+        self,
+        id: str | Receipt,
+        body: Any,
+        *,
+        to: "QueueOperations[Any] | str | None" = None,
+        delay: Seconds | None = None,
+    ) -> str | None:
+        """Edit a message and send it again: delete it, and store another one, in one atomic step;
+        return the new id."""
+        queue = self._model_of(to)
+        return self._twin.run(lambda model: model.replace(id, body, to=queue, delay=delay))
+
     def reasons(self, limit: int = 100) -> list[DeadLetter]:
         """Why the first messages of this dead-letter queue died, hidden ones included, in the order
         of `peek`."""
@@ -79,7 +92,7 @@ class QueueOperations(Generic[T]):
 
         See `aiorsmq.Queue.redrive`. `where` runs in the event loop's thread.
         """
-        queue = to._twin.model if isinstance(to, QueueOperations) else to  # noqa: SLF001 - of this class
+        queue = self._model_of(to)
 
         async def run(dead: queues.Queue[T]) -> int:
             return await dead.redrive(queue, limit=limit, rate=rate, where=where)
@@ -96,7 +109,7 @@ class QueueOperations(Generic[T]):
     ) -> Iterator[int]:
         """`redrive` that tells its progress: moves a step of up to 64 messages for each step of the
         iteration, and yields the number moved so far."""
-        queue = to._twin.model if isinstance(to, QueueOperations) else to  # noqa: SLF001 - of this class
+        queue = self._model_of(to)
 
         async def begin(dead: queues.Queue[T]) -> Redrive:
             return dead.redrive(queue, limit=limit, rate=rate, where=where)
@@ -133,6 +146,11 @@ class QueueOperations(Generic[T]):
     def audit(self, *, repair: bool = False, budget: int = 1_000_000) -> Audit:
         """Look through the queue's keys for what is wrong in them; with `repair`, mend it."""
         return self._twin.run(lambda queue: queue.audit(repair=repair, budget=budget))
+
+    def _model_of(
+        self, to: "QueueOperations[Any] | str | None"
+    ) -> "queues.Queue[Any] | str | None":
+        return to._twin.model if isinstance(to, QueueOperations) else to  # noqa: SLF001 - of this class
 
     def __repr__(self) -> str:
         return f"<Queue {self.name!r}>"

@@ -431,6 +431,15 @@ async def reasons(place):
     assert [letter.reason for letter in await place.user.queue("dead").reasons()] == ["tired"]
 
 
+async def replace(place):
+    """A dead letter goes back with another body."""
+    await bury(place, "a")
+    (letter,) = await place.own.queue("dead").reasons()
+    yield
+    assert await place.user.queue("dead").replace(letter.id, "b", to="jobs")
+    assert (place.bodies(), place.bodies("dead")) == (["b"], [])
+
+
 async def redrive(place):
     await bury(place, "a", "b")
     yield
