@@ -43,6 +43,7 @@ from .models import (
     Place,
     QueueAttributes,
     QueueSettings,
+    ReasonGroup,
     Receipt,
     ServerInfo,
     Snapshot,
@@ -51,7 +52,7 @@ from .models import (
     WorkerStats,
 )
 from .queue import Queue
-from .redrive import Redrive
+from .runs import Redrive
 from .stream import Messages
 from .worker import Worker
 
@@ -89,6 +90,7 @@ __all__ = [
     "QueueAttributes",
     "QueueDoesNotExist",
     "QueueSettings",
+    "ReasonGroup",
     "Receipt",
     "RedisSMQException",
     "Redrive",

@@ -5,6 +5,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from ._commands import admin, look, pause
 from ._commands.audit import audit
+from ._commands.groups import count_groups
 from ._commands.replace import replace
 from ._commands.selection import check_selection
 from ._commands.snapshot import snapshot
@@ -14,8 +15,18 @@ from ._consuming.reader import MessageReader
 from ._protocol import Keys, Seconds, check_count, check_peek_limit, check_qname, milliseconds
 from .codecs import Codec, check_codec, encode_body
 from .errors import InvalidParameterValue
-from .models import Audit, DeadLetter, Found, Place, Receipt, Snapshot, StoredMessage, id_and_fence
-from .redrive import Redrive
+from .models import (
+    Audit,
+    DeadLetter,
+    Found,
+    Place,
+    ReasonGroup,
+    Receipt,
+    Snapshot,
+    StoredMessage,
+    id_and_fence,
+)
+from .runs import Redrive
 
 T = TypeVar("T")
 
@@ -160,6 +171,17 @@ class QueueOperations(Generic[T]):
         """
         return await self._core.dead.reasons(check_peek_limit(limit))
 
+    async def reason_groups(self, *, budget: int = 100_000) -> list[ReasonGroup]:
+        """Count the messages of this dead-letter queue by why they died, hidden ones included; the
+        largest group first.
+
+        A group is the name of an exception (see `DeadLetter.group`), and
+        `redrive(reason=group.group)` moves it. Messages whose reason is not known are the group "".
+        Looks at the first `budget` messages in steps of about a millisecond of the server's time,
+        and reads no bodies. A message that changes its place in between may not be counted.
+        """
+        return await count_groups(self._core.node, self._core.keys, check_count("budget", budget))
+
     def redrive(
         self,
         to: "QueueOperations[Any] | str | None" = None,
@@ -167,6 +189,7 @@ class QueueOperations(Generic[T]):
         limit: int | None = None,
         rate: float | None = None,
         where: Callable[[DeadLetter], bool] | None = None,
+        reason: str | None = None,
     ) -> Redrive:
         """Move messages of this dead-letter queue back, as new ones: `await dead.redrive()` returns
         their number, and `async for moved in dead.redrive()` yields the number moved so far.
@@ -181,12 +204,14 @@ class QueueOperations(Generic[T]):
             limit: the most messages to move.
             rate: the most messages to move a second.
             where: chooses the messages to move; a plain function.
+            reason: move only the dead letters of this group, see `reason_groups`. With `where`,
+                both choose.
 
         Raises QueueDoesNotExist if this queue or a target queue does not exist; messages before
         that have been moved.
         """
         target = None if to is None else self._keys_of(to).qname
-        return Redrive(self._core.dead.redrive(target, limit, rate, where))
+        return Redrive(self._core.dead.redrive(target, limit, rate, where, reason))
 
     async def pause(self) -> bool:
         """Have consumers receive nothing more until `resume`; producers go on sending.

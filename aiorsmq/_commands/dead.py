@@ -230,7 +230,12 @@ class DeadLetters:
         return [letter for _, letter in self._letters(page)]
 
     def redrive(
-        self, to: object, limit: object, rate: object, where: Callable[[DeadLetter], bool] | None
+        self,
+        to: object,
+        limit: object,
+        rate: object,
+        where: Callable[[DeadLetter], bool] | None,
+        reason: object,
     ) -> AsyncGenerator[int, None]:
         """See `Queue.redrive`."""
         target = None if to is None else check_qname(to, "to")
@@ -240,14 +245,22 @@ class DeadLetters:
         if where is not None:
             check_plain("where", where, "def where(letter):")
         limit_rate = math.inf if rate is None else check_rate(rate)
-        return self._redrive(target, limit_count, limit_rate, where)
+        if reason is not None and not isinstance(reason, str):
+            raise InvalidParameterValue("reason", reason, "must be a str or None")
+
+        def is_selected(letter: DeadLetter) -> bool:
+            if reason is not None and letter.group != reason:
+                return False
+            return where is None or call_plain("where", where, letter)
+
+        return self._redrive(target, limit_count, limit_rate, is_selected)
 
     async def _redrive(
         self,
         target: str | None,
         limit: float,
         rate: float,
-        where: Callable[[DeadLetter], bool] | None,
+        is_selected: Callable[[DeadLetter], bool],
     ) -> AsyncGenerator[int, None]:
         """Page by page; each page begins after the last message that stays."""
         moved = 0
@@ -261,7 +274,7 @@ class DeadLetters:
             selected = [
                 (target or letter.queue, record)
                 for record, letter in self._letters(page)
-                if where is None or call_plain("where", where, letter)
+                if is_selected(letter)
             ]
             without_origin += sum(not qname for qname, _ in selected)
             moved_ids: set[bytes] = set()

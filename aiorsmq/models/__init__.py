@@ -1,7 +1,7 @@
 """The values that the library returns: messages, queue attributes, dead letters, worker events."""
 
 from .audit import Audit, Findings, ServerInfo
-from .dead import DeadLetter, Death
+from .dead import DeadLetter, Death, ReasonGroup, reason_group
 from .message import Message, Receipt, id_and_fence
 from .queues import Ensured, QueueAttributes, QueueSettings, SettingValue, Snapshot
 from .stored import Found, Place, StoredMessage
@@ -19,6 +19,7 @@ __all__ = [
     "Place",
     "QueueAttributes",
     "QueueSettings",
+    "ReasonGroup",
     "Receipt",
     "ServerInfo",
     "SettingValue",
@@ -27,4 +28,5 @@ __all__ = [
     "WorkerEvent",
     "WorkerStats",
     "id_and_fence",
+    "reason_group",
 ]

@@ -7,8 +7,8 @@ from typing import Any, Generic, Literal, TypeVar, cast
 from .. import queue as queues
 from .._protocol import Seconds
 from ..errors import ClientClosed
-from ..models import Audit, DeadLetter, Found, Place, Receipt, Snapshot, StoredMessage
-from ..redrive import Redrive
+from ..models import Audit, DeadLetter, Found, Place, ReasonGroup, Receipt, Snapshot, StoredMessage
+from ..runs import Redrive
 from ._twin import Twin
 from .stream import Announcements
 
@@ -80,6 +80,11 @@ class QueueOperations(Generic[T]):
         of `peek`."""
         return self._twin.run(lambda queue: queue.reasons(limit))
 
+    def reason_groups(self, *, budget: int = 100_000) -> list[ReasonGroup]:
+        """Count the messages of this dead-letter queue by why they died, hidden ones included; the
+        largest group first."""
+        return self._twin.run(lambda queue: queue.reason_groups(budget=budget))
+
     def redrive(
         self,
         to: "QueueOperations[Any] | str | None" = None,
@@ -87,6 +92,7 @@ class QueueOperations(Generic[T]):
         limit: int | None = None,
         rate: float | None = None,
         where: Callable[[DeadLetter], bool] | None = None,
+        reason: str | None = None,
     ) -> int:
         """Move messages of this dead-letter queue back, as new ones; return their number.
 
@@ -95,7 +101,7 @@ class QueueOperations(Generic[T]):
         queue = self._model_of(to)
 
         async def run(dead: queues.Queue[T]) -> int:
-            return await dead.redrive(queue, limit=limit, rate=rate, where=where)
+            return await dead.redrive(queue, limit=limit, rate=rate, where=where, reason=reason)
 
         return self._twin.run(run)
 
@@ -106,13 +112,14 @@ class QueueOperations(Generic[T]):
         limit: int | None = None,
         rate: float | None = None,
         where: Callable[[DeadLetter], bool] | None = None,
+        reason: str | None = None,
     ) -> Iterator[int]:
         """`redrive` that tells its progress: moves a step of up to 64 messages for each step of the
         iteration, and yields the number moved so far."""
         queue = self._model_of(to)
 
         async def begin(dead: queues.Queue[T]) -> Redrive:
-            return dead.redrive(queue, limit=limit, rate=rate, where=where)
+            return dead.redrive(queue, limit=limit, rate=rate, where=where, reason=reason)
 
         return self._steps(self._twin.run(begin))
 

@@ -431,6 +431,13 @@ async def reasons(place):
     assert [letter.reason for letter in await place.user.queue("dead").reasons()] == ["tired"]
 
 
+async def reason_groups(place):
+    await bury(place, "a", "b")
+    yield
+    (group,) = await place.user.queue("dead").reason_groups()
+    assert (group.group, group.count) == ("tired", 2)
+
+
 async def replace(place):
     """A dead letter goes back with another body."""
     await bury(place, "a")

@@ -130,7 +130,7 @@ DEAD_LETTERS = {
     ),
     "a-coroutine-is-true": Breakage(
         "a redrive moves everything if `where` returns a coroutine",
-        (Edit("DeadLetters._redrive", 'call_plain("where", where, letter)', "where(letter)"),),
+        (Edit("DeadLetters.redrive", 'call_plain("where", where, letter)', "where(letter)"),),
         ("worker/test_user_functions.py::test_where",),
     ),
     "redrive-in-circles": Breakage(
