@@ -6,6 +6,7 @@ from typing import Any, Generic, Literal, TypeVar
 from ._commands import admin, look, pause
 from ._commands.audit import audit
 from ._commands.groups import count_groups
+from ._commands.purge import purge_some
 from ._commands.replace import replace
 from ._commands.selection import check_selection
 from ._commands.snapshot import snapshot
@@ -244,19 +245,52 @@ class QueueOperations(Generic[T]):
         """
         return await pause.resume(self._core.node, self._core.keys)
 
-    async def purge(self) -> int:
+    async def purge(
+        self,
+        *,
+        older_than: Seconds | None = None,
+        min_receives: int | None = None,
+        text: str | bytes | None = None,
+        state: Literal["visible", "hidden"] | None = None,
+        reason: str | None = None,
+        dry_run: bool = False,
+    ) -> int:
         """Delete the messages that are in the queue now, hidden ones included; return their number.
 
-        The first step takes them all out at once; messages sent after it stay. Their bodies are
-        then deleted in steps. Each step occupies the server for about a millisecond and has the
-        client's deadline to itself. A million messages may take a minute.
+        Without conditions, the first step takes them all out at once; messages sent after it stay.
+        Their bodies are then deleted in steps. Each step occupies the server for about a
+        millisecond and has the client's deadline to itself. A million messages may take a minute.
 
         If it is cancelled or fails in between, the queue is empty anyway; the key
         `{ns}:{queue}:purged` names the rest, and the next `purge()` deletes it. If the reply to the
         first step is lost, redis-py's ConnectionError or TimeoutError is raised. It is not
         repeated: that would delete messages sent since.
+
+        With conditions, it goes through the queue once, in such steps, and deletes the messages
+        that meet all of them. A message is looked at and deleted in the same step, even if a
+        consumer holds it. One that changes its place in between may be missed, and one that is sent
+        in between may be deleted. If it is cancelled or fails in between, what was deleted stays
+        deleted. A step whose reply is lost is repeated; what its first attempt has deleted is not
+        counted.
+
+        Args:
+            older_than: seconds since the message was sent, as its id says.
+            min_receives: how often it has been received at least.
+            text: is in the body as stored.
+            state: "visible" spares those that are held or delayed; "hidden" takes these only.
+            reason: is in the reason why it died, as for `find`.
+            dry_run: delete nothing, and count what would be deleted.
         """
-        return await admin.purge(self._core.node, self._core.keys)
+        selection = check_selection(
+            text=text,
+            state=state,
+            older_than=older_than,
+            min_receives=min_receives,
+            reason=reason,
+        )
+        if selection.is_everything and not dry_run:
+            return await admin.purge(self._core.node, self._core.keys)
+        return await purge_some(self._core.node, self._core.keys, selection, dry_run=dry_run)
 
     async def audit(self, *, repair: bool = False, budget: int = 1_000_000) -> Audit:
         """Look through the queue's keys for what is wrong in them; with `repair`, mend it.

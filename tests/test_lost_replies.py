@@ -15,6 +15,7 @@
 | dead-letter, redrive | yes, fenced | not moved again once it has left its place |
 | replace | yes, with the same new id | raises if neither message is there |
 | purge | all steps but the one that empties | what was sent since stays |
+| purge with conditions | yes | what meets them is deleted; the first attempt's is not counted |
 """
 
 import asyncio

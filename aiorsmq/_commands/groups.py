@@ -9,7 +9,7 @@ from .._server.node import Node
 from ..models import ReasonGroup, reason_group
 from .look import START, read_death
 
-STEP: Final = 500
+STEP: Final = 250
 """Messages in one script call: about a millisecond of the server's time."""
 
 

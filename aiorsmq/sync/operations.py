@@ -145,10 +145,28 @@ class QueueOperations(Generic[T]):
         """End a pause. Returns True, or False if the queue was not paused."""
         return self._twin.run(lambda queue: queue.resume())
 
-    def purge(self) -> int:
+    def purge(
+        self,
+        *,
+        older_than: Seconds | None = None,
+        min_receives: int | None = None,
+        text: str | bytes | None = None,
+        state: Literal["visible", "hidden"] | None = None,
+        reason: str | None = None,
+        dry_run: bool = False,
+    ) -> int:
         """Delete the messages that are in the queue now, hidden ones included; return their
         number."""
-        return self._twin.run(lambda queue: queue.purge())
+        return self._twin.run(
+            lambda queue: queue.purge(
+                older_than=older_than,
+                min_receives=min_receives,
+                text=text,
+                state=state,
+                reason=reason,
+                dry_run=dry_run,
+            )
+        )
 
     def audit(self, *, repair: bool = False, budget: int = 1_000_000) -> Audit:
         """Look through the queue's keys for what is wrong in them; with `repair`, mend it."""

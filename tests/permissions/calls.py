@@ -368,6 +368,13 @@ async def purge(place):
     assert not place.server.redis.exists("rsmq:jobs:purged")
 
 
+async def purge_some(place):
+    await bury(place, "a", "b")
+    yield
+    assert await place.user.queue("dead").purge(text="a") == 1
+    assert place.bodies("dead") == ["b"]
+
+
 async def peek(place):
     await place.prepare("a", "b", received=1)
     yield
