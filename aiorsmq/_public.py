@@ -37,6 +37,7 @@ from .models import (
     DeadLetter,
     Ensured,
     EventKind,
+    ExportHeader,
     Findings,
     Found,
     Message,
@@ -52,7 +53,7 @@ from .models import (
     WorkerStats,
 )
 from .queue import Queue
-from .runs import Redrive
+from .runs import Import, Redrive
 from .stream import Messages
 from .worker import Worker
 
@@ -71,9 +72,11 @@ __all__ = [
     "EmbeddedServerError",
     "Ensured",
     "EventKind",
+    "ExportHeader",
     "ExtraNotInstalled",
     "Findings",
     "Found",
+    "Import",
     "InvalidParameterValue",
     "JsonCodec",
     "Message",

@@ -45,7 +45,7 @@ ONE_SHARD: Final = (
     'with AsyncRSMQ(host=..., port=..., ns="{rsmq}")'
 )
 
-_BODIES = ("message", "body", "bodies")
+_BODIES = ("message", "body", "bodies", "line", "lines")
 _SECRETS = ("client", "host", "username", "password", "ssl_password")
 
 
@@ -166,17 +166,20 @@ class MessageTooLong(RedisSMQException, ValueError):
         qname: the queue.
         size: the size of the encoded message in bytes.
         maxsize: the queue's limit in bytes.
+        line: the line that it was to be imported from; None if it was sent.
     """
 
-    def __init__(self, qname: str, size: int, maxsize: int) -> None:
-        super().__init__(qname, size, maxsize)
+    def __init__(self, qname: str, size: int, maxsize: int, line: int | None = None) -> None:
+        super().__init__(qname, size, maxsize, *(() if line is None else (line,)))
         self.qname = qname
         self.size = size
         self.maxsize = maxsize
+        self.line = line
 
     def __str__(self) -> str:
+        place = "" if self.line is None else f"line {self.line}: "
         return (
-            f"message too long for queue {self.qname!r}: "
+            f"{place}message too long for queue {self.qname!r}: "
             f"{self.size} bytes, maxsize is {self.maxsize}; Queue.set_attributes() can raise it"
         )
 

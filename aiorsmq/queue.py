@@ -14,12 +14,13 @@ from .errors import InvalidParameterValue
 from .models import Ensured, Message, QueueAttributes, Receipt, id_and_fence
 from .operations import QueueOperations
 from .stream import Messages
+from .transfer import QueueTransfer
 from .worker import Worker, WorkerOptions
 
 T = TypeVar("T")
 
 
-class Queue(QueueOperations[T]):
+class Queue(QueueOperations[T], QueueTransfer[T]):
     """One queue, by its name. Created by `AsyncRSMQ.queue`.
 
     Any number of handles may exist for one name, and any number of tasks may use one. Each method

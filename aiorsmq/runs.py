@@ -1,9 +1,9 @@
 """Long calls that tell their progress."""
 
 import warnings
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 
 class Run:
@@ -35,10 +35,6 @@ class Run:
         async with aclosing(self._steps):
             async for number in self._steps:
                 last = number
-        return self._total(last)
-
-    def _total(self, last: int) -> int:
-        """What the await returns, after the last step."""
         return last
 
     def __aiter__(self) -> "Run":
@@ -85,3 +81,37 @@ class Redrive(Run):
     """
 
     _verb = "redrive"
+
+
+class Import(Run):
+    """One run of `Queue.import_lines`. It stores nothing until it is awaited or iterated over.
+
+    `await` returns the number of messages stored. `async for` yields the number of lines that are
+    done, counted from the first one: at least once, and after each step of up to LINES_PER_STEP
+    lines. Another run goes on there with `skip=` that number. An Import runs once; RuntimeError is
+    raised if it is used again, and a RuntimeWarning is given if it is never used.
+
+    Each step is atomic. If the run is cancelled, or the loop is left, the step that was sent may
+    still be carried out. What was stored stays. An await that is cancelled or raises does not tell
+    how many were stored; `stored` does.
+    """
+
+    LINES_PER_STEP: Final = 100
+
+    _verb = "import_lines"
+
+    def __init__(self, steps: AsyncGenerator[int, None], count: Callable[[], int]) -> None:
+        super().__init__(steps)
+        self._count = count
+
+    @property
+    def stored(self) -> int:
+        """How many messages have been stored so far.
+
+        Messages that a lost reply would have told of are not counted with `keep_ids`.
+        """
+        return self._count()
+
+    async def _run(self) -> int:
+        await super()._run()
+        return self.stored

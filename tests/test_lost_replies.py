@@ -14,6 +14,8 @@
 | set attributes | yes | the last writer wins |
 | dead-letter, redrive | yes, fenced | not moved again once it has left its place |
 | replace | yes, with the same new id | raises if neither message is there |
+| import | yes, under the same ids | not stored again while one message of its step is there |
+| import with ids kept | yes | what has been deleted since is stored again |
 | purge | all steps but the one that empties | what was sent since stays |
 | purge with conditions | yes | what meets them is deleted; the first attempt's is not counted |
 """

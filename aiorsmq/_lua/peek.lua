@@ -1,5 +1,6 @@
 -- Returns messages in the order in which they become visible, hidden ones included; changes
 -- nothing.
+-- Include: prelude_places
 -- KEYS     messages (ZSET), queue (HASH), reasons (HASH) to return them too
 -- ARGV     1: the most messages to return
 --          2: bytes of bodies after which to stop
@@ -18,12 +19,7 @@ local bytes_left = tonumber(ARGV[2])
 local highest = ARGV[3] == 'now' and text(now_ms()) or ARGV[3]
 local last_score = ARGV[4]
 local last_id = ARGV[5]
-local rank = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. last_score)
-local score = redis.call('ZSCORE', KEYS[1], last_id)
-local is_unmoved = score and tonumber(score) == tonumber(last_score)
-if is_unmoved then -- else those with the same score are returned again
-  rank = redis.call('ZRANK', KEYS[1], last_id) + 1
-end
+local rank = rank_behind(KEYS[1], last_score, last_id)
 local reply = {time[1], time[2], highest, '', ''}
 local LAST_ID = 4
 local LAST_SCORE = 5

@@ -2,6 +2,7 @@
 
 from .audit import Audit, Findings, ServerInfo
 from .dead import DeadLetter, Death, ReasonGroup, reason_group
+from .export import ExportHeader
 from .message import Message, Receipt, id_and_fence
 from .queues import Ensured, QueueAttributes, QueueSettings, SettingValue, Snapshot
 from .stored import Found, Place, StoredMessage
@@ -13,6 +14,7 @@ __all__ = [
     "Death",
     "Ensured",
     "EventKind",
+    "ExportHeader",
     "Findings",
     "Found",
     "Message",

@@ -1,14 +1,13 @@
 """What those who run a queue do with it; see `aiorsmq.operations`."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from .. import queue as queues
 from .._protocol import Seconds
-from ..errors import ClientClosed
 from ..models import Audit, DeadLetter, Found, Place, ReasonGroup, Receipt, Snapshot, StoredMessage
 from ..runs import Redrive
+from ._steps import iterate
 from ._twin import Twin
 from .stream import Announcements
 
@@ -121,18 +120,7 @@ class QueueOperations(Generic[T]):
         async def begin(dead: queues.Queue[T]) -> Redrive:
             return dead.redrive(queue, limit=limit, rate=rate, where=where, reason=reason)
 
-        return self._steps(self._twin.run(begin))
-
-    def _steps(self, redrive: Redrive) -> Iterator[int]:
-        async def step(_: object) -> int | None:
-            return await anext(redrive, None)
-
-        try:
-            while (moved := self._twin.run(step)) is not None:
-                yield moved
-        finally:
-            with suppress(ClientClosed):
-                self._twin.run(lambda _: redrive.aclose())
+        return iterate(self._twin, self._twin.run(begin))
 
     def pause(self) -> bool:
         """Have consumers receive nothing more until `resume`; producers go on sending.

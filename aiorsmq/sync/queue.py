@@ -9,12 +9,13 @@ from ._twin import current_thread
 from .message import Message
 from .operations import QueueOperations, as_list
 from .stream import Messages
+from .transfer import QueueTransfer
 from .worker import Worker, WorkerOptions, adapt, adapt_options
 
 T = TypeVar("T")
 
 
-class Queue(QueueOperations[T]):
+class Queue(QueueOperations[T], QueueTransfer[T]):
     """One queue, by its name. Created by `RSMQ.queue`.
 
     Each method does, returns and raises what the method of `aiorsmq.Queue` does: see there. Any

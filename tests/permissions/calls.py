@@ -438,6 +438,33 @@ async def reasons(place):
     assert [letter.reason for letter in await place.user.queue("dead").reasons()] == ["tired"]
 
 
+async def export(place):
+    await bury(place, "a", "b")
+    yield
+    lines = [line async for line in place.user.queue("dead").export()]
+    assert [b"tired" in line for line in lines] == [False, True, True]
+
+
+async def import_lines(place):
+    """Messages are added to others."""
+    await place.prepare("a")
+    yield
+    assert await place.jobs.import_lines([b'{"body": "b"}', b'{"body": "c"}']) == 2
+    assert place.bodies() == ["a", "b", "c"]
+
+
+async def import_kept(place):
+    """Dead letters come back with their reasons."""
+    await bury(place, "a", "b")
+    dead = place.own.queue("dead")
+    lines = [line async for line in dead.export()]
+    await dead.delete_message((await dead.peek())[0].id)
+    yield
+    run = place.user.queue("dead").import_lines(lines, keep_ids=True, keep_times=True)
+    assert await run == 1
+    assert place.bodies("dead") == ["a", "b"]
+
+
 async def reason_groups(place):
     await bury(place, "a", "b")
     yield

@@ -1,9 +1,17 @@
 """What synchronous code does from morning to evening."""
 
+import threading
 from datetime import timedelta
 
 import pytest
-from aiorsmq import BYTES, JSON, DeadLetter, QueueAlreadyExists
+from aiorsmq import (
+    BYTES,
+    JSON,
+    DeadLetter,
+    ExportHeader,
+    InvalidParameterValue,
+    QueueAlreadyExists,
+)
 from aiorsmq.sync import RSMQ, Message
 
 from support import make_it_theirs
@@ -124,6 +132,62 @@ def test_dead_letters(rsmq, queue):
         dead.redrive_steps()
     assert dead.redrive("jobs", where=lambda letter: letter.queue == "jobs") == 50
     assert (queue.attributes().msgs, dead.attributes().msgs) == (150, 0)
+
+
+def test_moving_and_mending(rsmq, queue):
+    """A message is replaced, and messages are purged by what they are and redriven by why they
+    died.
+    """
+    queue.set_attributes(max_receives=1, dead_letter_queue="dead")
+    dead = rsmq.queue("dead")
+    dead.create(exist_ok=True)
+    queue.send("a")
+    while queue.receive(vt=0):
+        pass
+    eventually(lambda: dead.attributes().msgs == 1)
+    (group,) = dead.reason_groups()
+    assert (group.group, group.count, group.queues) == ("received too often", 1, {"jobs": 1})
+    assert dead.redrive(reason="ValueError") == 0
+    assert dead.replace(group.example_id, "b", to=queue)
+    assert [message.body for message in queue.peek()] == ["b"]
+    assert queue.purge(text="a") == 0
+    assert queue.purge(text="b", dry_run=True) == queue.purge(text="b") == 1
+
+
+def test_export_and_import(rsmq, queue):
+    """Lines come lazily; those of an import are read in the thread of the caller, a step ahead."""
+    queue.send_many([str(number) for number in range(350)])
+    other = rsmq.queue("other")
+    other.create()
+    lines = list(queue.export())
+    assert ExportHeader.parse(lines[0]).total == 350
+    assert other.import_lines(queue.export(), keep_ids=True, keep_times=True) == 350
+    assert list(other.export())[1:] == lines[1:]
+    begun = queue.export()
+    assert ExportHeader.parse(next(begun)).total == 350
+    del begun
+    threads = []
+
+    def lazily():
+        for line in lines:
+            threads.append(threading.get_ident())
+            yield line
+
+    steps = other.import_steps(lazily(), skip=0)
+    assert (next(steps), len(threads)) == (100, 100)
+    assert (list(steps), set(threads)) == ([200, 300, 351], {threading.get_ident()})
+    assert other.attributes().msgs == 700
+    for refused in (b"line", 1, None):
+        with pytest.raises(InvalidParameterValue):
+            other.import_lines(refused)
+    with pytest.raises(InvalidParameterValue, match="line 2"):
+        other.import_lines([lines[1], b"no json"])
+    with pytest.raises(ZeroDivisionError):
+        other.import_lines(1 // 0 for _ in range(2))
+    with pytest.raises(InvalidParameterValue):
+        queue.export(after=5)
+    with pytest.warns(RuntimeWarning, match="never awaited or iterated"):
+        other.import_steps(lines)
 
 
 def test_server_killed_and_back(own_server):

@@ -14,12 +14,17 @@ from aiorsmq import (
     DeadLetter,
     Ensured,
     EventKind,
+    ExportHeader,
+    Import,
     Message,
     Messages,
     MsgspecCodec,
+    Place,
     PydanticCodec,
     Queue,
     QueueAttributes,
+    QueueSettings,
+    ReasonGroup,
     Redrive,
     Reject,
     Retry,
@@ -45,6 +50,17 @@ class JobCodec:
 
     def decode(self, raw: bytes) -> Job:
         return Job()
+
+
+async def moving_and_mending(text: Queue[str], jobs: Queue[Job]) -> None:
+    assert_type(await text.replace("id", Job(), to=jobs, delay=1), str | None)
+    assert_type(await text.reason_groups(), list[ReasonGroup])
+    assert_type(await text.purge(older_than=timedelta(days=1), text=b"x", dry_run=True), int)
+    assert_type(text.import_lines(text.export()), Import)
+    assert_type(await text.import_lines(["x"], keep_ids=True), int)
+    async for line in text.export(after=Place("1", "id")):
+        assert_type(line, bytes)
+        assert_type(ExportHeader.parse(line).settings, QueueSettings)
 
 
 async def types(rsmq: AsyncRSMQ, client: Redis) -> None:

@@ -53,6 +53,21 @@ REPEATS = {
         (LuaEdit("send", "modified < math.floor(ARGV[3] / 1000000)", "true"),),
         ("test_lost_replies.py::test_send_of_what_was_too_long",),
     ),
+    "replaced-and-not-found": Breakage(
+        "a replacement whose reply was lost is not found again",
+        (LuaEdit("replace", "is_retry and target[5]", "false"),),
+        ("operations/test_replace.py::test_lost_reply",),
+    ),
+    "imported-twice": Breakage(
+        "a step of an import that is repeated stores again what has been received and deleted",
+        (LuaEdit("import", "is_stored and mark == 'retry'", "false"),),
+        ("operations/test_export.py::TestImport::test_lost_reply_and_received",),
+    ),
+    "a-late-import-shows-what-is-held": Breakage(
+        "an import that arrives after its repetition shows what a consumer holds",
+        (LuaEdit("import", "elseif not is_stored and not", "elseif not"),),
+        ("operations/test_export.py::TestImport::test_first_attempt_after_its_repetition",),
+    ),
     "redriven-twice": Breakage(
         "a step of a redrive that is repeated moves what has died again",
         (Edit("DeadLetters._redrive", "AT_SCORE + record.place", "IF_VISIBLE"),),
