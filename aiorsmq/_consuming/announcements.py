@@ -26,7 +26,7 @@ class Announcements:
         self._readers: set[asyncio.Future[None]] = set()
         self._has_begun = False
         self._ended = False
-        core.receiving(None).open_stream(self)
+        core.receiving(None).audience.open_stream(self)
 
     def __aiter__(self) -> "Announcements":
         return self
