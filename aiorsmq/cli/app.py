@@ -11,6 +11,7 @@ from cyclopts import App, Group
 from . import queues
 from .demo import demo
 from .errors import EXPECTED, FAILURE, INTERRUPTED, exit_code, explain
+from .top import top
 
 _HELP: Final = """\
 Look after RSMQ queues, whichever library uses them.
@@ -22,6 +23,7 @@ Exit codes: 0 done, 1 not done, 2 wrong usage, 3 the server cannot be reached, 1
 
 _COMMANDS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
     "Queues": (queues.ls, queues.info, queues.create),
+    "Look after": (top,),
     "Try it": (demo,),
 }
 """The commands by group, in the order of the help."""

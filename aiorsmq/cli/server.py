@@ -1,7 +1,7 @@
 """Which server a command is for."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -30,12 +30,19 @@ class Server:
         raised as Unreachable or NotDone: in one line that names the address and no password."""
         rsmq = AsyncRSMQ.from_url(self.url, ns=self.ns, deadline=self.deadline, realtime=realtime)
         async with rsmq:
-            try:
+            with readable_errors(rsmq):
                 yield rsmq
-            except (ConnectionError, TimeoutError, OSError) as error:
-                raise Unreachable(f"cannot reach {rsmq.address}: {error}") from error
-            except RedisError as error:
-                raise NotDone(f"{rsmq.address} refuses that: {error}") from error
+
+
+@contextmanager
+def readable_errors(rsmq: AsyncRSMQ) -> Generator[None]:
+    """Raise Unreachable or NotDone, as `Server.connect` does."""
+    try:
+        yield
+    except (ConnectionError, TimeoutError, OSError) as error:
+        raise Unreachable(f"cannot reach {rsmq.address}: {error}") from error
+    except RedisError as error:
+        raise NotDone(f"{rsmq.address} refuses that: {error}") from error
 
 
 DEFAULT_SERVER: Final = Server()
