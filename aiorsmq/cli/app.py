@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from cyclopts import App, Group
+from cyclopts import App, CycloptsError, Group
 
 from . import queues
+from .check import check, report_wrong_usage
 from .demo import demo
-from .errors import EXPECTED, FAILURE, INTERRUPTED, exit_code, explain
+from .errors import EXPECTED, FAILURE, INTERRUPTED, WRONG_USAGE, exit_code, explain
 from .top import top
 
 _HELP: Final = """\
@@ -19,11 +20,12 @@ Look after RSMQ queues, whichever library uses them.
 The server is `--url`, or AIORSMQ_URL, or REDIS_URL, or redis://127.0.0.1:6379.
 
 Exit codes: 0 done, 1 not done, 2 wrong usage, 3 the server cannot be reached, 130 interrupted.
+`check` has those of Nagios: 0 ok, 1 warning, 2 critical, 3 unknown.
 """
 
 _COMMANDS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
     "Queues": (queues.ls, queues.info, queues.create),
-    "Look after": (top,),
+    "Look after": (top, check),
     "Try it": (demo,),
 }
 """The commands by group, in the order of the help."""
@@ -50,7 +52,10 @@ def main(version: str) -> None:
     log.addFilter(lambda record: not record.name.startswith("aiorsmq.startup."))  # for `doctor`
     logging.basicConfig(format="aiorsmq: %(message)s", level=logging.WARNING, handlers=[log])
     try:
-        new_app(version)()
+        new_app(version)(exit_on_error=False)
+    except CycloptsError:  # it has printed it
+        is_check = sys.argv[1:2] == ["check"]
+        sys.exit(report_wrong_usage(sys.argv) if is_check else WRONG_USAGE)
     except EXPECTED as error:
         print(f"aiorsmq: {explain(error)}", file=sys.stderr)
         sys.exit(exit_code(error))
