@@ -193,11 +193,11 @@ def _totals(facts: Facts, view: View) -> Text:
     parts = [
         f"{len(queues):,} {'queue' if len(queues) == 1 else 'queues'}",
         f"{sum(queue.visible for queue in queues):,} visible",
-        f"{sum(queue.in_flight for queue in queues):,} in flight",
-        f"{sum(queue.delayed for queue in queues):,} delayed",
-        f"{sum(dead.values()):,} dead",
         f"in {rate(_total([queue_rates.sent for queue_rates in rates]))}/s",
         f"out {rate(_total([queue_rates.received for queue_rates in rates]))}/s",
+        f"{sum(dead.values()):,} dead",
+        f"{sum(queue.in_flight for queue in queues):,} in flight",
+        f"{sum(queue.delayed for queue in queues):,} delayed",
     ]
     return Text("  ".join(parts), no_wrap=True, overflow="ellipsis")
 
@@ -211,7 +211,7 @@ def _trouble(facts: Facts, view: View) -> list[Text]:
     """One line, empty if all is well."""
     line = Text(no_wrap=True, overflow="ellipsis")
     if facts.error is not None:
-        line.append(f"{facts.error}; shown is what was {duration(facts.age)} ago", "bold red")
+        line.append(f"shown is what was {duration(facts.age)} ago: {facts.error}", "bold red")
     elif view.is_held:
         line.append(f"display paused; shown is what was {duration(facts.age)} ago", "bold yellow")
     elif facts.age > max(2 * facts.interval, 2):
@@ -296,12 +296,17 @@ def table_of(
     for name, columns in widths.items():
         is_left = name == _TREND or COLUMNS[name].is_words
         justify = "left" if is_left else "right"
-        heading = f"last {columns // _MINUTE} min" if name == _TREND else _heading(name, view)
+        heading = _trend_heading(columns) if name == _TREND else _heading(name, view)
         result.add_column(heading, justify=justify, width=columns, no_wrap=True)
     for index in range(len(page)):
         style = "reverse" if index == selected else ""
         result.add_row(*(cells[name][index] for name in widths), style=style)
     return result
+
+
+def _trend_heading(columns: int) -> str:
+    heading = f"last {columns // _MINUTE} min"
+    return heading if columns == _MINUTE else f"visible, {heading}"
 
 
 def _heading(name: str, view: View | None) -> Text:
