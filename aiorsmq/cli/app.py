@@ -9,6 +9,7 @@ from typing import Any, Final
 from cyclopts import App, CycloptsError, Group
 
 from . import queues
+from .bench import bench
 from .check import check, report_wrong_usage
 from .demo import demo
 from .errors import EXPECTED, FAILURE, INTERRUPTED, WRONG_USAGE, exit_code, explain
@@ -26,7 +27,7 @@ Exit codes: 0 done, 1 not done, 2 wrong usage, 3 the server cannot be reached, 1
 _COMMANDS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
     "Queues": (queues.ls, queues.info, queues.create),
     "Look after": (top, check),
-    "Try it": (demo,),
+    "Try it": (bench, demo),
 }
 """The commands by group, in the order of the help."""
 
