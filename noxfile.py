@@ -222,17 +222,22 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=False)
 def wheel(session: nox.Session) -> None:
-    """Builds dist/, or takes `-- WHEEL`; tests the wheel without extras, away from the sources."""
+    """Builds dist/, or takes `-- WHEEL`; tests the wheel away from the sources, without extras and
+    then with the command line's.
+    """
     wheels = session.posargs
     if not wheels:
         shutil.rmtree("dist", ignore_errors=True)
         session.install("-q", "build", env=LOCKED)
         session.run("python", "-m", "build", silent=True, env=LOCKED)
         wheels = [str(path) for path in Path("dist").glob("*.whl")]
-    session.install("-q", *wheels)
-    session.run("pip", "check")
+    wheels = [str(Path(wheel).resolve()) for wheel in wheels]
     session.chdir(session.create_tmp())
-    session.run("python", "-I", str(PROJECT / "tests" / "wheel.py"))
+    for extra in ("", "cli"):
+        named = [f"{wheel}[{extra}]" if extra else wheel for wheel in wheels]
+        session.install("-q", *named)
+        session.run("pip", "check")
+        session.run("python", "-I", str(PROJECT / "tests" / "wheel.py"), extra)
 
 
 @nox.session(default=False)

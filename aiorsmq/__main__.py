@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from . import __version__
 from .cli.demo import demo
-from .errors import ExtraNotInstalled
+from .errors import ExtraNotInstalled, RedisSMQException
 
 
 def main() -> None:
@@ -33,6 +33,8 @@ def _run_demo() -> None:
     else:
         try:
             asyncio.run(demo())
+        except RedisSMQException as error:  # no server to start, or it does not start
+            parser.exit(1, f"aiorsmq: {error}\n")
         except KeyboardInterrupt:
             parser.exit(128 + signal.SIGINT, "\nInterrupted.\n")
 

@@ -7,7 +7,7 @@ import re
 import secrets
 import statistics
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -89,26 +89,21 @@ async def run(server: Server, options: Options, json: bool) -> None:
         if not json:
             introduce(facts, queue.name, options)
         rows: list[Row] = []
-        with Progress(
-            TextColumn("{task.description}"),
-            *(BarColumn(), TimeRemainingColumn()),
+        progress = Progress(
+            *(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()),
             console=notes,
             transient=True,
-            redirect_stdout=False,
-            disable=not notes.is_terminal,
-        ) as progress:
-            task = progress.add_task("", total=rounds_in_all(options, pyrsmq))
+        )
+        task = progress.add_task("", total=rounds_in_all(options, pyrsmq))
 
-            def step(name: str) -> None:
-                progress.update(task, description=name)
-                progress.advance(task)
+        def step(name: str) -> None:
+            progress.update(task, description=name, advance=1)
 
+        with progress if notes.is_terminal else nullcontext():
             async for row in measure(server, queue, pyrsmq, options, step):
                 rows.append(row)
                 if not json:
-                    progress.stop()  # the row is printed where the bar was
-                    console.print(line(row, has_pyrsmq=pyrsmq is not None))
-                    progress.start()
+                    show(row, progress, has_pyrsmq=pyrsmq is not None)
     if json:
         figures = {"rounds": options.rounds, "seconds": options.seconds, "size": options.size}
         print_json(facts | figures | {"rows": [as_json(row) for row in rows]})
@@ -237,6 +232,15 @@ def introduce(facts: dict[str, str | None], qname: str, options: Options) -> Non
     )
     heads = ["", "aiorsmq", "range"] + ["PyRSMQ"] * bool(facts["PyRSMQ"])
     console.print("\n" + columns(*heads), style="bold")
+
+
+def show(row: Row, progress: Progress, *, has_pyrsmq: bool) -> None:
+    """Print a row where the bar is, and the bar below it."""
+    if notes.is_terminal:
+        progress.stop()
+    console.print(line(row, has_pyrsmq=has_pyrsmq))
+    if notes.is_terminal:
+        progress.start()
 
 
 def line(row: Row, *, has_pyrsmq: bool) -> str:
