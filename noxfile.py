@@ -35,6 +35,7 @@ ON_EVERY_SERVER = (
     "tests/conformance",
     "tests/dead_letters",
     "tests/foreign_data",
+    "tests/operations",
     "tests/permissions",
     "tests/worker",
     "tests/test_announcements.py",
@@ -47,6 +48,7 @@ ON_EVERY_SERVER = (
     "tests/test_stream.py",
 )
 WITH_LOWEST = (
+    "tests/cli",
     "tests/conformance",
     "tests/testing",
     "tests/worker",
@@ -165,7 +167,7 @@ def interop(session: nox.Session) -> None:
     """One queue shared with the real Node rsmq and the real PyRSMQ; needs Node and npm."""
     _install(session, "test", "interop")
     _npm_ci(session, "tests/interop")
-    session.run("pytest", "tests/interop", *session.posargs)
+    session.run("pytest", "tests/interop", "tests/cli/test_bench.py", *session.posargs)
 
 
 @nox.session
