@@ -25,7 +25,8 @@ will with would you your yours
 """Pronouns, function words and bare participles: none is a name."""
 NO_NAMES = frozenset(WORDS.split())
 PUBLIC = {
-    name: {"to", "where"} for name in ("redrive", "redrive_steps", "replace", "keys_of", "model_of")
+    name: {"to", "where"}
+    for name in ("redrive", "redrive_steps", "replace", "keys_of", "model_of", "move", "edit")
 }
 """Parameters that users pass by name."""
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cyclopts import App, CycloptsError, Group
 
-from . import queues
+from . import dead, look, mend, messages, queues
 from .bench import bench
 from .check import check, report_wrong_usage
 from .demo import demo
@@ -25,7 +25,13 @@ Exit codes: 0 done, 1 not done, 2 wrong usage, 3 the server cannot be reached, 1
 """
 
 _COMMANDS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
-    "Queues": (queues.ls, queues.info, queues.create),
+    "Queues": (queues.ls, queues.info, queues.create, queues.set_, queues.purge, queues.rm),
+    "Messages": (
+        *(messages.send, messages.receive, messages.pop),
+        *(look.peek, look.get, look.find, look.tail),
+        *(messages.delete, mend.edit, mend.move),
+    ),
+    "Dead letters": (dead.dead, dead.redrive),
     "Look after": (top, check),
     "Try it": (bench, demo),
 }
@@ -53,7 +59,10 @@ def main(version: str) -> None:
     log.addFilter(lambda record: not record.name.startswith("aiorsmq.startup."))  # for `doctor`
     logging.basicConfig(format="aiorsmq: %(message)s", level=logging.WARNING, handlers=[log])
     try:
-        new_app(version)(exit_on_error=False)
+        try:
+            new_app(version)(exit_on_error=False)
+        finally:
+            sys.stdout.flush()  # here a closed pipe can still be told
     except CycloptsError:  # it has printed it
         is_check = sys.argv[1:2] == ["check"]
         sys.exit(report_wrong_usage(sys.argv) if is_check else WRONG_USAGE)

@@ -3,7 +3,7 @@
 import signal
 from typing import Final
 
-from ..errors import InvalidParameterValue, RedisSMQException
+from ..errors import InvalidParameterValue, QueueDoesNotExist, RedisSMQException
 
 FAILURE: Final = 1
 """Refused by the server, or nothing found."""
@@ -20,11 +20,21 @@ class NotDone(Exception):
     """Refused by the server, or nothing found."""
 
 
-EXPECTED: Final = (Unreachable, NotDone, RedisSMQException)
+class WrongUsage(Exception):
+    """Arguments that do not go together, or cannot be used."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C came. Its text tells what was done until then."""
+
+
+EXPECTED: Final = (Unreachable, NotDone, WrongUsage, Interrupted, RedisSMQException)
 """What a command may raise: told in one line. Anything else is a bug, and has a traceback."""
 
 
 def explain(error: Exception) -> str:
+    if isinstance(error, QueueDoesNotExist):
+        return f"queue {error.qname!r} does not exist; create it with: aiorsmq create {error.qname}"
     return " ".join(str(error).split())
 
 
@@ -32,7 +42,9 @@ def exit_code(error: Exception) -> int:
     match error:
         case Unreachable():
             return UNREACHABLE
-        case InvalidParameterValue():
+        case InvalidParameterValue() | WrongUsage():
             return WRONG_USAGE
+        case Interrupted():
+            return INTERRUPTED
         case _:
             return FAILURE

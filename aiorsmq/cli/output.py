@@ -14,6 +14,9 @@ from rich.text import Text
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 """The type of each listing's flag."""
+Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask.")]
+"""The type of the flag of each command that destroys something."""
+DryRun = Annotated[bool, Parameter(negative="", help="Change nothing, and say what would be done.")]
 
 console: Final = Console(highlight=False)
 notes: Final = Console(stderr=True, highlight=False)
@@ -53,13 +56,22 @@ def _plain_scalar(value: object) -> object:
 
 
 def table(*columns: str, title: str | None = None) -> Table:
-    """A table without lines. A column whose name begins with ">" is flush right."""
+    """A table without lines. A column whose name begins with ">" is flush right; one that begins
+    with "~" gives way in a narrow terminal, and its cells are what `clip` returns."""
     result = Table(box=None, pad_edge=False, title=title, title_justify="left")
     for column in columns:
-        name = column.removeprefix(">")
-        justify = "right" if name != column else "left"
-        result.add_column(name, justify=justify, header_style="bold", no_wrap=True)
+        name = column.lstrip(">~")
+        justify = "right" if column[:1] == ">" else "left"
+        no_wrap = column[:1] != "~"
+        result.add_column(name, justify=justify, header_style="bold", no_wrap=no_wrap)
     return result
+
+
+def clip(text: Text) -> Text:
+    """Text that is cut where its column ends."""
+    text.no_wrap = True
+    text.overflow = "ellipsis"
+    return text
 
 
 def foreign(value: bytes | str) -> Text:

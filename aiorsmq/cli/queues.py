@@ -1,14 +1,35 @@
 """Queues: listed, described, created, changed, deleted."""
 
-from typing import Annotated
+from contextlib import suppress
+from functools import partial
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from rich.text import Text
 
-from ..models import Snapshot
-from .errors import NotDone
-from .output import AsJson, console, duration, foreign, number, plain, print_json, table
+from ..client import AsyncRSMQ
+from ..errors import ClientClosed
+from ..models import QueueSettings, Snapshot
+from . import reading
+from .durations import Duration
+from .errors import NotDone, WrongUsage
+from .output import (
+    AsJson,
+    DryRun,
+    Yes,
+    console,
+    duration,
+    foreign,
+    notes,
+    number,
+    plain,
+    print_json,
+    table,
+)
+from .progress import counted
 from .server import DEFAULT_SERVER, Server
+
+DeadLetterQueue = Annotated[str | None, Parameter(alias="--dlq")]
 
 
 async def ls(*, server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
@@ -72,19 +93,19 @@ async def info(queue: str, *, server: Server = DEFAULT_SERVER, json: AsJson = Fa
 async def create(
     queue: str,
     *,
-    vt: float | None = None,
-    delay: float | None = None,
+    vt: Duration | None = None,
+    delay: Duration | None = None,
     maxsize: int | None = None,
     max_receives: int | None = None,
-    dead_letter_queue: Annotated[str | None, Parameter(alias="--dlq")] = None,
+    dead_letter_queue: DeadLetterQueue = None,
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Create a queue, and its dead-letter queue.
 
     Args:
         queue: its name.
-        vt: seconds for which a received message stays hidden; 30 by default.
-        delay: seconds for which a sent message stays hidden at first; 0 by default.
+        vt: for how long a received message stays hidden; 30 by default.
+        delay: for how long a sent message stays hidden at first; 0 by default.
         maxsize: bytes of the longest message, or -1 for unlimited; 65536 by default.
         max_receives: how often a message may be received before it dies.
         dead_letter_queue: where dead messages go.
@@ -98,6 +119,152 @@ async def create(
             dead_letter_queue=dead_letter_queue,
         )
     console.print(f"created {queue}")
+
+
+async def set_(
+    queue: str,
+    *,
+    vt: Duration | None = None,
+    delay: Duration | None = None,
+    maxsize: int | None = None,
+    max_receives: int | None = None,
+    dead_letter_queue: DeadLetterQueue = None,
+    dry_run: DryRun = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Change settings of a queue, and show the old and the new values.
+
+    Args:
+        queue: its name.
+        vt: for how long a received message stays hidden.
+        delay: for how long a sent message stays hidden at first.
+        maxsize: bytes of the longest message, or -1 for unlimited.
+        max_receives: how often a message may be received before it dies; 0 for no limit.
+        dead_letter_queue: where dead messages go; '' for nowhere, which ends the limit too.
+    """
+    settings = QueueSettings(
+        vt=vt,
+        delay=delay,
+        maxsize=maxsize,
+        max_receives=max_receives,
+        dead_letter_queue=dead_letter_queue,
+    )
+    if all(value is None for value in settings.values()):
+        raise WrongUsage("name a setting to change, as --vt 60")
+    async with server.connect() as rsmq:
+        before = await rsmq.queue(queue).snapshot()
+        if dry_run:
+            await _check(queue, settings)
+            new = _expect(settings)
+        else:
+            after = await rsmq.queue(queue).set_attributes(**settings)
+            new = {name: getattr(after, name) for name in settings}
+    rows = table("setting", ">old", "", "new")
+    for name, value in new.items():
+        old = getattr(before, name)
+        if old != value:
+            rows.add_row(name, _setting(old), "->", Text(_setting(value), "green"))
+    if rows.row_count:
+        console.print(rows)
+    if dry_run:
+        notes.print("nothing was changed: this was a dry run", markup=False)
+    elif not rows.row_count:
+        notes.print("the settings were so already", markup=False)
+
+
+async def _check(queue: str, settings: QueueSettings) -> None:
+    """Refuse wrong values, as the change would."""
+    rsmq = AsyncRSMQ()
+    await rsmq.aclose()
+    with suppress(ClientClosed):  # that it says after it has checked them
+        await rsmq.queue(queue).set_attributes(**settings)
+
+
+def _expect(settings: QueueSettings) -> dict[str, object]:
+    """What the settings will be; those that are not named, and stay, are left out."""
+    new: dict[str, object] = {name: value for name, value in settings.items() if value is not None}
+    if new.get("max_receives") == 0:
+        new["max_receives"] = None
+    if new.get("dead_letter_queue") == "":
+        new["dead_letter_queue"] = None
+        new.setdefault("max_receives", None)
+    return new
+
+
+def _setting(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case float():
+            return f"{value:.0f}"
+        case _:
+            return str(value)
+
+
+async def rm(
+    queue: str,
+    *,
+    missing_ok: Annotated[bool, Parameter(negative="")] = False,
+    yes: Yes = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Delete a queue with all its messages.
+
+    Args:
+        queue: its name.
+        missing_ok: do not fail if it does not exist.
+    """
+    async with server.connect() as rsmq:
+        handle = rsmq.queue(queue)
+        if not yes:
+            looks = await rsmq.snapshots([queue])
+            text = f" and its {counted(looks[0].messages)}" if looks else ""
+            await reading.confirm(f"Delete queue {queue}{text}?", yes=yes)
+        is_deleted = await handle.delete(missing_ok=missing_ok)
+    console.print(f"deleted {queue}" if is_deleted else f"no queue {queue}", markup=False)
+
+
+async def purge(
+    queue: str,
+    *,
+    older_than: Duration | None = None,
+    min_receives: int | None = None,
+    text: str | None = None,
+    state: Literal["visible", "hidden"] | None = None,
+    reason: str | None = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Delete all messages of a queue, or those that meet all conditions; hidden ones too.
+
+    Args:
+        queue: its name.
+        older_than: sent longer ago than this.
+        min_receives: received at least so often.
+        text: with this in the body.
+        state: only visible, or only hidden ones.
+        reason: with this in the reason, for dead letters.
+    """
+    async with server.connect() as rsmq:
+        purge_queue = partial(
+            rsmq.queue(queue).purge,
+            older_than=older_than,
+            min_receives=min_receives,
+            text=text,
+            state=state,
+            reason=reason,
+        )
+        if dry_run or not yes:
+            with notes.status("counting"):
+                count = await purge_queue(dry_run=True)
+            if dry_run:
+                console.print(f"would delete {counted(count)} of {queue}", markup=False)
+                return
+            await reading.confirm(f"Delete {counted(count)} of {queue}?", yes=yes)
+        with notes.status("deleting"):
+            deleted = await purge_queue()
+    console.print(f"deleted {counted(deleted)} of {queue}", markup=False)
 
 
 def facts(queue: Snapshot) -> dict[str, object]:

@@ -39,6 +39,8 @@ def readable_errors(rsmq: AsyncRSMQ) -> Generator[None]:
     """Raise Unreachable or NotDone, as `Server.connect` does."""
     try:
         yield
+    except BrokenPipeError:  # of stdout; redis-py has an error of its own
+        raise
     except (ConnectionError, TimeoutError, OSError) as error:
         raise Unreachable(f"cannot reach {rsmq.address}: {error}") from error
     except RedisError as error:
