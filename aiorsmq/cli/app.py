@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cyclopts import App, CycloptsError, Group
 
-from . import dead, look, mend, messages, queues
+from . import dead, look, mend, messages, queues, transfer
 from .bench import bench
 from .check import check, report_wrong_usage
 from .demo import demo
@@ -25,7 +25,10 @@ Exit codes: 0 done, 1 not done, 2 wrong usage, 3 the server cannot be reached, 1
 """
 
 _COMMANDS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
-    "Queues": (queues.ls, queues.info, queues.create, queues.set_, queues.purge, queues.rm),
+    "Queues": (
+        *(queues.ls, queues.info, queues.create, queues.set_, queues.pause, queues.resume),
+        *(transfer.export, transfer.import_, queues.purge, queues.rm),
+    ),
     "Messages": (
         *(messages.send, messages.receive, messages.pop),
         *(look.peek, look.get, look.find, look.tail),

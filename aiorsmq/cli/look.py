@@ -155,7 +155,7 @@ async def find(
                 reason=reason,
                 limit=limit,
                 budget=budget,
-                after=None if after is None else _read_place(after),
+                after=None if after is None else read_place(after),
             )
     looks = f"looked at {found.examined:,} of {counted(found.total)}"
     if json:
@@ -164,7 +164,7 @@ async def find(
         print_rows(message_rows(found.messages, now))
         notes.print(looks, markup=False)
     if found.next is not None:
-        text = f"go on with --after '{_write_place(found.next)}'"
+        text = f"go on with --after '{write_place(found.next)}'"
         notes.print(text, markup=False, soft_wrap=True)
     if not found.messages:
         raise NotDone(f"nothing found in {queue}, {looks}")
@@ -175,15 +175,15 @@ def _found_facts(found: Found) -> dict[str, object]:
         "messages": [stored_facts(message) for message in found.messages],
         "examined": found.examined,
         "total": found.total,
-        "next": None if found.next is None else _write_place(found.next),
+        "next": None if found.next is None else write_place(found.next),
     }
 
 
-def _write_place(place: Place) -> str:
+def write_place(place: Place) -> str:
     return f"{place.score}/{place.id}"
 
 
-def _read_place(text: str) -> Place:
+def read_place(text: str) -> Place:
     score, slash, id = text.partition("/")
     if not slash:
         raise WrongUsage(f"--after {text}: must be what an earlier search said")

@@ -150,7 +150,7 @@ async def move(
                 progress.update(moved)
     console.print(f"moved {counted(progress.count)} to {to}", markup=False)
     if hidden:
-        notes.print(f"{counted(hidden)} stay: hidden, that is, in flight or delayed", markup=False)
+        notes.print(f"{counted(hidden)} not moved: in flight or delayed", markup=False)
 
 
 def _has_text(text: bytes) -> Callable[[DeadLetter], bool]:

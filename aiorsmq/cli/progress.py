@@ -41,6 +41,7 @@ class Progress:
         self._unit = unit
         self._hint = hint
         self._started = time.monotonic()
+        self._next_update = 0.0
         self._bar = Bar(
             *(TextColumn(verb), BarColumn(), TextColumn("{task.fields[count]}")),
             TimeRemainingColumn(compact=True),
@@ -56,6 +57,13 @@ class Progress:
         self._bar.update(self._task, completed=count, count=f"{count:,}{self._of_total}")
         if time.monotonic() - self._started > SHOW_AFTER:
             self._bar.start()
+
+    def advance(self, number: int) -> None:
+        """As often as one likes: a bar is drawn ten times a second."""
+        self.count += number
+        if time.monotonic() > self._next_update:
+            self._next_update = time.monotonic() + 0.1
+            self.update(self.count)
 
     def __enter__(self) -> "Progress":
         return self
@@ -73,7 +81,7 @@ class Progress:
         text = f"{self._verb} {amount}{self._hint(self.count)}"
         if exc_type is asyncio.CancelledError:
             raise Interrupted(f"interrupted: {text}")
-        if exc_type is not Interrupted:
+        if isinstance(exc, Exception) and not isinstance(exc, (Interrupted, BrokenPipeError)):
             notes.print(f"{text}, then:", markup=False, soft_wrap=True)
 
 

@@ -224,6 +224,30 @@ async def rm(
     console.print(f"deleted {queue}" if is_deleted else f"no queue {queue}", markup=False)
 
 
+async def pause(queue: str, *, server: Server = DEFAULT_SERVER) -> None:
+    """Have all consumers receive nothing more until `resume`; sends go on.
+
+    Consumers that use this library obey at once. Node rsmq and PyRSMQ know of no pause.
+
+    Args:
+        queue: its name.
+    """
+    async with server.connect() as rsmq:
+        is_new = await rsmq.queue(queue).pause()
+    console.print(f"paused {queue}" if is_new else f"{queue} was paused already", markup=False)
+
+
+async def resume(queue: str, *, server: Server = DEFAULT_SERVER) -> None:
+    """End a pause.
+
+    Args:
+        queue: its name.
+    """
+    async with server.connect() as rsmq:
+        was_paused = await rsmq.queue(queue).resume()
+    console.print(f"resumed {queue}" if was_paused else f"{queue} was not paused", markup=False)
+
+
 async def purge(
     queue: str,
     *,
