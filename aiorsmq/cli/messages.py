@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Annotated, Final
 
 from cyclopts import Parameter
 
 from ..codecs import BYTES
+from ..errors import NotPermitted
 from ..models import Message
 from ..queue import Queue
 from . import reading
@@ -145,7 +146,7 @@ async def receive(
             if not messages:
                 break
         if last is None:
-            raise NotDone(f"no visible message in {queue}")
+            raise NotDone(await _explain_none(handle))
         if not delete:
             subject = "It stays" if count == 1 else f"These {counted(count)} stay"
             text = f"{subject} in the queue, hidden until {last.visible_until:%H:%M:%S} UTC"
@@ -164,10 +165,21 @@ async def pop(
         wait: how long to wait for a message.
     """
     async with server.connect() as rsmq:
-        message = await rsmq.queue(queue, codec=BYTES).pop(wait=wait)
-    if message is None:
-        raise NotDone(f"no visible message in {queue}")
+        handle = rsmq.queue(queue, codec=BYTES)
+        message = await handle.pop(wait=wait)
+        if message is None:
+            raise NotDone(await _explain_none(handle))
     _print_message(message, json=json)
+
+
+async def _explain_none(queue: Queue[bytes]) -> str:
+    with suppress(NotPermitted):  # consumers may not look
+        look = await queue.snapshot()
+        if look.paused_since is not None:
+            return f"{queue.name} is paused; aiorsmq resume {queue.name} ends that"
+        if look.hidden:
+            return f"no visible message in {queue.name}; {look.hidden:,} hidden"
+    return f"no visible message in {queue.name}"
 
 
 def _print_message(message: Message[bytes], *, json: bool) -> None:

@@ -81,7 +81,8 @@ class Progress:
         text = f"{self._verb} {amount}{self._hint(self.count)}"
         if exc_type is asyncio.CancelledError:
             raise Interrupted(f"interrupted: {text}")
-        if isinstance(exc, Exception) and not isinstance(exc, (Interrupted, BrokenPipeError)):
+        is_told = isinstance(exc, Interrupted | BrokenPipeError)
+        if isinstance(exc, Exception) and self.count and not is_told:
             notes.print(f"{text}, then:", markup=False, soft_wrap=True)
 
 

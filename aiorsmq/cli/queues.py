@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 from rich.text import Text
@@ -13,6 +13,7 @@ from ..models import QueueSettings, Snapshot
 from . import reading
 from .durations import Duration
 from .errors import NotDone, WrongUsage
+from .listing import print_rows, short
 from .output import (
     AsJson,
     DryRun,
@@ -29,6 +30,8 @@ from .output import (
 from .progress import counted
 from .server import DEFAULT_SERVER, Server
 
+WIDE: Final = 110
+"""Columns of a terminal that shows all of `ls`."""
 DeadLetterQueue = Annotated[str | None, Parameter(alias="--dlq")]
 
 
@@ -41,21 +44,24 @@ async def ls(*, server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
         return
     if not queues:
         raise NotDone(f"no queues in namespace {server.ns!r}")
+    is_wide = not console.is_terminal or console.width >= WIDE
     rows = table(
-        *("queue", ">visible", ">in flight", ">delayed", ">oldest"),
-        *(">dead", ">listening", ">sent", ">received", "state"),
+        *("queue", ">visible", ">in flight", ">delayed", ">oldest", ">dead"),
+        *((">listening", ">sent", ">received") if is_wide else ()),
+        "state",
     )
     for queue in queues:
+        totals = (queue.consumers, queue.totalsent, queue.totalrecv)
         rows.add_row(
             queue.name,
             number(queue.visible),
             *(estimate(queue, queue.in_flight), estimate(queue, queue.delayed)),
-            duration(queue.oldest_claimable_age) if queue.visible else "-",
-            *(number(queue.dead), number(queue.consumers)),
-            *(number(queue.totalsent), number(queue.totalrecv)),
+            short(queue.oldest_claimable_age) if queue.visible else "-",
+            number(queue.dead),
+            *(map(number, totals) if is_wide else ()),
             state(queue),
         )
-    console.print(rows)
+    print_rows(rows)
 
 
 async def info(queue: str, *, server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
