@@ -89,7 +89,7 @@ def _install(session: nox.Session, *groups: str, editable: bool = True) -> None:
             session.error(f"no version of {name} in lock.txt: run `nox -s lock`")
     project = ["-e"] if editable else []
     session.install(
-        "-q", *project, ".[cli,embedded,msgspec,pydantic,testing]", *requirements, env=LOCKED
+        "-q", *project, ".[cli,embedded,msgspec,pydantic,reload,testing]", *requirements, env=LOCKED
     )
 
 

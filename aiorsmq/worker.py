@@ -1,5 +1,4 @@
-"""A worker: claims messages of one queue or several while handlers are free, and loses none when
-it stops."""
+"""A worker: claims messages while handlers are free, and loses none when it stops."""
 
 import asyncio
 import logging
@@ -25,7 +24,6 @@ from .handlers import Reject, Retry, exponential
 from .models import Message, WorkerEvent, WorkerStats
 
 T = TypeVar("T")
-HeedSignals = Callable[[Callable[[], None]], AbstractContextManager[None]]
 
 MAX_CONCURRENCY: Final = 10_000
 CLEANUP: Final = 5.0
@@ -163,6 +161,7 @@ class Worker(Generic[T]):
         self._skip_grace = False
         self._signalled_at: float | None = None
         """When the first signal came, in the event loop's time."""
+        self._starting: anyio.CancelScope | None = None
         self._is_running = False
         self._is_working = False
         """Running, and past `_prepare`."""
@@ -220,12 +219,18 @@ class Worker(Generic[T]):
 
         With `signals`, SIGTERM and SIGINT stop it too, unless another part of the program handles
         SIGTERM, as a web server does. A second signal, half a second later or more, skips the wait.
+        A signal while it waits for the server at the start ends that at once.
 
         Raises QueueDoesNotExist if a queue does not exist at the start, and redis-py's errors where
         waiting does not help. A login that worked before and is refused is retried for a minute.
         """
-        await self._prepare()
-        await self._run(handle_signals if signals else _ignore_signals)
+        with handle_signals(self._on_signal) if signals else nullcontext():
+            with anyio.CancelScope() as self._starting:
+                await self._prepare()
+            if self._starting.cancel_called:
+                self._is_running = False
+                return
+            await self._run(nullcontext())
 
     def stop(self) -> None:
         """Stop gracefully, as if `run()` had been cancelled, without raising. Returns at once."""
@@ -249,7 +254,7 @@ class Worker(Generic[T]):
         """
         await self._prepare()
         self._block = Block(self._when_dead)
-        self._task = asyncio.create_task(self._run(die_gracefully))
+        self._task = asyncio.create_task(self._run(die_gracefully(self._on_signal)))
         self._task.add_done_callback(_log_failure)
         return self
 
@@ -290,10 +295,10 @@ class Worker(Generic[T]):
             self._note_error(error)
             raise
 
-    async def _run(self, heed_signals: HeedSignals) -> None:
+    async def _run(self, heeding_signals: AbstractContextManager[None]) -> None:
         try:
             with ExitStack() as stack:
-                stack.enter_context(heed_signals(self._on_signal))
+                stack.enter_context(heeding_signals)
                 for intake in self._intakes:
                     stack.enter_context(intake.open(self._jobs.events.emit_death))
                 self._is_working = True
@@ -339,6 +344,8 @@ class Worker(Generic[T]):
             self._signalled_at = now
         elif now >= self._signalled_at + SECOND_SIGNAL:
             self._end_grace()
+        if self._starting is not None and not self._is_working:
+            self._starting.cancel()
         self.stop()
 
     def _end_grace(self) -> None:
@@ -375,8 +382,7 @@ class Worker(Generic[T]):
             job.lease.give_up()
             if not job.has_ended:
                 text = "the handler of message %s was cancelled but is still running"
-                extra = log_fields(job.intake.name, job.record)
-                _logger.error(text, job.message.id, extra=extra)
+                _logger.error(text, job.message.id, extra=log_fields(job.intake.name, job.record))
         for task in renewing:
             task.cancel()
         await asyncio.wait(renewing)
@@ -392,7 +398,3 @@ class Worker(Generic[T]):
 def _log_failure(task: Task[None]) -> None:
     if not task.cancelled() and isinstance(error := task.exception(), Exception):
         _logger.error("the worker has stopped: %s", error, extra={"reason": str(error)})
-
-
-def _ignore_signals(_on_signal: Callable[[], None]) -> AbstractContextManager[None]:
-    return nullcontext()

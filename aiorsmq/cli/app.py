@@ -14,6 +14,7 @@ from .check import check, report_wrong_usage
 from .demo import demo
 from .errors import EXPECTED, FAILURE, INTERRUPTED, WRONG_USAGE, exit_code, explain
 from .top import top
+from .work import work
 
 _HELP: Final = """\
 Look after RSMQ queues, whichever library uses them.
@@ -35,6 +36,7 @@ _COMMANDS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
         *(messages.delete, mend.edit, mend.move),
     ),
     "Dead letters": (dead.dead, dead.redrive),
+    "Run": (work,),
     "Look after": (top, check),
     "Try it": (bench, demo),
 }

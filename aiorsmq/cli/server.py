@@ -11,6 +11,9 @@ from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from ..client import AsyncRSMQ
 from .errors import NotDone, Unreachable
 
+OUTAGE: Final = (ConnectionError, TimeoutError, OSError)
+"""What calls raise while the server cannot be reached."""
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)
@@ -25,10 +28,18 @@ class Server:
     """Seconds that a call may take."""
 
     @asynccontextmanager
-    async def connect(self, *, realtime: bool = True) -> AsyncGenerator[AsyncRSMQ]:
+    async def connect(
+        self, *, realtime: bool = True, connect_timeout: float = 0
+    ) -> AsyncGenerator[AsyncRSMQ]:
         """A client for the block. What the server, or the way to it, makes fail in the block is
         raised as Unreachable or NotDone: in one line that names the address and no password."""
-        rsmq = AsyncRSMQ.from_url(self.url, ns=self.ns, deadline=self.deadline, realtime=realtime)
+        rsmq = AsyncRSMQ.from_url(
+            self.url,
+            ns=self.ns,
+            deadline=self.deadline,
+            realtime=realtime,
+            connect_timeout=connect_timeout,
+        )
         async with rsmq:
             with readable_errors(rsmq):
                 yield rsmq
@@ -41,7 +52,7 @@ def readable_errors(rsmq: AsyncRSMQ) -> Generator[None]:
         yield
     except BrokenPipeError:  # of stdout; redis-py has an error of its own
         raise
-    except (ConnectionError, TimeoutError, OSError) as error:
+    except OUTAGE as error:
         raise Unreachable(f"cannot reach {rsmq.address}: {error}") from error
     except RedisError as error:
         raise NotDone(f"{rsmq.address} refuses that: {error}") from error

@@ -245,9 +245,12 @@ async def test_ensure(server, manage):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("shop.handlers.gone", "handler 'shop.handlers.gone': Module"),
-        ("gone:handle", "handler 'gone:handle': No module named 'gone'"),
-        ("shop.handlers.prepare --codec JSON", "codec 'JSON': JSON doesn't look like a module"),
+        (
+            "shop.handlers.gone",
+            "handler='shop.handlers.gone': module 'shop",
+        ),
+        ("gone:handle", "handler='gone:handle': no module 'gone'"),
+        ("shop.handlers.prepare --codec JSN", "codec='JSN': must be TEXT, BYTES, JSON, or "),
         ("shop.handlers.prepare --concurrency 0", "concurrency=0: must be an int from 1 to 10000"),
         ("shop.handlers.prepare --queue nosuch", "queue 'nosuch' does not exist: add it to "),
     ],

@@ -10,8 +10,8 @@ from typing import Any, cast
 from asgiref.sync import sync_to_async
 from django.core.management.base import BaseCommand, CommandError
 from django.db import close_old_connections
-from django.utils.module_loading import import_string
 
+from .....cli.loading import load, load_codec
 from .....client import AsyncRSMQ
 from .....codecs import Codec
 from .....errors import InvalidParameterValue, QueueDoesNotExist
@@ -35,7 +35,11 @@ class Command(BaseCommand):
             required=True,
             help="its name; several in order of priority",
         )
-        parser.add_argument("--codec", default="aiorsmq.TEXT", help="such as aiorsmq.JSON")
+        parser.add_argument(
+            "--codec",
+            default="TEXT",
+            help="TEXT, BYTES, JSON, or a codec, such as shop.codecs.ORDERS",
+        )
         parser.add_argument("--concurrency", type=int, default=10, help="handlers at a time")
         for option, text in {
             "--vt": "seconds of each lease; otherwise the queue's vt",
@@ -49,14 +53,14 @@ class Command(BaseCommand):
         self, *, handler: str, queue: list[str], codec: str, concurrency: int, **options: Any
     ) -> None:
         names = ("vt", "timeout", "max_lease", "grace")
-        working = self._work(
-            queue,
-            _load("handler", handler),
-            _load("codec", codec),
-            concurrency=concurrency,
-            **{name: options[name] for name in names if options[name] is not None},
-        )
         try:
+            working = self._work(
+                queue,
+                load("handler", handler),
+                load_codec(codec),
+                concurrency=concurrency,
+                **{name: options[name] for name in names if options[name] is not None},
+            )
             asyncio.run(working)
         except InvalidParameterValue as error:
             raise CommandError(str(error)) from error
@@ -104,10 +108,3 @@ def with_connections(handler: Handler) -> Handler:
             close_old_connections()
 
     return handle_in_thread
-
-
-def _load(parameter: str, path: str) -> Any:
-    try:
-        return import_string(path.replace(":", "."))
-    except ImportError as error:
-        raise CommandError(f"{parameter} {path!r}: {error}") from error
