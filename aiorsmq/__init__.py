@@ -23,7 +23,7 @@ To read the code, follow a message:
 Loggers, all below "aiorsmq":
 
 - aiorsmq.client: the connection, the listener, the server's clock
-- aiorsmq.queue: claims, dead letters, settings that differ
+- aiorsmq.queue: claims, dead letters, settings that differ, messages that were replaced
 - aiorsmq.stream: deletes of streams with prefetch
 - aiorsmq.worker: what becomes of each message, one record an attempt; the worker's own troubles
 - aiorsmq.pyrsmq: PyRSMQ's API

@@ -15,7 +15,7 @@ from .look import START
 from .receive import peek
 
 # Bounds of one script call: about a millisecond of the server's time.
-MAX_MESSAGES: Final = 200
+MAX_MESSAGES: Final = 150
 MAX_BYTES: Final = 256 * 1024
 """Bytes of bodies, after which a page ends."""
 

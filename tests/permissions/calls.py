@@ -445,6 +445,16 @@ async def export(place):
     assert [b"tired" in line for line in lines] == [False, True, True]
 
 
+async def look_without_reasons(place):
+    """Groups, an export and a dry run of a purge only read."""
+    await place.prepare("a", "b")
+    yield
+    (group,) = await place.jobs.reason_groups()
+    assert (group.group, group.count) == ("", 2)
+    assert len([line async for line in place.jobs.export()]) == 3
+    assert await place.jobs.purge(text="a", dry_run=True) == 1
+
+
 async def import_lines(place):
     """Messages are added to others."""
     await place.prepare("a")

@@ -42,6 +42,7 @@ from permissions.calls import (
     import_kept,
     import_lines,
     list_queues,
+    look_without_reasons,
     pause,
     peek,
     pop,
@@ -131,7 +132,7 @@ ROLES = {
         "pubsub",
         "rsmq:QUEUES rsmq:jobs rsmq:jobs:Q rsmq:jobs:reasons rsmq:jobs:purged"
         " rsmq:dead rsmq:dead:Q",
-        (snapshot, snapshots, get, find, audit),
+        (snapshot, snapshots, get, find, audit, look_without_reasons),
     ),
     "admin": Role(
         f"{COMMON} exists expire hexists hlen hscan hset hdel rename sadd scard sismember smembers "
