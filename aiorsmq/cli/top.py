@@ -173,18 +173,16 @@ class Watch:
 
     @contextmanager
     def _warnings(self) -> Generator[None]:
-        """Show on the screen what the library logs, and not across it."""
-        logger = logging.getLogger("aiorsmq")
+        """Show on the screen what is logged, and not across it."""
         handler = logging.Handler(logging.WARNING)
         handler.addFilter(lambda record: not record.name.startswith("aiorsmq.startup."))
         handler.emit = self._on_record
-        logger.addHandler(handler)
-        logger.propagate = False
+        handlers = logging.root.handlers[:]
+        logging.root.handlers[:] = [handler]
         try:
             yield
         finally:
-            logger.propagate = True
-            logger.removeHandler(handler)
+            logging.root.handlers[:] = handlers
 
     def _on_record(self, record: logging.LogRecord) -> None:
         self._warning = record.getMessage()
