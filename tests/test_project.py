@@ -94,7 +94,8 @@ def test_loggers_are_listed():
         ast.unparse(node.args[0])
         for path in package.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("getLogger")
+        if isinstance(node, ast.Call) and node.args  # without, it is the root logger
+        if ast.unparse(node.func).endswith("getLogger")
     }
     _, _, text = aiorsmq.__doc__.partition("Loggers")
     entries = re.findall(r"^- (aiorsmq[^:]*): ", text, re.MULTILINE)

@@ -1,5 +1,6 @@
 """Queues: listed, described, created, changed, deleted."""
 
+from collections.abc import Container
 from contextlib import suppress
 from functools import partial
 from typing import Annotated, Final, Literal
@@ -50,6 +51,7 @@ async def ls(*, server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
         *((">listening", ">sent", ">received") if is_wide else ()),
         "state",
     )
+    dead_letter_queues = {queue.dead_letter_queue for queue in queues}
     for queue in queues:
         totals = (queue.consumers, queue.totalsent, queue.totalrecv)
         rows.add_row(
@@ -59,7 +61,7 @@ async def ls(*, server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
             short(queue.oldest_claimable_age) if queue.visible else "-",
             number(queue.dead),
             *(map(number, totals) if is_wide else ()),
-            state(queue),
+            state(queue, dead_letter_queues),
         )
     print_rows(rows)
 
@@ -309,10 +311,16 @@ def estimate(queue: Snapshot, value: int) -> str:
     return f"~{value:,}" if queue.is_estimated else f"{value:,}"
 
 
-def state(queue: Snapshot) -> Text:
-    """In one word or two, what an operator should know first."""
+def state(queue: Snapshot, dead_letter_queues: Container[str | None] = ()) -> Text:
+    """In one word or two, what an operator should know first.
+
+    Args:
+        dead_letter_queues: the names of those that are known: nobody needs to listen to them.
+    """
     if queue.paused_since is not None:
         return Text("paused", "yellow")
+    if queue.name in dead_letter_queues:
+        return Text("dead letters", "yellow" if queue.messages else "green")
     if queue.visible and queue.consumers == 0:
         return Text("nobody listens", "yellow")
     return Text("ok", "green")

@@ -1,6 +1,6 @@
 """What `top` draws. Pure functions: the same facts make the same picture."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Final, NamedTuple
@@ -58,6 +58,8 @@ class View:
 class Row(NamedTuple):
     queue: Snapshot
     rates: Rates
+    dead_letter_queues: Container[str | None] = ()
+    """Of all queues."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def _unknown(value: float | None) -> float:
 def state_of(row: Row) -> Text:
     """As `ls` says it. Who receives need not listen: a consumer that is busy does not."""
     is_received = bool(row.rates.received)
-    return state(replace(row.queue, consumers=None) if is_received else row.queue)
+    queue = replace(row.queue, consumers=None) if is_received else row.queue
+    return state(queue, row.dead_letter_queues)
 
 
 COLUMNS: Final[dict[str, Column]] = {
@@ -131,8 +134,9 @@ def is_match(name: str, pattern: str) -> bool:
 
 def rows(facts: Facts, view: View) -> list[Row]:
     """The queues that the view shows, in its order."""
+    dead_letter_queues = {queue.dead_letter_queue for queue in facts.queues}
     found = [
-        Row(queue, facts.history.rates(queue.name))
+        Row(queue, facts.history.rates(queue.name), dead_letter_queues)
         for queue in facts.queues
         if is_match(queue.name, view.filter)
     ]

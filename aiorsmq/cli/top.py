@@ -88,7 +88,7 @@ def _print_once(facts: Facts, view: View, *, json: bool) -> None:
                     "sent_per_second": rates.sent,
                     "received_per_second": rates.received,
                 }
-                for queue, rates in shown
+                for queue, rates, _ in shown
             ]
         )
     elif not shown:
