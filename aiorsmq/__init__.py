@@ -26,6 +26,7 @@ Loggers, all below "aiorsmq":
 - aiorsmq.queue: claims, dead letters, settings that differ, messages that were replaced
 - aiorsmq.stream: deletes of streams with prefetch
 - aiorsmq.worker: what becomes of each message, one record an attempt; the worker's own troubles
+- aiorsmq.work: start and end of the program `aiorsmq work`
 - aiorsmq.pyrsmq: PyRSMQ's API
 - aiorsmq.startup.channel, aiorsmq.startup.embedded, aiorsmq.startup.eviction,
   aiorsmq.startup.persistence: warnings about the server, one logger for each to silence it

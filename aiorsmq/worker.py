@@ -219,7 +219,7 @@ class Worker(Generic[T]):
 
         With `signals`, SIGTERM and SIGINT stop it too, unless another part of the program handles
         SIGTERM, as a web server does. A second signal, half a second later or more, skips the wait.
-        A signal while it waits for the server at the start ends that at once.
+        A signal while it waits for the server at the start ends the wait.
 
         Raises QueueDoesNotExist if a queue does not exist at the start, and redis-py's errors where
         waiting does not help. A login that worked before and is refused is retried for a minute.

@@ -34,7 +34,7 @@ class Logs:
 
     def begin(self) -> bool:
         """Log to stderr, unless the program has set up its log itself; tell whether."""
-        root = logging.getLogger()
+        root = logging.root
         if root.handlers:
             return False
         handler = logging.StreamHandler()
@@ -51,7 +51,7 @@ DEFAULT_LOGS: Final = Logs()
 def forget_handlers() -> None:
     """Undo what the command line logs its own warnings with: a module that is imported now can set
     up the log with `logging.basicConfig`."""
-    root = logging.getLogger()
+    root = logging.root
     for handler in list(root.handlers):
         root.removeHandler(handler)
 

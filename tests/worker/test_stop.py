@@ -244,9 +244,9 @@ asyncio.run(main())
 
 
 @asynccontextmanager
-async def _program(server):
-    """The program above, and a function that returns the next line that it prints."""
-    command = [sys.executable, "-c", PROGRAM, server.url]
+async def _program(url, program=PROGRAM):
+    """A program, and a function that returns the next line that it prints."""
+    command = [sys.executable, "-c", program, url]
     async with await anyio.open_process(command, stdin=None, stderr=None) as process:
         lines = TextReceiveStream(process.stdout)
         text = ""
@@ -271,7 +271,7 @@ async def test_signal(rsmq, queue, server, number):
     """At a signal all workers of a program let their handlers end, and it exits with 0."""
     await rsmq.queue("others").create()
     await queue.send("0.3")
-    async with _program(server) as (process, line):
+    async with _program(server.url) as (process, line):
         assert await line() == "begun"
         process.send_signal(number)
         assert [await line(), await line()] == ["done", "left cleanly"]
@@ -279,11 +279,38 @@ async def test_signal(rsmq, queue, server, number):
     assert (await queue.attributes()).msgs == 0
 
 
+START = """
+import asyncio, sys
+from aiorsmq import AsyncRSMQ
+
+async def main():
+    async with AsyncRSMQ.from_url(sys.argv[1], connect_timeout=600) as rsmq:
+        worker = rsmq.queue("jobs").worker(print)
+        asyncio.get_running_loop().call_later(0.1, lambda: print(worker.trouble, flush=True))
+        await worker.run()
+    print("left cleanly", flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signal_at_the_start(tmp_path, number):
+    """A signal ends a worker that still waits for the server, and the program exits with
+    0.
+    """
+    async with _program(f"unix://{tmp_path}/none.sock", START) as (process, line):
+        assert await line() == "starting"
+        process.send_signal(number)
+        assert await line() == "left cleanly"
+        assert await process.wait() == 0
+
+
 async def test_second_signal(rsmq, queue, server):
     """A second signal skips the wait: the handler is cancelled, its message released."""
     await rsmq.queue("others").create()
     await queue.send("60")
-    async with _program(server) as (process, line):
+    async with _program(server.url) as (process, line):
         assert await line() == "begun"
         process.send_signal(signal.SIGTERM)
         assert await insist(process, signal.SIGINT, line()) == "left cleanly"
@@ -297,7 +324,7 @@ async def test_one_signal_that_comes_twice(rsmq, queue, server):
     """Signals in a row are one: `timeout` sends its own to the program and to its group."""
     await rsmq.queue("others").create()
     await queue.send("1")
-    async with _program(server) as (process, line):
+    async with _program(server.url) as (process, line):
         assert await line() == "begun"
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGINT)
