@@ -22,6 +22,7 @@ from ..models import WorkerStats
 from ..queue import Queue
 from ..worker import Worker
 from . import loading
+from .durations import Duration
 from .errors import EXPECTED, NotDone, exit_code, explain
 from .health import DEFAULT_HEALTH, Health, probes, serve
 from .loading import ModuleFailed, load, load_codec
@@ -54,14 +55,14 @@ class Limits:
 
     concurrency: int = 10
     """Handlers at a time."""
-    vt: float | None = None
-    """Seconds of each lease, renewed while the handler runs; otherwise the queue's vt."""
-    timeout: float | None = None
-    """Seconds after which a handler is cancelled, and its attempt has failed."""
-    max_lease: float | None = None
-    """Seconds after which a message is given up, even if its handler goes on."""
-    grace: float = 30
-    """Seconds that handlers have to end when the worker stops."""
+    vt: Duration | None = None
+    """How long each lease is, renewed while the handler runs; otherwise the queue's vt."""
+    timeout: Duration | None = None
+    """After how long a handler is cancelled, and its attempt has failed."""
+    max_lease: Duration | None = None
+    """After how long a message is given up, even if its handler goes on."""
+    grace: Duration = 30
+    """How long handlers have to end when the worker stops."""
 
 
 @Parameter(name="*")
@@ -71,8 +72,8 @@ class WorkServer(Server):
 
     deadline: Annotated[float, Parameter(env_var="AIORSMQ_DEADLINE")] = 30
     """Seconds that a call may take."""
-    connect_timeout: float = 30
-    """Seconds to wait for the server at the start. It rides out later outages."""
+    connect_timeout: Duration = 30
+    """How long to wait for the server at the start. It rides out later outages."""
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -247,7 +248,7 @@ class Program:
 
     def _log_start(self, rsmq: AsyncRSMQ) -> None:
         weights = self.weights.items()
-        names = [name if weight is None else f"{name}={weight:g}" for name, weight in weights]
+        names = [name if weight is None else f"{name}={weight:.12g}" for name, weight in weights]
         concurrency = self.options["concurrency"]
         facts = {
             "queues": names,

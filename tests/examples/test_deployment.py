@@ -20,12 +20,16 @@ PROGRAMS = {
     name: f"# {name}\n{text}"
     for name, text in re.findall(r"```python\n# (\S+)\n(.*?)```", PAGE, re.DOTALL)
 }
-(SHELL,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
-SERVERS = [shlex.split(line) for line in SHELL.splitlines()]
-SERVERS.append(json.loads(re.search(r"command: (\[.*\])", PAGE)[1]))
+BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+(CREATE, WORK), SERVERS = [[shlex.split(line) for line in block.splitlines()] for block in BLOCKS]
+IN_APP, IN_WORKER = map(json.loads, re.findall(r"command: (\[.*\])", PAGE))
+SERVERS.append(IN_APP)
 WORKERS = [
+    WORK,
     json.loads(re.search(r"CMD (\[.*\])", PAGE)[1]),
     shlex.split(re.search(r"ExecStart=/srv/app/.venv/bin/(.*)", PAGE)[1]),
+    IN_WORKER,
+    ["python", "worker.py"],
 ]
 
 
@@ -55,22 +59,31 @@ def start(server, tmp_path):
 def test_names():
     """Every program on the page has a name, and is run below."""
     assert PAGE.count("```python") == len(PROGRAMS)
-    assert set(PROGRAMS) == {"worker.py", "app.py"}
+    assert set(PROGRAMS) == {"jobs.py", "worker.py", "app.py"}
 
 
 @pytest.mark.parametrize("command", WORKERS, ids=" ".join)
 async def test_a_worker(server, start, command):
-    """It works, and SIGTERM ends it, with all done and no bad word."""
-    program = start(command)
+    """It works, and SIGTERM ends it, with all done and no bad word; probes are answered."""
+    assert await start(CREATE).ended() == 0
+    port = str(free_port())
+    program = start([part.replace("8000", port) for part in command])
     async with AsyncRSMQ.from_url(server.url) as rsmq:
-        await wait_until(lambda: server.redis.exists("rsmq:jobs:Q"))
         await rsmq.queue("jobs").send("x")
         await wait_until(lambda: "done: x\n" in program.output)
+        if "--health-port" in command:
+            async with httpx.AsyncClient(trust_env=False) as http:
+                answer = await http.get(f"http://127.0.0.1:{port}/readyz")
+                assert (answer.status_code, answer.text) == (200, "ready")
         program.process.terminate()
         assert await program.ended() == 0
         attributes = await rsmq.queue("jobs").attributes()
         assert (attributes.msgs, attributes.dead_letter_queue) == (0, "jobs-dead")
-    assert program.output == "done: x\n"
+    if command[0] == "python":
+        assert program.output == "done: x\n"
+    else:
+        assert "stopped: 1 received, 1 succeeded\n" in program.output
+        assert not re.search("Traceback|WARNING|ERROR", program.output), program.output
 
 
 @pytest.mark.parametrize("command", SERVERS, ids=" ".join)
