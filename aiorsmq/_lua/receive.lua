@@ -10,8 +10,12 @@
 --          nil if it is the first, ...; nils if removed}, {first received, if counted, ...}}
 --          {s, us, 'paused'}, and hands out nothing, if the queue is paused
 -- Errors   QUEUE_DOES_NOT_EXIST
-local queue = attributes(KEYS[2], 'max_receives', 'dead_letter_queue', 'totalrecv', 'paused')
-if queue[7] and queue[7] ~= '' then
+local policy = {'max_receives', 'dead_letter_queue'}
+local queue = redis.call('HMGET', KEYS[2], 'vt', 'paused', 'totalrecv', unpack(policy))
+if not queue[1] then
+  attributes(KEYS[2]) -- raises if there is no queue
+end
+if queue[2] and queue[2] ~= '' then
   return {time[1], time[2], 'paused'}
 end
 local limit = tonumber(ARGV[1])
@@ -54,7 +58,7 @@ until page_is_empty or is_full or too_many_phantoms
 -- Write. The dry run lets only those pop who could put a message back.
 local length = claim.length
 if length > 0 then
-  local total = add(queue[6], length)
+  local total = add(queue[3], length)
   redis.call('ZADD', KEYS[1], 'XX', 0, '')
   redis.call('HSET', KEYS[2], 'totalrecv', total, unpack(pop and {} or claim.fields))
   if pop then

@@ -71,8 +71,8 @@ SCRIPTS = {
         (
             LuaEdit(
                 "receive",
-                "if queue[7] and queue[7] ~= '' then",
-                "if queue[7] and queue[7] ~= '' and ARGV[2] ~= 'pop' then",
+                "if queue[2] and queue[2] ~= '' then",
+                "if queue[2] and queue[2] ~= '' and ARGV[2] ~= 'pop' then",
             ),
         ),
         ("operations/test_pause.py::TestConsumers::test_calls",),
