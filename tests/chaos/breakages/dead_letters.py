@@ -12,8 +12,8 @@ DEAD_LETTERS = {
             ),
             Edit(
                 "read_policy",
-                'not _QNAME.fullmatch(name) or name in (qname, "QUEUES")',
-                'name != "a b" and (not _QNAME.fullmatch(name) or name in (qname, "QUEUES"))',
+                "not is_qname(name) or name == qname",
+                'name != "a b" and (not is_qname(name) or name == qname)',
             ),
         ),
         ("dead_letters/test_policy.py::test_senseless_name",),

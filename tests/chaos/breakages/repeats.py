@@ -75,12 +75,12 @@ REPEATS = {
     ),
     "pop-is-retried": Breakage(
         "a pop whose reply was lost is repeated, and takes another message",
-        (Edit("pop", "RetryPolicy.NEVER_IF_UNKNOWN", "RetryPolicy.SAFE"),),
+        (Edit("receive:pop", "RetryPolicy.NEVER_IF_UNKNOWN", "RetryPolicy.SAFE"),),
         ("test_lost_replies.py::test_lost_reply_to_a_pop",),
     ),
     "purge-takes-what-is-sent": Breakage(
         "a purge whose reply was lost is repeated on what was sent since",
-        (Edit("purge", "RetryPolicy.NEVER_IF_UNKNOWN", "RetryPolicy.SAFE"),),
+        (Edit("admin:purge", "RetryPolicy.NEVER_IF_UNKNOWN", "RetryPolicy.SAFE"),),
         (
             "test_purge.py::test_lost_reply",
             "chaos/test_changed_world.py::test_repeats",
@@ -90,7 +90,7 @@ REPEATS = {
         "each repetition of a claim hides the same number of messages as the first attempt",
         (
             Edit(
-                "receive",
+                "receive:receive",
                 "(min(limit, 1), lease, MAX_CLAIM_BYTES)",
                 "(min(limit, MAX_CLAIM), lease, MAX_CLAIM_BYTES)",
             ),
