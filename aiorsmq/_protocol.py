@@ -16,10 +16,10 @@ DEFAULT_VT: Final = 30
 DEFAULT_DELAY: Final = 0
 DEFAULT_MAXSIZE: Final = 65536
 
-_MAX_SECONDS = 9_999_999
+MAX_SECONDS: Final = 9_999_999
+MAX_MAXSIZE: Final = 65536
 _MAX_RECEIVES = 1_000_000
 _MIN_MAXSIZE = 1024
-_MAX_MAXSIZE = 65536
 _MAX_PEEK = 1000
 _QNAME = re.compile(r"[A-Za-z0-9_-]{1,160}")
 _ID = re.compile(r"[A-Za-z0-9:_-]{1,128}")
@@ -96,9 +96,9 @@ def check_id(id: object, parameter: str = "id") -> str:
 
 
 def check_maxsize(maxsize: object) -> int:
-    if type(maxsize) is int and (maxsize == -1 or _MIN_MAXSIZE <= maxsize <= _MAX_MAXSIZE):
+    if type(maxsize) is int and (maxsize == -1 or _MIN_MAXSIZE <= maxsize <= MAX_MAXSIZE):
         return maxsize
-    reason = f"must be an int from {_MIN_MAXSIZE} to {_MAX_MAXSIZE} bytes, or -1 for unlimited"
+    reason = f"must be an int from {_MIN_MAXSIZE} to {MAX_MAXSIZE} bytes, or -1 for unlimited"
     raise InvalidParameterValue("maxsize", maxsize, reason)
 
 
@@ -142,15 +142,15 @@ def check_peek_limit(limit: object) -> int:
 
 
 def check_seconds(parameter: str, value: object) -> float:
-    if type(value) is int and 0 <= value <= _MAX_SECONDS:  # hot path: skips four checks
+    if type(value) is int and 0 <= value <= MAX_SECONDS:  # hot path: skips four checks
         return value
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if not isinstance(seconds, int | float) or isinstance(seconds, bool):
         raise InvalidParameterValue(
-            parameter, value, f"must be seconds (int, float or timedelta) from 0 to {_MAX_SECONDS}"
+            parameter, value, f"must be seconds (int, float or timedelta) from 0 to {MAX_SECONDS}"
         )
-    if not 0 <= seconds <= _MAX_SECONDS:
-        raise InvalidParameterValue(parameter, value, f"must be from 0 to {_MAX_SECONDS} seconds")
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise InvalidParameterValue(parameter, value, f"must be from 0 to {MAX_SECONDS} seconds")
     return seconds
 
 
@@ -158,7 +158,7 @@ def check_seconds_at_least(minimum: float, parameter: str, value: object) -> flo
     seconds = check_seconds(parameter, value)
     if seconds < minimum:
         raise InvalidParameterValue(
-            parameter, value, f"must be from {minimum:g} to {_MAX_SECONDS} seconds"
+            parameter, value, f"must be from {minimum:g} to {MAX_SECONDS} seconds"
         )
     return seconds
 
@@ -167,7 +167,7 @@ def whole_seconds(parameter: str, value: object) -> int:
     """Check a queue's own vt or delay. Must be whole seconds, because other ports parse an int."""
     seconds = check_seconds(parameter, value)
     if seconds != math.floor(seconds):
-        reason = f"must be whole seconds from 0 to {_MAX_SECONDS}: a queue stores no fractions"
+        reason = f"must be whole seconds from 0 to {MAX_SECONDS}: a queue stores no fractions"
         raise InvalidParameterValue(parameter, value, reason)
     return int(seconds)
 

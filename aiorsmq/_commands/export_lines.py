@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
-from .._protocol import Keys, utc_from_ms
+from .._protocol import MAX_MAXSIZE, MAX_SECONDS, Keys, utc_from_ms
 from .._record import Record
 from .._server.node import Node
 from ..models import ExportHeader, Place, QueueSettings
@@ -39,10 +39,12 @@ async def export_lines(node: Node, keys: Keys, after: Place | None) -> AsyncGene
 
 async def _header(node: Node, keys: Keys) -> bytes:
     attributes = await get_queue_attributes(node, keys)
+    # Such as `create` takes: other programs store more, PyRSMQ a maxsize of 65565.
+    is_unlimited = attributes.maxsize > MAX_MAXSIZE
     settings = QueueSettings(
-        vt=attributes.vt,
-        delay=attributes.delay,
-        maxsize=attributes.maxsize,
+        vt=min(attributes.vt, MAX_SECONDS),
+        delay=min(attributes.delay, MAX_SECONDS),
+        maxsize=-1 if is_unlimited else attributes.maxsize,
         max_receives=attributes.max_receives,
         dead_letter_queue=attributes.dead_letter_queue,
     )
