@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from ._commands.admin import list_queues
 from ._commands.snapshot import snapshots
+from ._commands.unlisted import find_unlisted
 from ._consuming.core import QueueCore
 from ._protocol import Keys, Seconds, check_ns, check_qname, check_seconds, check_seconds_at_least
 from ._server.home import running_loop
@@ -197,6 +198,15 @@ class AsyncRSMQ:
         that set works, but is not listed until `ensure()` adds it again.
         """
         return await list_queues(self._node, self._ns)
+
+    async def find_unlisted(self, *, budget: int = 100_000) -> list[str] | None:
+        """The names of queues that exist and are missing from `list_queues()`, in order; None if
+        the server does not allow SCAN.
+
+        Goes through the keys of the whole server in steps of less than a millisecond, and stops
+        when it has looked at about `budget`. Cancelling changes nothing.
+        """
+        return await find_unlisted(self._node, self._ns, budget)
 
     async def snapshots(self, qnames: Iterable[str] | None = None) -> list[Snapshot]:
         """`Queue.snapshot` of all queues, or of those that you name, in the order of their names.

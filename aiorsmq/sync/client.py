@@ -164,6 +164,11 @@ class RSMQ:
         """The names of all queues in the namespace."""
         return self._twin.run(lambda rsmq: rsmq.list_queues())
 
+    def find_unlisted(self, *, budget: int = 100_000) -> list[str] | None:
+        """The names of queues that exist and are missing from `list_queues()`, in order; None if
+        the server does not allow SCAN."""
+        return self._twin.run(lambda rsmq: rsmq.find_unlisted(budget=budget))
+
     def snapshots(self, qnames: Iterable[str] | None = None) -> list[Snapshot]:
         """`Queue.snapshot` of all queues, or of those that you name, in the order of their
         names."""

@@ -1,0 +1,25 @@
+"""Queues are found whose names are missing from the set of all queues."""
+
+import pytest
+from aiorsmq import AsyncRSMQ, InvalidParameterValue
+
+
+@pytest.mark.foreign_data
+async def test_find_unlisted(server, rsmq):
+    """Queues that no list has are found, in this namespace only; within a budget."""
+    for name in ("a", "b"):
+        await rsmq.queue(name).create()
+    server.redis.srem("rsmq:QUEUES", "b")
+    server.redis.hset("other:c:Q", "vt", 1)
+    server.redis.hset("rsmq:no queue:Q", "vt", 1)
+    server.redis.set("rsmq:d:Q", "no hash")
+    assert await rsmq.find_unlisted() == ["b"]
+    assert await rsmq.find_unlisted(budget=1) in ([], ["b"])
+    with pytest.raises(InvalidParameterValue):
+        await rsmq.find_unlisted(budget=0)
+    server.redis.flushall()
+    async with AsyncRSMQ.from_url(server.url, ns="odd[*]") as odd:
+        server.redis.hset("odd[*]:e:Q", "vt", 1)
+        server.redis.hset("odd*:f:Q", "vt", 1)
+        assert await odd.find_unlisted() == ["e"]
+    server.redis.flushall()
