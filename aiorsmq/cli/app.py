@@ -9,6 +9,7 @@ from typing import Any, Final
 from cyclopts import App, CycloptsError, Group
 
 from . import dead, look, mend, messages, queues, transfer
+from .acl import acl
 from .bench import bench
 from .check import check, report_wrong_usage
 from .demo import demo
@@ -37,7 +38,7 @@ _COMMANDS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
     ),
     "Dead letters": (dead.dead, dead.redrive),
     "Run": (work,),
-    "Look after": (top, check),
+    "Look after": (top, check, acl),
     "Try it": (bench, demo),
 }
 """The commands by group, in the order of the help."""

@@ -532,3 +532,29 @@ async def snapshots(place):
         ("dead", 0, None),
         ("jobs", 1, 0),
     ]
+
+
+async def audit_dead(place):
+    await bury(place, "a")
+    yield
+    assert (await place.user.queue("dead").audit()).is_clean
+
+
+async def find_unlisted(place):
+    await place.prepare("a")
+    place.server.redis.srem("rsmq:QUEUES", "jobs")
+    yield
+    assert await place.user.find_unlisted() in (["jobs"], None)
+
+
+async def server_info(place):
+    yield
+    assert (await place.user.server_info()).round_trip < 60
+
+
+async def announcements(place):
+    """The first comes as soon as it listens, or knows that it may not."""
+    await place.prepare()
+    yield
+    async with place.jobs.announcements() as steps:
+        await anext(steps)

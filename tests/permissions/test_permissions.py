@@ -16,13 +16,16 @@ import aiorsmq
 import anyio
 import pytest
 from aiorsmq import AsyncRSMQ, NotPermitted
+from aiorsmq.cli import roles
 from aiorsmq.pyrsmq import RedisSMQ
 from redis.exceptions import NoPermissionError
 
 from permissions.calls import (
     Place,
+    announcements,
     attributes,
     audit,
+    audit_dead,
     change_visibility,
     create,
     create_both,
@@ -37,6 +40,7 @@ from permissions.calls import (
     export,
     extend,
     find,
+    find_unlisted,
     get,
     hand_back,
     import_kept,
@@ -65,6 +69,7 @@ from permissions.calls import (
     send,
     send_again,
     send_many,
+    server_info,
     set_attributes,
     set_no_policy,
     set_policy,
@@ -85,81 +90,51 @@ def anyio_backend():
 
 
 class Role(NamedTuple):
-    needed: str
-    optional: str
-    """Without these nobody is woken, totals and what belongs to a queue are less exact, and no call
-    fails.
-    """
-    keys: str
+    rights: roles.Role
     calls: tuple
     programs: tuple = ()
     """Of several calls: up to the one that is refused they have done something."""
 
+    @property
+    def keys(self):
+        return self.rights.key_names("rsmq", "jobs", "dead")
 
-COMMON = "eval evalsha time hmget"
+    @property
+    def channels(self):
+        return self.rights.channel_names("rsmq", "jobs", "dead")
 
 
-LISTEN = "publish subscribe unsubscribe ping"
+LOOKS = (
+    *(snapshot, snapshots, attributes, list_queues, find_unlisted, server_info),
+    *(peek, get, find, audit, audit_dead, reasons, reason_groups, announcements, export),
+    look_without_reasons,
+)
 
-
-ROLES = {
-    "producer": Role(
-        f"{COMMON} hset zadd",
-        "zcard publish",
-        "rsmq:jobs rsmq:jobs:Q",
-        (send, send_many, send_again),
-    ),
-    "consumer": Role(
-        f"{COMMON} hset hdel zadd zrem zrangebyscore zscore zmscore",
-        f"hincrby zcard {LISTEN}",
-        "rsmq:jobs rsmq:jobs:Q",
+CALLS = {
+    "producer": ((send, send_many, send_again),),
+    "consumer": (
         (
             *(receive, receive_again, receive_none, pop, put_back_hidden),
             *(delete, delete_message, delete_many, extend, release, change_visibility),
         ),
         (receive_behind_a_phantom, hand_back, put_back, wait),
     ),
-    "worker": Role(
-        f"{COMMON} expire hset hdel sadd scard zadd zcard zcount zrem zrangebyscore zscore zmscore",
-        f"hincrby hrandfield srem {LISTEN}",
-        "rsmq:jobs rsmq:jobs:Q rsmq:dead rsmq:dead:Q rsmq:dead:reasons rsmq:QUEUES",
-        (),
-        (work, die),
-    ),
-    "observer": Role(
-        f"{COMMON} hexists hlen hscan sismember smembers"
-        " zcard zcount zrange zrangebyscore zrank zscan zscore",
-        "pubsub",
-        "rsmq:QUEUES rsmq:jobs rsmq:jobs:Q rsmq:jobs:reasons rsmq:jobs:purged"
-        " rsmq:dead rsmq:dead:Q",
-        (snapshot, snapshots, get, find, audit, look_without_reasons),
-    ),
-    "admin": Role(
-        f"{COMMON} exists expire hexists hlen hscan hset hdel rename sadd scard sismember smembers "
-        "srem type unlink"
-        " zadd zcard zcount zmscore zrange zrank zrem zscan zscore",
-        "hincrby publish",
-        "rsmq:QUEUES rsmq:jobs rsmq:jobs:Q rsmq:jobs:reasons rsmq:jobs:purged rsmq:jobs:deleted"
-        " rsmq:dead rsmq:dead:Q rsmq:dead:reasons",
+    "worker": ((), (work, die)),
+    "observer": (LOOKS,),
+    "admin": (
         (
-            *(
-                create,
-                create_both,
-                create_with_others_there,
-                ensure,
-                ensure_changes,
-                set_attributes,
-                set_policy,
-                set_no_policy,
-                attributes,
-                list_queues,
-            ),
-            *(delete_queue, pause, resume, purge, purge_some, peek, reasons),
-            *(redrive, reason_groups, replace, export, import_lines, import_kept),
+            *LOOKS,
+            *(create, create_both, create_with_others_there, ensure, ensure_changes),
+            *(set_attributes, set_policy, set_no_policy),
+            *(delete_queue, pause, resume, purge, purge_some, redrive, replace),
+            *(import_lines, import_kept),
         ),
         (redrive_pages, repair),
     ),
 }
+
+ROLES = {name: Role(rights, *CALLS[name]) for name, rights in roles.ROLES.items()}
+"""The words are those that `aiorsmq acl` prints."""
 
 
 def acl(server, *rules):
@@ -171,12 +146,8 @@ def grant_all(server):
 
 
 def grant(server, role, *, without_command="", without_key="", channels="&rsmq:rt:*"):
-    commands = [
-        f"+{command}"
-        for command in f"{role.needed} {role.optional}".split()
-        if command != without_command
-    ]
-    keys = [f"~{key}" for key in role.keys.split() if key != without_key]
+    commands = [f"+{command}" for command in role.rights.commands if command != without_command]
+    keys = [f"~{key}" for key in role.keys if key != without_key]
     acl(server, "-@all", *commands, "resetkeys", *keys, "resetchannels", *channels.split())
 
 
@@ -268,7 +239,7 @@ async def test_enough(server, attempt, name):
 
 @pytest.mark.parametrize(
     ("name", "command"),
-    [(name, command) for name, role in ROLES.items() for command in role.needed.split()],
+    [(name, command) for name, role in ROLES.items() for command in role.rights.required.split()],
 )
 async def test_needed_command(server, attempt, name, command):
     """Without a needed command a call works, or raises NotPermitted, says what to grant, and has
@@ -284,7 +255,7 @@ async def test_needed_command(server, attempt, name, command):
 
 @pytest.mark.parametrize(
     ("name", "command"),
-    [(name, command) for name, role in ROLES.items() for command in role.optional.split()],
+    [(name, command) for name, role in ROLES.items() for command in role.rights.optional.split()],
 )
 async def test_optional_command(server, attempt, name, command):
     """Without the right to announce, to listen, to count in totals or to tidy, all calls work."""
@@ -295,7 +266,7 @@ async def test_optional_command(server, attempt, name, command):
 
 
 @pytest.mark.parametrize(
-    ("name", "key"), [(name, key) for name, role in ROLES.items() for key in role.keys.split()]
+    ("name", "key"), [(name, key) for name, role in ROLES.items() for key in role.keys]
 )
 async def test_key(server, attempt, name, key):
     """Without one of the keys a call works, or raises NotPermitted, says which keys to grant, and
@@ -383,8 +354,8 @@ async def test_repeated_without_the_dead_letter_queue(server, proxy, rsmq):
 
 
 def test_readme():
-    """The README has the lines of the roles; all but the administrator's begin with those of the
-    one before.
+    """The README has the lines of the roles; a producer's are also a consumer's, and those a
+    worker's.
     """
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     words = []
@@ -392,12 +363,12 @@ def test_readme():
         rights = re.search(
             rf"^\| \*\*{name}\*\* \| (all of the above, and )?`(.*)` \|$", readme, re.MULTILINE
         )
-        words = rights[2].split() + (words if rights[1] else [])
-        assert sorted(word[1:] for word in words if word[0] == "+") == sorted(
-            f"{role.needed} {role.optional}".split()
-        )
-        keys = sorted(word[1:] for word in words if word[0] == "~")
-        assert keys == (["rsmq:*"] if name == "admin" else sorted(role.keys.split()))
+        words = rights[2].replace(r"\|", "|").split() + (words if rights[1] else [])
+        assert sorted(word[1:] for word in words if word[0] == "+") == sorted(role.rights.commands)
+        all_keys = ["rsmq:*"], ["rsmq:rt:*"]
+        keys, channels = all_keys if name in ("observer", "admin") else (role.keys, role.channels)
+        assert sorted(word[1:] for word in words if word[0] == "~") == sorted(keys)
+        assert sorted(word[1:] for word in words if word[0] == "&") == sorted(channels)
 
 
 def test_one_command_a_line():
