@@ -13,6 +13,7 @@ from .acl import acl
 from .bench import bench
 from .check import check, report_wrong_usage
 from .demo import demo
+from .doctor import doctor
 from .errors import EXPECTED, FAILURE, INTERRUPTED, WRONG_USAGE, exit_code, explain
 from .top import top
 from .work import work
@@ -38,7 +39,7 @@ _COMMANDS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
     ),
     "Dead letters": (dead.dead, dead.redrive),
     "Run": (work,),
-    "Look after": (top, check, acl),
+    "Look after": (top, check, doctor, acl),
     "Try it": (bench, demo),
 }
 """The commands by group, in the order of the help."""

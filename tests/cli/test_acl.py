@@ -123,3 +123,13 @@ async def test_observer_changes_nothing(cli, server, rsmq, observer, name):
     result = await cli(name, *arguments, input=exported, env=env, expect=1)
     assert "no permission" in result.err, result
     assert keyspace(server) == before
+
+
+async def test_observer_repairs_nothing(cli, server, observer):
+    """Nor can an observer repair."""
+    server.redis.srem("rsmq:QUEUES", "jobs")
+    _, env = observer
+    before = keyspace(server)
+    result = await cli("doctor", "--repair", "--yes", env=env, expect=1)
+    assert "failed  jobs: not done; this user may not" in result.out
+    assert keyspace(server) == before
