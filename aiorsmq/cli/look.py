@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
@@ -195,7 +195,7 @@ PAUSE: Final = 0.25
 POLL: Final = 1.0
 """Seconds after which it looks without an announcement: not all producers send them."""
 OVERLAP_MS: Final = 2000
-"""What it looks at again: another program's message may be stored a little late."""
+"""What it looks at again: a message may be stored a little later than its id says."""
 STEP: Final = 1000
 HIDDEN_BUDGET: Final = 2000
 REMEMBERED: Final = 100_000
@@ -254,10 +254,11 @@ class _News:
         self._shown: dict[str, None] = {}
 
     async def begin(self) -> None:
-        self._since = (await self._queue.snapshot()).server_time
-        self._latest_ms = self._since.timestamp() * 1000 + OVERLAP_MS
-        hidden = await self._find_hidden()
-        self._shown = dict.fromkeys(message.id for message in hidden)
+        """What is there now is not new."""
+        now = (await self._queue.snapshot()).server_time
+        self._since = now - timedelta(milliseconds=OVERLAP_MS)  # clocks of producers differ
+        self._latest_ms = now.timestamp() * 1000
+        await self.look()
 
     async def look(self) -> list[StoredMessage]:
         messages = await self._find_hidden() + await self._find_visible()
