@@ -96,7 +96,9 @@ async def import_(
 ) -> None:
     """Send the messages of an export.
 
-    They are new messages, visible at once, unless the flags say otherwise.
+    They are new messages, visible at once, unless the flags say otherwise. If it ends early, it
+    says with which --skip to go on. By then 100 lines more may be stored; --keep-ids stores none
+    of these twice.
 
     Args:
         queue: the queue to send them to.
