@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from ..client import AsyncRSMQ
+from ..doctor import judge
 from ..errors import ClientClosed
 from ..models import QueueSettings, Snapshot
 from . import reading
@@ -311,16 +312,26 @@ def estimate(queue: Snapshot, value: int) -> str:
     return f"~{value:,}" if queue.is_estimated else f"{value:,}"
 
 
+_STATES: Final = {
+    "paused": "paused",
+    "nobody-listens": "nobody listens",
+    "falls-behind": "falls behind",
+    "delay-hides-all": "all delayed",
+}
+"""Words for findings of `doctor`."""
+_COLOURS: Final = {"critical": "red", "warning": "yellow", "info": ""}
+
+
 def state(queue: Snapshot, dead_letter_queues: Container[str | None] = ()) -> Text:
-    """In one word or two, what an operator should know first.
+    """In one word or two, what an operator should know first, by the rules of `doctor`.
 
     Args:
         dead_letter_queues: the names of those that are known: nobody needs to listen to them.
     """
-    if queue.paused_since is not None:
-        return Text("paused", "yellow")
-    if queue.name in dead_letter_queues:
-        return Text("dead letters", "yellow" if queue.messages else "green")
-    if queue.visible and queue.consumers == 0:
-        return Text("nobody listens", "yellow")
+    is_dead_letter_queue = queue.name in dead_letter_queues
+    for finding in judge(queue, is_dead_letter_queue=is_dead_letter_queue):
+        if finding.code in _STATES:
+            return Text(_STATES[finding.code], _COLOURS[finding.severity])
+    if is_dead_letter_queue and queue.messages:
+        return Text("dead letters", "yellow")
     return Text("ok", "green")
