@@ -300,10 +300,10 @@ class QueueOperations(Generic[T]):
         so a queue in use gives no false findings. A queue that is half made can be audited, too.
 
         `repair` removes messages without a body, and counts of messages that are gone. It makes
-        bodies that have no place in the queue visible messages; their receive counts stay. What it
-        does not know it leaves alone; a missing `vt`, or a name that is not listed, is for
-        `ensure()`. If it is cancelled or fails in between, what was repaired stays so: call it
-        again to go on.
+        bodies that have no place in the queue visible messages; their receive counts stay. A name
+        in the set of all queues is removed if nothing else of the queue is there. What it does not
+        know it leaves alone; a missing `vt`, or a name that is not listed, is for `ensure()`. If it
+        is cancelled or fails in between, what was repaired stays so: call it again to go on.
 
         Raises QueueDoesNotExist if nothing of the queue exists.
         """

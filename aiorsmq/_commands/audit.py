@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from .._protocol import Keys
-from .._server.call import Call, Reply, RetryPolicy
+from .._server.call import Call, Reply, RetryPolicy, single_int
 from .._server.node import Node
 from ..models import Audit, Findings
 
@@ -45,6 +45,9 @@ async def audit(node: Node, keys: Keys, *, repair: bool, budget: int) -> Audit:
         else:
             is_complete = False
     assert first is not None  # noqa: S101 - the budget is 1 or more
+    is_left_over = first.is_listed and not examined
+    if repair and is_left_over and await _unlist(node, keys):
+        first = first._replace(is_listed=False)
     return Audit(
         queue=keys.qname,
         has_settings=first.has_vt,
@@ -98,6 +101,12 @@ async def _repair(node: Node, keys: Keys, findings: Sequence[_Finding]) -> set[_
         results = await node.run(call, partial(_read_results, len(batch)))
         repaired.update(finding for finding, result in zip(batch, results, strict=True) if result)
     return repaired
+
+
+async def _unlist(node: Node, keys: Keys) -> bool:
+    """Remove the name of a queue that is not there; False if it is there by now."""
+    all_keys = (*keys.pair, keys.purged, keys.queues)
+    return bool(await node.run(Call("unlist", keys.qname, all_keys, (keys.qname,)), single_int))
 
 
 def _marked(args: tuple[str | bytes, ...]) -> tuple[str | bytes, ...]:

@@ -75,11 +75,9 @@ async def _repair_queue(rsmq: AsyncRSMQ, name: str, group: list[Finding]) -> lis
 
 async def _remove_name(rsmq: AsyncRSMQ, name: str) -> None:
     """Remove a name from the set of all queues, unless something of the queue is there by now."""
-    queue = rsmq.queue(name)
-    audit = await queue.audit()
-    if audit.has_settings or audit.messages or audit.examined or audit.unfinished_purge:
+    audit = await rsmq.queue(name).audit(repair=True)
+    if audit.is_listed:
         raise QueueAlreadyExists(name)
-    await queue.delete(missing_ok=True)
 
 
 async def _mend(rsmq: AsyncRSMQ, name: str, codes: set[str]) -> dict[str, str]:

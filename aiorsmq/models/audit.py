@@ -24,7 +24,8 @@ class Audit:
     """Whether there is a `vt`. Without it other programs do not see a queue; `ensure()` mends
     that."""
     is_listed: bool
-    """Whether its name is in the set of all queues; `ensure()` adds it."""
+    """Whether its name is in the set of all queues; `ensure()` adds it. A repair removes the name
+    if nothing else of the queue is there."""
     messages: int
     """How many messages the queue held when the audit began, phantoms included."""
     unfinished_purge: int

@@ -202,6 +202,28 @@ async def test_unfinished_purge(server, queue):
 
 
 @foreign_data
+async def test_left_in_list(server, rsmq, monkeypatch):
+    """A name of which nothing else is there is removed from the set of all queues, unless the queue
+    is created meanwhile.
+    """
+    server.redis.sadd("rsmq:QUEUES", "jobs")
+    jobs = rsmq.queue("jobs")
+    assert (await jobs.audit()).is_listed
+    assert not (await jobs.audit(repair=True)).is_listed
+    assert await rsmq.list_queues() == set()
+
+    unlist = audit._unlist
+
+    async def create_first(node, keys):
+        await jobs.ensure()
+        return await unlist(node, keys)
+
+    server.redis.sadd("rsmq:QUEUES", "jobs")
+    monkeypatch.setattr(audit, "_unlist", create_first)
+    assert (await jobs.audit(repair=True)).is_listed
+    assert await rsmq.list_queues() == {"jobs"}
+
+
 async def test_wrong_types(server, rsmq, queue):
     """Another program's key in the place of the purge says nothing; in the place of the queue it
     raises the server's error, and stays as it is.

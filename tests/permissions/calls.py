@@ -422,6 +422,15 @@ async def repair(place):
         await place.own.queue("jobs").delete()
 
 
+async def unlist(place):
+    place.server.redis.sadd("rsmq:QUEUES", "jobs")
+    yield
+    try:
+        assert not (await place.jobs.audit(repair=True)).is_listed
+    finally:
+        place.server.redis.delete("rsmq:QUEUES")
+
+
 async def bury(place, *bodies):
     """Some dead, whose reasons are known."""
     await place.prepare(*bodies, max_receives=1, dead_letter_queue="dead")

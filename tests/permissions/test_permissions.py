@@ -75,6 +75,7 @@ from permissions.calls import (
     set_policy,
     snapshot,
     snapshots,
+    unlist,
     wait,
     work,
 )
@@ -129,7 +130,7 @@ CALLS = {
             *(delete_queue, pause, resume, purge, purge_some, redrive, replace),
             *(import_lines, import_kept),
         ),
-        (redrive_pages, repair),
+        (redrive_pages, repair, unlist),
     ),
 }
 
