@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+from .._server.home import running_loop
+
 
 @dataclass(eq=False)
 class _Watch:
@@ -61,7 +63,7 @@ def _watch(
     if not is_main_thread or signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, _on_signal):
         yield
         return
-    watch = _Watch(asyncio.get_running_loop(), on_signal, numbers, is_fatal)
+    watch = _Watch(running_loop(), on_signal, numbers, is_fatal)
     _watches[:] = [earlier for earlier in _watches if not earlier.loop.is_closed()]
     watch.is_dying = any(earlier.is_dying for earlier in _watches)
     if any(not earlier.received.isdisjoint(numbers) for earlier in _watches):

@@ -30,7 +30,10 @@ def handler(message):
 BAD = object()
 """No parameter takes it, except for flags, which are true or false like anything."""
 
-FLAGS = {"exist_ok", "missing_ok", "create", "pop", "realtime", "signals"}
+FLAGS = {
+    *("exist_ok", "missing_ok", "create", "pop", "realtime", "signals"),
+    *("repair", "dry_run", "keep_ids", "keep_times"),
+}
 DICTS = {"settings": QueueSettings, "options": WorkerOptions}
 
 NEEDED = {
@@ -43,6 +46,7 @@ NEEDED = {
     "id": ANY_ID,
     "ids": [ANY_ID],
     "limit": 1,
+    "lines": [b"{}"],
     "vt": 30,
     "handler": handler,
     "queues": ["jobs"],
