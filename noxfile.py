@@ -243,6 +243,13 @@ def wheel(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def pictures(session: nox.Session) -> None:
+    """Make the pictures of the command line in docs/pictures again: look at them."""
+    _install(session, "test")
+    session.run("pytest", "-q", "tests/cli/test_pictures.py", "--write-pictures")
+
+
+@nox.session(default=False)
 def lock(session: nox.Session) -> None:
     """Update lock.txt when pyproject.toml has changed; `-- --upgrade` takes the newest versions."""
     session.install("-q", *nox.project.dependency_groups(PYPROJECT, "lock"), env=LOCKED)

@@ -34,6 +34,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_addoption(parser):
     parser.addoption("--loop", choices=("asyncio", "uvloop"), help="test on this event loop only")
+    parser.addoption(
+        "--write-pictures", action="store_true", help="make the pictures in docs/pictures again"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
