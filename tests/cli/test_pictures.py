@@ -1,7 +1,5 @@
 """The pictures in the documentation show what the commands show: `nox -s pictures` makes them."""
 
-import asyncio
-import json
 import re
 import shlex
 import xml.dom.minidom
@@ -9,10 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from aiorsmq import AsyncRSMQ
 
 from cli.pictures import picture, shown, text_of
-from support import wait_until
+from cli.shop import shop  # noqa: F401 - a fixture
 
 PROJECT = Path(__file__).parents[2]
 PICTURES = PROJECT / "docs" / "pictures"
@@ -44,55 +41,9 @@ def needs_the_locked_versions():
             pytest.skip(f"not the locked version of {name}")
 
 
-@pytest.fixture
-async def shop(server, rsmq):
-    """A shop in trouble: the program that sends mails does not run, three mails could not be sent,
-    and somebody has paused the invoices. Only the orders are worked on.
-    """
-    mails, invoices, orders = (rsmq.queue(name) for name in ("mails", "invoices", "orders"))
-    await mails.ensure(vt=60, max_receives=3, dead_letter_queue="mails-dead")
-    await invoices.ensure(vt=120)
-    await orders.ensure(vt=300, max_receives=5, dead_letter_queue="orders-dead")
-    await let_die(server, [mail(n, to="bob@") for n in (1, 2)] + ["hello"])
-    await mails.send_many([mail(n, to=f"customer-{n}@example.com") for n in range(3, 76)])
-    await invoices.send_many([json.dumps({"invoice": n}) for n in range(1, 13)])
-    for name, seconds in (("mails", 2 * 3600), ("invoices", 900)):
-        for id, score in server.redis.zrange(f"rsmq:{name}", 0, -1, withscores=True):
-            server.redis.zadd(f"rsmq:{name}", {id: score - seconds * 1000})
-    await mails.send(mail(76, to="alice@example.com"), delay=3600)
-    await invoices.pause()
-    async with orders.worker(forever, concurrency=10, grace=0):
-        await orders.send_many([json.dumps({"order": n}) for n in range(1, 6)])
-        await wait_until(lambda: server.redis.hget("rsmq:orders:Q", "totalrecv") == b"5")
-        yield
-
-
-def mail(number, *, to):
-    return json.dumps({"mail": number, "to": to})
-
-
-async def let_die(server, bodies):
-    """Mails that fail until they are dead letters, in a program that has ended."""
-
-    def send_mail(message):
-        address = json.loads(message.body)["to"]
-        if not address.partition("@")[2]:
-            raise ValueError(f"no host in {address!r}")
-
-    async with AsyncRSMQ.from_url(server.url) as program:
-        mails = program.queue("mails")
-        worker = mails.worker(send_mail, backoff=lambda _: 0)
-        await mails.send_many(bodies)
-        async with worker:
-            await wait_until(lambda: worker.stats.dead == len(bodies))
-
-
-async def forever(_message):
-    await asyncio.Event().wait()
-
-
 @pytest.mark.parametrize("name", SHOP)
-async def test_picture(name, shop, server, request):
+@pytest.mark.usefixtures("shop")
+async def test_picture(name, server, request):
     """A picture in the documentation has the text that the commands print now."""
     prompts = []
     for command in SHOP[name]:
