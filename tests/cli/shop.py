@@ -19,7 +19,7 @@ async def shop(server, rsmq):
     await invoices.ensure(vt=120)
     await orders.ensure(vt=300, max_receives=5, dead_letter_queue="orders-dead")
     await let_die(server, [mail(n, to="bob@") for n in (1, 2)] + ["hello"])
-    await mails.send_many([mail(n, to=f"customer-{n}@example.com") for n in range(3, 76)])
+    await mails.send_many([mail(n, to=f"ann-{n}@example.com") for n in range(3, 76)])
     await invoices.send_many([json.dumps({"invoice": n}) for n in range(1, 13)])
     for name, seconds in (("mails", 2 * 3600), ("invoices", 900)):
         for id, score in server.redis.zrange(f"rsmq:{name}", 0, -1, withscores=True):

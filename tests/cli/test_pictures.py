@@ -19,7 +19,7 @@ SHOP = {
     "ls": ["aiorsmq ls"],
     "info": ["aiorsmq info mails"],
     "dead": ["aiorsmq dead mails-dead"],
-    "find": ["aiorsmq find mails --text customer-7"],
+    "find": ["aiorsmq find mails --text ann-7"],
     "doctor": ["aiorsmq doctor"],
     "peek": ["aiorsmq peek mails --limit 5"],
     "top": ["aiorsmq top"],
