@@ -47,8 +47,30 @@ ON_EVERY_SERVER = (
     "tests/test_server_settings.py",
     "tests/test_stream.py",
 )
+TIMED = (
+    "tests/journey",
+    "tests/operations/test_announcements.py",
+    "tests/operations/test_pause.py",
+    "tests/sync",
+    "tests/testing",
+    "tests/worker",
+    "tests/test_announcements.py",
+    "tests/test_connection.py",
+    "tests/test_embedded.py",
+    "tests/test_lost_replies.py",
+    "tests/test_outages.py",
+    "tests/test_pipelining.py",
+    "tests/test_receive.py",
+    "tests/test_siblings.py",
+    "tests/test_stream.py",
+    "tests/test_waiting.py",
+)
+"""What waits, and gives up."""
 WITH_LOWEST = (
-    "tests/cli",
+    "tests/cli/test_dead.py",
+    "tests/cli/test_queues.py",
+    "tests/cli/test_top.py",
+    "tests/cli/test_work.py",
     "tests/conformance",
     "tests/testing",
     "tests/worker",
@@ -73,11 +95,11 @@ def _is_here(version: str) -> bool:
 
 HERE = [*filter(_is_here, PYTHONS)] or PYTHONS[:1]
 """The Pythons on this machine."""
-UVLOOP_PYTHON = HERE[len(HERE) // 2]
-BUSY_PYTHON = HERE[-1]
-TESTED = (f"3.{sys.version_info.minor}", UVLOOP_PYTHON, BUSY_PYTHON)
+NEWEST_PYTHON = HERE[-1]
+SERVERS_PYTHON = HERE[len(HERE) // 2]
+TESTED = (f"3.{sys.version_info.minor}", NEWEST_PYTHON, SERVERS_PYTHON)
 OTHER_PYTHONS = [version for version in PYTHONS if version not in TESTED]
-"""Those that none of the sessions `tests`, `uvloop` and `busy` is on: CI tests them as well."""
+"""Those that none of the sessions `tests`, `uvloop` and `servers` is on: CI tests them as well."""
 
 
 def _install(session: nox.Session, *groups: str, editable: bool = True) -> None:
@@ -104,21 +126,21 @@ for version in PYTHONS:  # `nox -s tests-3.12`
     nox.session(tests, python=_interpreter(version), name=f"tests-{version}", default=False)
 
 
-@nox.session(python=_interpreter(UVLOOP_PYTHON))
+@nox.session(python=_interpreter(NEWEST_PYTHON))
 def uvloop(session: nox.Session) -> None:
-    """The tests on uvloop, and a Python between the oldest and the newest."""
+    """The tests on uvloop, and the newest Python."""
     _install(session, "test")
     session.run("pytest", "-q", *APART, "-n", "2", "--loop", "uvloop", *session.posargs)
 
 
-@nox.session(python=_interpreter(BUSY_PYTHON))
+@nox.session(python=_interpreter(NEWEST_PYTHON))
 def busy(session: nox.Session) -> None:
-    """The tests on the newest Python, beside six busy loops: they pass on a slow machine too."""
+    """What waits, beside six busy loops: it passes on a slow machine too."""
     _install(session, "test")
     command = [sys.executable, "-c", BUSY]  # ends with this program
     loops = [subprocess.Popen(command) for _ in range(6)]  # noqa: S603
     try:
-        session.run("pytest", "-q", *PLAIN, *session.posargs)
+        session.run("pytest", "-q", *PLAIN, *TIMED, *session.posargs)
     finally:
         for loop in loops:
             loop.kill()
@@ -135,7 +157,7 @@ def lowest(session: nox.Session) -> None:
     session.run("pytest", "-q", "-n", "2", "--loop", "asyncio", *WITH_LOWEST, *session.posargs)
 
 
-@nox.session
+@nox.session(python=_interpreter(SERVERS_PYTHON))
 def servers(session: nox.Session) -> None:
     """The wire format and faults on Valkey 8.1, Redis 6.2 and Redis 7, which it downloads."""
     _install(session, "test")
