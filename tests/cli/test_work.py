@@ -136,6 +136,7 @@ def work(server, tmp_path):
             return programs.enter_context(contextlib.closing(program))
 
         yield start
+    server.redis.config_set("save", "")
 
 
 async def ask(where, path):

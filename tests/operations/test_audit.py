@@ -201,7 +201,6 @@ async def test_unfinished_purge(server, queue):
     assert (await queue.audit()).unfinished_purge == 0
 
 
-@foreign_data
 async def test_left_in_list(server, rsmq, monkeypatch):
     """A name of which nothing else is there is removed from the set of all queues, unless the queue
     is created meanwhile.
@@ -224,6 +223,7 @@ async def test_left_in_list(server, rsmq, monkeypatch):
     assert await rsmq.list_queues() == {"jobs"}
 
 
+@foreign_data
 async def test_wrong_types(server, rsmq, queue):
     """Another program's key in the place of the purge says nothing; in the place of the queue it
     raises the server's error, and stays as it is.
