@@ -14,7 +14,19 @@ from ..models import DeadLetter, Place, ReasonGroup, Snapshot, StoredMessage, re
 from ..queue import Queue
 from .errors import NotDone
 from .listing import age, preview, print_rows
-from .output import AsJson, DryRun, clip, console, foreign, notes, number, plain, print_json, table
+from .output import (
+    AsJson,
+    DryRun,
+    clip,
+    console,
+    foreign,
+    is_wide,
+    notes,
+    number,
+    plain,
+    print_json,
+    table,
+)
 from .progress import Progress, counted
 from .server import DEFAULT_SERVER, Server
 
@@ -66,14 +78,17 @@ def _print_groups(groups: list[ReasonGroup], look: Snapshot, *, json: bool) -> N
         notes.print(f"no dead letters in {look.name}", markup=False)
         return
     now = look.server_time
-    rows = table("why", ">dead", "~from", ">first ago", ">last ago", "~example")
+    shows_all = is_wide()
+    id_column = ("id of the example",) if shows_all else ()
+    rows = table("why", ">dead", "~from", ">first ago", ">last ago", "~example", *id_column)
     for group in groups:
         rows.add_row(
             foreign(group.group) if group.group else Text(UNKNOWN, "dim"),
             number(group.count),
             clip(Text(", ".join(qname or UNKNOWN for qname in group.queues))),
             *(age(group.first_died_at, now), age(group.last_died_at, now)),
-            clip(Text("  ").join([foreign(group.example_id), foreign(group.example_reason)])),
+            clip(foreign(group.example_reason.removeprefix(f"{group.group}: "))),
+            *([foreign(group.example_id)] if shows_all else ()),
         )
     print_rows(rows)
     counted_letters = sum(group.count for group in groups)

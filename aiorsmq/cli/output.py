@@ -23,6 +23,14 @@ notes: Final = Console(stderr=True, highlight=False)
 """For what is not the result: progress, hints. So a pipe gets the result alone."""
 
 
+_WIDE: Final = 110
+
+
+def is_wide() -> bool:
+    """Whether there is space for the columns that matter least: also in a pipe."""
+    return not console.is_terminal or console.width >= _WIDE
+
+
 def print_json(value: object) -> None:
     """Print a value: dataclasses by their fields, times as ISO 8601, bytes as text or base64."""
     print(json.dumps(plain(value), ensure_ascii=False))

@@ -23,6 +23,7 @@ from .output import (
     console,
     duration,
     foreign,
+    is_wide,
     notes,
     number,
     plain,
@@ -32,8 +33,6 @@ from .output import (
 from .progress import counted
 from .server import DEFAULT_SERVER, Server
 
-WIDE: Final = 110
-"""Columns of a terminal that shows all of `ls`."""
 DeadLetterQueue = Annotated[str | None, Parameter(alias="--dlq")]
 
 
@@ -46,10 +45,10 @@ async def ls(*, server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
         return
     if not queues:
         raise NotDone(f"no queues in namespace {server.ns!r}")
-    is_wide = not console.is_terminal or console.width >= WIDE
+    shows_all = is_wide()
     rows = table(
         *("queue", ">visible", ">in flight", ">delayed", ">oldest", ">dead"),
-        *((">listening", ">sent", ">received") if is_wide else ()),
+        *((">listening", ">sent", ">received") if shows_all else ()),
         "state",
     )
     dead_letter_queues = {queue.dead_letter_queue for queue in queues}
@@ -61,7 +60,7 @@ async def ls(*, server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
             *(estimate(queue, queue.in_flight), estimate(queue, queue.delayed)),
             short(queue.oldest_claimable_age) if queue.visible else "-",
             number(queue.dead),
-            *(map(number, totals) if is_wide else ()),
+            *(map(number, totals) if shows_all else ()),
             state(queue, dead_letter_queues),
         )
     print_rows(rows)

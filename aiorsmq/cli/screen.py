@@ -303,7 +303,7 @@ def table_of(
         heading = _trend_heading(columns) if name == _TREND else _heading(name, view)
         result.add_column(heading, justify=justify, width=columns, no_wrap=True)
     for index in range(len(page)):
-        style = "reverse" if index == selected else ""
+        style = "bold underline" if index == selected else ""
         result.add_row(*(cells[name][index] for name in widths), style=style)
     return result
 

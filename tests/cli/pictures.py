@@ -113,6 +113,11 @@ COLORS = {"default": None, "brown": "yellow"}
 """What rich calls pyte's colors, where they differ."""
 
 
+def color_of(name):
+    """As rich calls it; those of 256 colors are hexadecimal."""
+    return f"#{name}" if re.fullmatch("[0-9a-f]{6}", name) else COLORS.get(name, name)
+
+
 def last_screen(output, columns):
     """What one sees at the end: of a program that draws the screen again and again, the last one;
     of a bar that is drawn and taken away, nothing.
@@ -124,7 +129,7 @@ def last_screen(output, columns):
         line = Text(end="")
         for column in range(columns):
             char = screen.buffer[row][column]
-            color, background = (COLORS.get(name, name) for name in (char.fg, char.bg))
+            color, background = map(color_of, (char.fg, char.bg))
             style = Style(color=color, bgcolor=background, bold=char.bold, reverse=char.reverse)
             line.append(char.data, style)
         line.rstrip()
