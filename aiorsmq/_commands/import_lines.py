@@ -2,7 +2,6 @@
 
 import base64
 import json
-import math
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
@@ -216,8 +215,7 @@ def _score(fields: dict[str, Any]) -> str:
     if type(score) in (int, float, str):
         text = str(score)
         if _SCORE.fullmatch(text):
-            infinite = math.isinf(float(text))
-            return text if not infinite else "-inf" if text[0] == "-" else "inf"
+            return repr(float(text))  # the server refuses what is too large, or too near to 0
     raise _MalformedError("has no visible_at, or an invalid one")
 
 

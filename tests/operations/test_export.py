@@ -221,6 +221,13 @@ class TestImport:
         assert await other.import_lines(lines, keep_ids=True, keep_times=True) == len(ids)
         assert contents(server, "other") == before
 
+    @pytest.mark.parametrize("time", ["1e-400", "-1e-400", "+1E-400", "0." + "0" * 400 + "1"])
+    async def test_time_too_small_for_a_score(self, server, other, time):
+        """A time that the server would refuse, because it is too near to 0, is 0."""
+        line = json.dumps({"id": "x" * 32, "visible_at": time, "body": "x"})
+        assert await other.import_lines([line], keep_ids=True, keep_times=True) == 1
+        assert server.redis.zscore("rsmq:other", "x" * 32) == 0
+
     @pytest.mark.foreign_data
     async def test_node(self, server, rsmq, other):
         """A queue that Node rsmq has written and used is copied with plain Redis commands' keys."""
