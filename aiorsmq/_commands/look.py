@@ -25,12 +25,12 @@ START: Final = Place("-inf", "")
 
 _SCORE: Final = re.compile(r"-?(inf|[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?)")
 _WHOLE: Final = 2**50
-"""Bytes: more than any body has."""
+"""Bytes: more than any body has, and not too many for the server."""
 
 
 async def get(node: Node, keys: Keys, id: object, max_bytes: int | None) -> StoredMessage | None:
     """See `Queue.get`."""
-    args = (_check_any_id(id), _WHOLE if max_bytes is None else max_bytes)
+    args = (_check_any_id(id), _WHOLE if max_bytes is None else min(max_bytes, _WHOLE))
     call = Call("get", keys.qname, (*keys.pair, keys.reasons), args)
     return await node.run(call, partial(_read_message, keys))
 
@@ -52,8 +52,9 @@ async def find(
     examined = 0
     while True:
         looks = min(MAX_LOOKS, budget - examined)
-        args = (looks, min(MAX_MATCHES, limit - len(found)), MAX_BYTES, max_bytes)
-        words = (*args, place.score, _encode(place.id), *selection)
+        matches = min(MAX_MATCHES, limit - len(found))
+        bounds = (looks, matches, MAX_BYTES, min(max_bytes, _WHOLE))
+        words = (*bounds, place.score, _encode(place.id), *selection)
         call = Call("find", keys.qname, (*keys.pair, keys.reasons), words)
         page = await node.run(call, partial(_read_page, keys))
         found |= {message.id: message for message in page.messages}  # one may be met twice

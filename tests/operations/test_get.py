@@ -62,7 +62,8 @@ async def test_cut(server, queue):
         assert (message.raw, message.size) == (b"abc"[:max_bytes], 1_000_003)
         assert message.is_cut
     assert sent_bytes(server) - before < 50_000
-    assert len((await queue.get(id)).raw) == 1_000_003
+    for max_bytes in (None, 1_000_003, 2**63 - 1, 2**63, 10**400):
+        assert len((await queue.get(id, max_bytes=max_bytes)).raw) == 1_000_003
 
 
 async def test_of_another_program(server, queue):
