@@ -85,6 +85,8 @@ class DeadLetters:
 
         Returns the task of `start_burial`; None if none is dead.
         """
+        if claim.is_paused:  # it told nothing
+            return None
         self.queue = claim.dead_letter_queue
         self.max_receives = claim.max_receives
         dead = [record for record in claim.dead if not self._is_held(record)]

@@ -405,6 +405,27 @@ class TestWorkers:
             await queue.resume()
             await wait_until(lambda: worker.stats.succeeded == 1)
 
+    async def test_death(self, rsmq, queue, other):
+        """A job that fails for the last time in a pause dies in it, of what it failed of."""
+        await rsmq.queue("dead").create()
+        await queue.set_attributes(max_receives=1, dead_letter_queue="dead")
+        await queue.send("x")
+        handler = Handler()
+
+        async def fail(message):
+            await handler(message)
+            raise ValueError("bad")
+
+        async with other.worker(fail, concurrency=2) as worker:
+            await handler.begun.wait()
+            await queue.pause()
+            await until_known(other)
+            handler.go_on.set()
+            await wait_until(lambda: worker.stats.dead + worker.stats.retried)
+        assert [letter.reason for letter in await rsmq.queue("dead").reasons()] == [
+            "ValueError: bad"
+        ]
+
     @pytest.mark.parametrize("queues", [["paused", "open"], {"paused": 1000, "open": 1}])
     async def test_others_are_served(self, server, rsmq, queues):
         """A paused queue, however important, keeps a worker from none of the others."""
