@@ -48,7 +48,8 @@ class Messages(Generic[T]):
         self._create_missing = create_missing
         self._pending_deletes = PendingDeletes(line.qname) if prefetch else None
         self._mailbox = Mailbox()
-        self._has_begun = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Where it is iterated; None before it begins."""
         self._ended = False
         line.audience.open_stream(self)
 
@@ -98,7 +99,7 @@ class Messages(Generic[T]):
 
     def _last_step(self) -> Exception:
         """What a call raises once the iteration has ended."""
-        is_refused = self._home.closing and not self._has_begun
+        is_refused = self._home.closing and self._loop is None
         return ClientClosed() if is_refused else StopAsyncIteration()
 
     def _join_line(self) -> None:
@@ -108,7 +109,7 @@ class Messages(Generic[T]):
         number = 1 + self._prefetch + len(mailbox.readers) - len(mailbox.waiters)
         if number > self._prefetch - self._prefetch // 2:
             mailbox.waiters += self._line.join(number, patient=True, mailbox=mailbox)
-            self._has_begun = True
+            self._loop = mailbox.waiters[-1].loop
             if self._prefetch:
                 self._line.audience.begin_ahead(mailbox)
 
@@ -194,14 +195,14 @@ class Messages(Generic[T]):
             _abandon(self._pending_deletes)
 
     def __del__(self) -> None:
-        waiters = self._mailbox.waiters
-        if waiters and not (loop := waiters[0].loop).is_closed():
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+        if self._mailbox.waiters or self._prefetch:  # a pause may have taken the waiters
             loop.call_soon_threadsafe(_leave, self._line, self._mailbox)
-        deletes = self._pending_deletes
-        if deletes is not None:
-            deletes.abandoned = True
-        if deletes and not (loop := deletes[0].get_loop()).is_closed():
-            loop.call_soon_threadsafe(_abandon, deletes)
+        if self._pending_deletes is not None:
+            self._pending_deletes.abandoned = True
+            loop.call_soon_threadsafe(_abandon, self._pending_deletes)
 
 
 def _leave(line: ConsumerLine, mailbox: Mailbox) -> None:

@@ -353,6 +353,19 @@ class TestAhead:
         del messages
         await wait_until(lambda: not queue._core._default_line._flag.is_wanted)
 
+    async def test_stream_is_not_left_listening(self, server, queue, other):
+        """Nor does one whose messages a pause has taken back."""
+        await queue.send_many(["1", "2"])
+        messages = other.messages(prefetch=1)
+        await anext(messages)
+        await wait_for_listener(server)
+        await queue.pause()
+        await wait_until(lambda: not messages._mailbox.waiters)
+        await wait_for_silence(server)
+        assert other._core._default_line._flag.is_wanted
+        del messages
+        await wait_until(lambda: not other._core._default_line._flag.is_wanted)
+
 
 class TestWorkers:
     async def test_pause(self, server, queue, other):
