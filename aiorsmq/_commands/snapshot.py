@@ -117,7 +117,7 @@ def _read(keys: Keys, values: Any, now_ms: float) -> _Look:
         hidden=hidden,
         hidden_sample=sample,
         sample_received=received,
-        oldest_claimable_age=max(now_ms - float(oldest), 0) / 1000 if oldest else 0.0,
+        oldest_claimable_age=(now_ms - max(float(oldest), 0.0)) / 1000 if oldest else 0.0,
         next_due=utc_from_ms(float(next_due)) if next_due else None,
         totalsent=totalsent,
         totalrecv=totalrecv,

@@ -39,6 +39,16 @@ async def test_age(server, queue):
     assert 50 <= look.oldest_claimable_age < 80
 
 
+@pytest.mark.foreign_data
+@pytest.mark.parametrize("score", ["-inf", -1e300, -1])
+async def test_age_of_any_score(server, queue, score):
+    """No message is older than the epoch, whatever the score is that another program gave it."""
+    server.redis.zadd(f"rsmq:{queue.name}", {await queue.send("old"): score})
+    look = await queue.snapshot()
+    assert look.oldest_claimable_age == look.server_time.timestamp()
+    server.redis.flushall()
+
+
 async def test_estimate(queue):
     """Of many hidden messages, a hundred are looked at, spread evenly over all."""
     await queue.send_many(["a"] * 600)
