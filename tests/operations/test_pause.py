@@ -114,6 +114,18 @@ class TestAnswers:
         await queue.pause()
         assert 0 < server.redis.ttl("rsmq:jobs:deleted") <= 60
 
+    async def test_tokens_do_not_pile_up(self, server, queue):
+        """What calls leave goes too if the next ones come before it expires."""
+        long_ago = now_ms(server) // 1000 - 1000
+        old = {f"{n:016x}": f"{n % 2} {long_ago}" for n in range(1000)}
+        server.redis.hset("rsmq:jobs:deleted", mapping=old)
+        for _ in range(500):
+            await queue.pause()
+            await queue.resume()
+        kept = server.redis.hgetall("rsmq:jobs:deleted")
+        assert len(kept.keys() - {token.encode() for token in old}) == 1000
+        assert len(kept) < 1500
+
     async def test_full_server(self, own_server):
         """A full server can be paused and resumed."""
         server = own_server("--maxmemory", "8mb", "--maxmemory-policy", "noeviction")
