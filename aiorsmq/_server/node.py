@@ -168,7 +168,9 @@ class Node:
 
     async def ask(self, *commands: Sequence[Argument]) -> list[Any] | None:
         """The replies to plain commands that change nothing; what the server refuses comes as an
-        exception in its place. None if there is no connection, or if it was lost."""
+        exception in its place. None if there is no connection, or if it was lost. Has a deadline of
+        its own."""
+        until = self.until()
         lane = self._connector.current()
         if lane is None:
             return None
@@ -176,7 +178,7 @@ class Node:
         for command in commands:
             futures.append(self.home.loop().create_future())
             lane.call(partial(_set_result, futures[-1]), *command)
-        replies = [await future for future in futures]
+        replies = [await self.result(future, until) for future in futures]
         return None if lane.lost else replies
 
     async def result(self, future: "asyncio.Future[T]", until: float) -> T:

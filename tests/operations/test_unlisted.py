@@ -1,6 +1,7 @@
 """Queues are found whose names are missing from the set of all queues."""
 
 import pytest
+import redis
 from aiorsmq import AsyncRSMQ, InvalidParameterValue
 
 
@@ -23,3 +24,13 @@ async def test_find_unlisted(server, rsmq):
         server.redis.hset("odd*:f:Q", "vt", 1)
         assert await odd.find_unlisted() == ["e"]
     server.redis.flushall()
+
+
+async def test_deadline(proxy):
+    """A server that says nothing is waited for until the deadline."""
+    async with AsyncRSMQ.from_url(proxy.url, deadline=0.2) as rsmq:
+        await rsmq.list_queues()
+        proxy.silent = True
+        with pytest.raises(redis.TimeoutError, match="no reply before the deadline"):
+            await rsmq.find_unlisted()
+        proxy.silent = False
