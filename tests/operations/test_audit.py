@@ -377,6 +377,22 @@ async def test_lost_reply(server, far, queue, cut_reply):
     await queue.audit(repair=True)
 
 
+@foreign_data
+async def test_lost_reply_to_removal(server, proxy, far, cut_reply, monkeypatch):
+    """So it is if the reply to the removal of a name is lost: the name is told to be gone."""
+    server.redis.sadd("rsmq:QUEUES", "jobs", "known")
+    await far.queue("known").audit(repair=True)
+    unlist = audit._unlist
+
+    async def lose_reply(node, keys):
+        cut_reply(None)
+        return await unlist(node, keys)
+
+    monkeypatch.setattr(audit, "_unlist", lose_reply)
+    assert not (await far.queue("jobs").audit(repair=True)).is_listed
+    assert proxy.cuts == 1
+
+
 async def test_lost_reply_to_repair(server, proxy, far, queue, cut_reply, monkeypatch):
     """If the reply to a repair is lost, it is repeated: what was repaired is counted, and what
     others did with it since stays done.
