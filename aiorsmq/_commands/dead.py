@@ -19,6 +19,7 @@ from .._server.node import Node
 from .._server.wire import Argument
 from ..errors import InvalidParameterValue, NoDeadLetterQueue, QueueDoesNotExist
 from ..models import DeadLetter, Death
+from .reasons import UNKNOWN, read_death
 from .receive import Claim, Page, peek
 
 # Bounds of one script call: about a millisecond of the server's time.
@@ -300,28 +301,19 @@ class DeadLetters:
 
     def _letters(self, page: Page) -> Iterator[tuple[Record, DeadLetter]]:
         for record, written in zip(page.records, page.reasons, strict=True):
-            id = record.id.decode(errors="surrogateescape")
-            try:
-                ms, count, qname, reason = written.decode(errors="replace").split(" ", 3)
-                yield (
-                    record,
-                    DeadLetter(
-                        id,
-                        record.raw,
-                        reason,
-                        utc_from_ms(int(ms)),
-                        self._origin(qname),
-                        int(count),
-                    ),
-                )
-            except ValueError:  # forgotten, or written by another program
-                visible_at = utc_from_ms(float(record.place))
-                yield record, DeadLetter(id, record.raw, "", visible_at, "", 0)
-
-    def _origin(self, qname: str) -> str:
-        if qname == self._keys.qname:
-            raise ValueError("a queue is never its own dead-letter queue")
-        return check_qname(qname)
+            death = read_death(self._keys, written)
+            died_ms = float(record.place) if death is UNKNOWN else death.ms
+            yield (
+                record,
+                DeadLetter(
+                    record.id.decode(errors="surrogateescape"),
+                    record.raw,
+                    death.reason,
+                    utc_from_ms(died_ms),
+                    death.queue,
+                    death.receive_count,
+                ),
+            )
 
 
 class _Cursor:

@@ -7,7 +7,8 @@ from .._protocol import Keys, utc_from_ms
 from .._server.call import Call, Reply
 from .._server.node import Node
 from ..models import ReasonGroup, reason_group
-from .look import START, read_death
+from .look import START
+from .reasons import WrittenDeath, read_death
 
 STEP: Final = 250
 """Messages in one script call: about a millisecond of the server's time."""
@@ -26,8 +27,9 @@ async def count_groups(node: Node, keys: Keys, budget: int) -> list[ReasonGroup]
         for id, written in deaths:
             if id not in counted:  # else it has moved on in between
                 counted.add(id)
-                _, _, _, reason = death = read_death(written) or (0, 0, "", "")
-                groups.setdefault(reason_group(reason), _Group(id, reason)).add(death)
+                death = read_death(keys, written)
+                group = _Group(id, death.reason)
+                groups.setdefault(reason_group(death.reason), group).add(death)
         examined += looks
         if not place[0]:
             break
@@ -45,10 +47,10 @@ class _Group:
         self._first_ms: int | None = None
         self._last_ms: int | None = None
 
-    def add(self, death: tuple[int, int, str, str]) -> None:
-        ms, _, qname, _ = death
+    def add(self, death: WrittenDeath) -> None:
+        ms = death.ms
         self.count += 1
-        self._queues[qname] += 1
+        self._queues[death.queue] += 1
         if ms:
             self._first_ms = ms if self._first_ms is None else min(ms, self._first_ms)
             self._last_ms = max(ms, self._last_ms or 0)

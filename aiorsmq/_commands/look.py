@@ -6,11 +6,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from .._protocol import Keys, check_qname, id_time, utc_from_ms
+from .._protocol import Keys, id_time, utc_from_ms
 from .._server.call import Call, Reply
 from .._server.node import Node
 from ..errors import InvalidParameterValue
 from ..models import Found, Place, Receipt, StoredMessage
+from .reasons import read_death
 from .selection import Selection
 
 # Bounds of one script call: about a millisecond of the server's time.
@@ -84,16 +85,6 @@ def check_place(place: object) -> Place | None:
     raise InvalidParameterValue("after", place, "must be the `next` of a Found")
 
 
-def read_death(written: bytes) -> tuple[int, int, str, str] | None:
-    """When a message died (ms), how often it had been received, in which queue, and why; None if
-    that was forgotten, or written by another program."""
-    try:
-        ms, count, qname, reason = written.decode(errors="replace").split(" ", 3)
-        return int(ms), int(count), check_qname(qname), reason
-    except ValueError:
-        return None
-
-
 def _read_page(keys: Keys, reply: Reply) -> Found:
     total, looks, score, id, *fields = reply
     place = Place(score.decode(), _decode(id)) if score else None
@@ -110,7 +101,7 @@ def _read_messages(keys: Keys, fields: list[Any]) -> Iterator[StoredMessage]:
         name = _decode(id)
         seconds = id_time(name)
         first_ms = int(first) if first else None
-        _, _, origin, reason = read_death(death) or (0, 0, "", "")
+        letter = read_death(keys, death)
         yield StoredMessage(
             id=name,
             queue=keys.qname,
@@ -122,8 +113,8 @@ def _read_messages(keys: Keys, fields: list[Any]) -> Iterator[StoredMessage]:
             visible_at=utc_from_ms(float(score)),
             is_visible=bool(is_visible),
             receipt=Receipt(name, int(count), first_ms),
-            reason=reason,
-            origin=origin,
+            reason=letter.reason,
+            origin=letter.queue,
         )
 
 

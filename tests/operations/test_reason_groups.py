@@ -120,15 +120,23 @@ async def test_lost_reply(rsmq, dead, far, proxy):
 
 
 @pytest.mark.foreign_data
-@pytest.mark.parametrize("reason", [b"", b"\xff", b"1 2 a b", b"x 1 jobs no", b"1 1 jobs"])
+@pytest.mark.parametrize(
+    "reason", [b"", b"\xff", b"1 2 a b", b"x 1 jobs no", b"1 1 jobs", b"1 1 dead b"]
+)
 async def test_foreign(server, dead, reason):
-    """Reasons that cannot be read are not known; entries without a body are not counted."""
+    """Reasons that cannot be read are not known, to a redrive neither; entries without a body are
+    not counted.
+    """
     id = await dead.send("a")
     server.redis.hset("rsmq:dead:reasons", id, reason)
     server.redis.zadd("rsmq:dead", {f"{n:032}": 5 for n in range(600)})
     (group,) = await dead.reason_groups()
     assert (group.count, group.example_id) == (1, id)
     assert group.first_died_at is None or group.group == "b"
+    (letter,) = await dead.reasons()
+    message = await dead.get(id)
+    assert (letter.group, letter.reason) == (group.group, group.example_reason)
+    assert (letter.reason, letter.queue) == (message.reason, message.origin)
 
 
 @pytest.mark.foreign_data
