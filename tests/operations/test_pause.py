@@ -372,7 +372,7 @@ class TestAhead:
         await anext(messages)
         await wait_for_listener(server)
         await queue.pause()
-        await wait_until(lambda: not messages._mailbox.waiters)
+        await wait_until(lambda mailbox=messages._mailbox: not mailbox.waiters)
         await wait_for_silence(server)
         assert other._core._default_line._flag.is_wanted
         del messages
