@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from cyclopts import App, CycloptsError, Group
@@ -62,6 +63,7 @@ def new_app(version: str) -> App:
 
 
 def main(version: str) -> None:
+    _open_closed_streams()
     log = logging.StreamHandler()
     log.addFilter(lambda record: not record.name.startswith("aiorsmq.startup."))  # for `doctor`
     logging.basicConfig(format="aiorsmq: %(message)s", level=logging.WARNING, handlers=[log])
@@ -79,6 +81,15 @@ def main(version: str) -> None:
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # as of `aiorsmq ls | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # as of `aiorsmq ls | head`
+            print(f"aiorsmq: {explain(error)}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in it
         sys.exit(FAILURE)
+
+
+def _open_closed_streams() -> None:
+    """Have a standard stream that is closed be empty: its number would be the server's socket."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - stays open

@@ -29,12 +29,15 @@ class Interrupted(Exception):
 
 
 EXPECTED: Final = (Unreachable, NotDone, WrongUsage, Interrupted, RedisSMQException)
-"""What a command may raise: told in one line. Anything else is a bug, and has a traceback."""
+"""What a command may raise: told in one line. So is an OSError: a disk is full, a file is gone.
+Anything else is a bug, and has a traceback."""
 
 
 def explain(error: Exception) -> str:
     if isinstance(error, QueueDoesNotExist):
         return f"queue {error.qname!r} does not exist; create it with: aiorsmq create {error.qname}"
+    if isinstance(error, OSError):
+        return ": ".join(filter(None, (error.filename, error.strerror))) or str(error)
     return " ".join(str(error).split())
 
 

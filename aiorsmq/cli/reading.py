@@ -16,7 +16,7 @@ _NEWLINE: Final = b"\n"
 
 
 def stdin_is_terminal() -> bool:
-    return sys.stdin is None or sys.stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]
+    return sys.stdin.isatty()
 
 
 async def chunks(path: Path | None) -> AsyncGenerator[bytes]:

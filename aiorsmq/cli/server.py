@@ -1,5 +1,8 @@
 """Which server a command is for."""
 
+import builtins
+import socket
+import ssl
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -11,8 +14,11 @@ from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from ..client import AsyncRSMQ
 from .errors import NotDone, Unreachable
 
-OUTAGE: Final = (ConnectionError, TimeoutError, OSError)
-"""What calls raise while the server cannot be reached."""
+OUTAGE: Final = (
+    *(ConnectionError, TimeoutError),
+    *(builtins.ConnectionError, builtins.TimeoutError, socket.gaierror, ssl.SSLError),
+)
+"""What calls raise while the server cannot be reached. Any other OSError is of a file."""
 
 
 @Parameter(name="*")
@@ -50,7 +56,7 @@ def readable_errors(rsmq: AsyncRSMQ) -> Generator[None]:
     """Raise Unreachable or NotDone, as `Server.connect` does."""
     try:
         yield
-    except BrokenPipeError:  # of stdout; redis-py has an error of its own
+    except BrokenPipeError:  # of stdout; redis-py has errors of its own
         raise
     except OUTAGE as error:
         raise Unreachable(f"cannot reach {rsmq.address}: {error}") from error

@@ -1,5 +1,9 @@
 """What goes wrong is told in one line, with an exit code for programs."""
 
+import asyncio
+import os
+import sys
+
 
 async def test_unreachable(cli):
     """A server that cannot be reached: its address, no password, and exit code 3."""
@@ -37,3 +41,34 @@ async def test_order_of_settings(cli, server):
     await cli("create", "jobs", env={"REDIS_URL": nowhere})
     await cli("ls", "--url", server.url, env={"AIORSMQ_URL": nowhere})
     await cli("ls", env={"AIORSMQ_URL": nowhere, "REDIS_URL": server.url}, expect=3)
+
+
+async def test_full_disk(start, finish_cli, cli, queue, tmp_path):
+    """A file that cannot be read or written is named for what it is: the server is well."""
+    await queue.send("body")
+    full = os.open("/dev/full", os.O_WRONLY)
+    for command in ("ls", "ls --json", "receive jobs --vt 0", "export jobs", "check"):
+        result = await finish_cli(await start(*command.split(), stdout=full), expect=1)
+        assert result.err.splitlines()[-1] == "aiorsmq: No space left on device", command
+    os.close(full)
+    result = await cli("import", "jobs", "--file", "/proc/self/mem", expect=1)
+    assert result.err == "aiorsmq: Input/output error\n"
+
+
+async def test_closed_streams(start, finish_cli, queue, server):
+    """Closed standard streams are empty ones; the exit code is the same."""
+
+    async def run(command, closed, expect):
+        shell = ("sh", "-c", f'exec "$0" -m aiorsmq {command} {closed}', sys.executable)
+        environment = os.environ | {"AIORSMQ_URL": server.url}
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*shell, env=environment, stderr=pipe)
+        return (await finish_cli(process, expect=expect)).err
+
+    for command in ("ls", "check jobs", "info jobs", "top --once --every 0.2", "export jobs"):
+        assert "rror" not in await run(command, ">&-", 0)
+    assert "nothing" in await run("info nothing", ">&-", 1)
+    for command in ("rm jobs", "purge jobs"):
+        assert await run(command, "<&-", 2) == await run(command, "</dev/null", 2)
+    await run("check --dead-warn 0", "<&- >&- 2>&-", 0)
+    assert (await queue.attributes()).msgs == 0
