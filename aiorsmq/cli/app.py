@@ -15,7 +15,15 @@ from .bench import bench
 from .check import check, report_wrong_usage
 from .demo import demo
 from .doctor import doctor
-from .errors import EXPECTED, FAILURE, INTERRUPTED, WRONG_USAGE, exit_code, explain
+from .errors import (
+    EXPECTED,
+    FAILURE,
+    INTERRUPTED,
+    WRONG_USAGE,
+    exit_code,
+    explain,
+    hide_passwords,
+)
 from .top import top
 from .work import work
 
@@ -69,10 +77,11 @@ def main(version: str) -> None:
     logging.basicConfig(format="aiorsmq: %(message)s", level=logging.WARNING, handlers=[log])
     try:
         try:
-            new_app(version)(exit_on_error=False)
+            new_app(version)(exit_on_error=False, print_error=False)
         finally:
             sys.stdout.flush()  # here a closed pipe can still be told
-    except CycloptsError:  # it has printed it
+    except CycloptsError as error:
+        print(f"aiorsmq: {hide_passwords(explain(error))}", file=sys.stderr)
         is_check = sys.argv[1:2] == ["check"]
         sys.exit(report_wrong_usage(sys.argv) if is_check else WRONG_USAGE)
     except EXPECTED as error:

@@ -1,5 +1,6 @@
 """Errors in one line, and the exit codes."""
 
+import re
 import signal
 from typing import Final
 
@@ -39,6 +40,12 @@ def explain(error: Exception) -> str:
     if isinstance(error, OSError):
         return ": ".join(filter(None, (error.filename, error.strerror))) or str(error)
     return " ".join(str(error).split())
+
+
+def hide_passwords(text: str) -> str:
+    """A text without what URLs in it say before the host, and as a password."""
+    text = re.sub(r"(\w://)[^\s'\"]*@", r"\1...@", text)
+    return re.sub(r"(password=)[^\s&'\"]*", r"\1...", text)
 
 
 def exit_code(error: Exception) -> int:

@@ -21,6 +21,25 @@ async def test_wrong_value(cli):
     assert result.err == "aiorsmq: vt=99999999.0: must be from 0 to 9999999 seconds\n"
 
 
+async def test_wrong_usage(cli):
+    """Words that a command does not take are told in one line without the password of a URL."""
+    url = "redis://ann:s3cret@127.0.0.1/0?password=s3cret"
+    for words, text in (
+        (["ls", url], "redis://...@127.0.0.1"),
+        ([f"--url={url}", "ls"], "--url=redis://...@127.0.0.1"),
+        ([url], "redis://...@127.0.0.1"),
+        (["ls", "--deadline", url], "--deadline"),
+        (["check", url, "--depth-warn", url], "--depth-warn"),
+        (["peek", "jobs", "--limit", "x"], '"x" into int'),
+    ):
+        code = 3 if words[0] == "check" else 2
+        result = await cli(*words, expect=code)
+        assert text in result.err
+        assert result.err.startswith("aiorsmq: ")
+        assert result.err.count("\n") == 1
+        assert "s3cret" not in result.err + result.out
+
+
 async def test_missing_queue(cli):
     """A queue that does not exist: exit code 1."""
     result = await cli("info", "nothing", expect=1)
