@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import signal
+import sys
 from importlib.util import find_spec
 
 from . import __version__
@@ -11,12 +12,16 @@ from .errors import ExtraNotInstalled, RedisSMQException
 
 
 def main() -> None:
-    if find_spec("cyclopts") and find_spec("rich"):
-        from .cli.app import main as run  # noqa: PLC0415 - the extra `cli`
+    try:
+        if find_spec("cyclopts") and find_spec("rich"):
+            from .cli.app import main as run  # noqa: PLC0415 - the extra `cli`
 
-        run(__version__)
-    else:
-        _run_demo()
+            run(__version__)
+        else:
+            _run_demo()
+    except KeyboardInterrupt:  # also while modules are imported
+        sys.stderr.write("\nInterrupted.\n")
+        sys.exit(128 + signal.SIGINT)
 
 
 def _run_demo() -> None:
@@ -35,8 +40,6 @@ def _run_demo() -> None:
             asyncio.run(demo())
         except RedisSMQException as error:  # no server to start, or it does not start
             parser.exit(1, f"aiorsmq: {error}\n")
-        except KeyboardInterrupt:
-            parser.exit(128 + signal.SIGINT, "\nInterrupted.\n")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from .doctor import doctor
 from .errors import (
     EXPECTED,
     FAILURE,
-    INTERRUPTED,
     WRONG_USAGE,
     exit_code,
     explain,
@@ -87,9 +86,6 @@ def main(version: str) -> None:
     except EXPECTED as error:
         print(f"aiorsmq: {explain(error)}", file=sys.stderr)
         sys.exit(exit_code(error))
-    except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # as of `aiorsmq ls | head`
             print(f"aiorsmq: {explain(error)}", file=sys.stderr)

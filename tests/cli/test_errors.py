@@ -40,6 +40,14 @@ async def test_wrong_usage(cli):
         assert "s3cret" not in result.err + result.out
 
 
+async def test_interrupted_start(start, finish_cli, tmp_path):
+    """Ctrl-C while the program starts is as clean as later."""
+    (tmp_path / "rich.py").write_text("raise KeyboardInterrupt\n")
+    environment = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    process = await start("ls", env=environment)
+    assert (await finish_cli(process, expect=130)).err == "\nInterrupted.\n"
+
+
 async def test_missing_queue(cli):
     """A queue that does not exist: exit code 1."""
     result = await cli("info", "nothing", expect=1)
