@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shlex
 import sys
 import textwrap
@@ -9,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Final
-from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 from rich.text import Text
@@ -84,26 +84,29 @@ async def _examine(
 
 
 def adapt(command: str, rsmq: AsyncRSMQ, server: Server) -> str:
-    """A command line, for the same server: with the flags that this command was given. Never with a
-    password."""
+    """A command line, for the same server: with the flags that this command was given, and PASSWORD
+    for a password."""
     if command.startswith("redis-cli "):
         words = command.split()
         host, _, port = rsmq.address.rpartition(":")
         place = ["-h", host, "-p", port] if host else ["-s", rsmq.address]
+        place += ["--tls"] * server.url.startswith(("rediss:", "valkeys:"))
         return " ".join(["redis-cli", *map(shlex.quote, place), *words[1:]])
     flags: list[str] = []
     if command.startswith("aiorsmq "):
         if server.ns != os.environ.get("AIORSMQ_NS", "rsmq"):
             flags += ["--ns", server.ns]
         usual = os.environ.get("AIORSMQ_URL") or os.environ.get("REDIS_URL") or Server().url
-        if server.url != usual and not _has_password(server.url):
-            flags += ["--url", server.url]
+        if server.url != usual:  # without the flag, the command would change another server
+            flags += ["--url", mask(server.url)]
     return " ".join([command, *map(shlex.quote, flags)])
 
 
-def _has_password(url: str) -> bool:
-    parts = urlsplit(url)
-    return "@" in parts.netloc or "password" in parts.query
+def mask(url: str) -> str:
+    """A URL with PASSWORD for its password."""
+    url = re.sub(r"://([^:/?@]*):[^/?@]*@", r"://\1:PASSWORD@", url)
+    url = re.sub(r"://[^:/?@]+@", "://:PASSWORD@", url)
+    return re.sub(r"([?&]password=)[^&]*", r"\1PASSWORD", url)
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

@@ -3,6 +3,9 @@
 import shlex
 
 import pytest
+from aiorsmq import AsyncRSMQ
+from aiorsmq.cli.doctor import adapt
+from aiorsmq.cli.server import Server
 
 MESSAGE = "fo0bar1q2w" + "Zz9" * 7 + "A"
 
@@ -99,5 +102,26 @@ async def test_flags_in_commands(cli, server):
     url = server.url.replace("unix://", "unix://someone:s3cret@")
     result = await cli("doctor", "jobs", "--url", url, "--json", env=nowhere, expect=1)
     server.redis.acl_deluser("someone")
-    assert "aiorsmq set jobs --vt 2" in [finding["remedy"] for finding in result.json()]
+    command = f"aiorsmq set jobs --vt 2 --url {url.replace('s3cret', 'PASSWORD')}"
+    assert command in [finding["remedy"] for finding in result.json()]
     assert "s3cret" not in result.out + result.err
+
+
+async def test_commands_are_for_the_same_server(monkeypatch):
+    """A command to be copied is for the server that was looked at, never for the default one; with
+    PASSWORD for its password."""
+    monkeypatch.setenv("AIORSMQ_URL", "redis://usual")
+    for url, shown in (
+        ("redis://usual", None),
+        ("redis://ann:s3cret@db:1/2", "redis://ann:PASSWORD@db:1/2"),
+        ("rediss://:s3cret@db", "rediss://:PASSWORD@db"),
+        ("redis://s3cret@db", "redis://:PASSWORD@db"),
+        ("redis://db?protocol=2&password=s3cret", "'redis://db?protocol=2&password=PASSWORD'"),
+        ("unix:///tmp/socket?password=s3cret", "'unix:///tmp/socket?password=PASSWORD'"),
+    ):
+        async with AsyncRSMQ.from_url(url) as rsmq:
+            flags = f" --url {shown}" if shown else ""
+            command = adapt("aiorsmq resume jobs", rsmq, Server(url))
+            assert command == f"aiorsmq resume jobs{flags}"
+            has_tls = "--tls" in adapt("redis-cli CONFIG GET save", rsmq, Server(url)).split()
+            assert has_tls == url.startswith("rediss")
