@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from ..client import AsyncRSMQ
 from ..codecs import BYTES
+from ..errors import NotPermitted
 from ..models import DeadLetter, Place, ReasonGroup, Snapshot, StoredMessage, reason_group
 from ..queue import Queue
 from .errors import NotDone
@@ -62,12 +64,22 @@ async def dead(
 
 
 async def _dead_letter_queue(rsmq: AsyncRSMQ, queue: str) -> tuple[Queue[bytes], Snapshot]:
-    """The queue's dead-letter queue, or the queue itself if it has none; and what it looks like."""
+    """The queue's dead-letter queue, or the queue itself if it is one; and what it looks like."""
     look = await rsmq.queue(queue).snapshot()
     if look.dead_letter_queue is not None:
         notes.print(f"dead letters of {queue}: queue {look.dead_letter_queue}", markup=False)
         look = await rsmq.queue(look.dead_letter_queue).snapshot()
+    elif not await _is_dead_letter_queue(rsmq, queue):
+        raise NotDone(f"{queue} has no dead-letter queue, and is not one of another queue")
     return rsmq.queue(look.name, codec=BYTES), look
+
+
+async def _is_dead_letter_queue(rsmq: AsyncRSMQ, queue: str) -> bool:
+    """Whether a queue names it, or letters in it say so: the queue may have been changed since."""
+    with suppress(NotPermitted):  # not all users may look at all queues
+        names = {look.dead_letter_queue for look in await rsmq.snapshots()}
+        return queue in names or any(letter.queue for letter in await rsmq.queue(queue).reasons())
+    return True
 
 
 def _print_groups(groups: list[ReasonGroup], look: Snapshot, *, json: bool) -> None:
@@ -158,7 +170,8 @@ async def redrive(
             async for moved in run:
                 progress.update(moved)
     if not progress.count:
-        raise NotDone(f"nothing to move in {look.name}")
+        hint = "; `aiorsmq dead` shows the reasons" if reason is not None and look.visible else ""
+        raise NotDone(f"nothing to move in {look.name}{hint}")
     console.print(f"moved {counted(progress.count)}", markup=False)
 
 

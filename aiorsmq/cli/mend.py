@@ -36,7 +36,8 @@ async def edit(
         id: the id of the message.
         body: the new body.
         file: a file with the new body; "-" for standard input.
-        to: the queue to send it to; the same by default.
+        to: the queue to send it to; the same by default, and of a dead letter the queue that it
+            died in.
     """
     if body is not None and file is not None:
         raise WrongUsage("give a body or a file, not both")
@@ -45,6 +46,7 @@ async def edit(
         message = await handle.get(id)
         if message is None:
             raise NotDone(f"no message {id} in {queue}")
+        to = to or message.origin or None
         if body is not None:
             new_id = await _replace(handle, message, os.fsencode(body), to)
         elif file is not None or not reading.stdin_is_terminal():
@@ -54,6 +56,8 @@ async def edit(
         else:
             new_id = await _edit_and_replace(handle, message, to)
     console.print(new_id, markup=False)
+    if to not in (None, queue):
+        notes.print(f"sent to {to}", markup=False)
 
 
 async def _replace(

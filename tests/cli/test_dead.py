@@ -86,3 +86,24 @@ async def test_interrupted(start, finish_cli, server, rsmq, dead):
     assert told == f"aiorsmq: interrupted: moved {moved} messages"
     assert 8 <= moved <= len(ids_in(server)) <= moved + 4  # one step more was sent
     assert len(ids_in(server)) + len(ids_in(server, "dead")) == 500
+
+
+async def test_edit_of_a_dead_letter(inside, rsmq, dead):
+    """An edited dead letter goes to the queue that it died in."""
+    jobs = rsmq.queue("jobs")
+    (id,) = await bury(jobs, "wrong", reason="ValueError: 1")
+    result = await inside("edit", "dead", id, "--body", "right")
+    assert result.err == "sent to jobs\n"
+    assert (await jobs.get(result.out.strip())).raw == b"right"
+    assert (await dead.snapshot()).messages == 0
+
+
+async def test_no_dead_letters_there(inside, rsmq):
+    """A queue that is no dead-letter queue is not taken for one."""
+    plain = rsmq.queue("plain")
+    await plain.ensure()
+    await plain.send("alive")
+    for command in (["dead", "plain"], ["redrive", "plain", "--to", "plain2"]):
+        result = await inside(*command, expect=1)
+        assert "plain has no dead-letter queue, and is not one of another queue" in result.err
+    assert (await plain.snapshot()).messages == 1
