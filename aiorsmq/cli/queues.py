@@ -20,6 +20,7 @@ from .output import (
     AsJson,
     DryRun,
     Yes,
+    clip,
     console,
     duration,
     foreign,
@@ -47,7 +48,7 @@ async def ls(*, server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
         raise NotDone(f"no queues in namespace {server.ns!r}")
     shows_all = is_wide()
     rows = table(
-        *("queue", ">visible", ">in flight", ">delayed", ">oldest", ">dead"),
+        *("~queue", ">visible", ">in flight", ">delayed", ">oldest", ">dead"),
         *((">listening", ">sent", ">received") if shows_all else ()),
         "state",
     )
@@ -55,7 +56,7 @@ async def ls(*, server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
     for queue in queues:
         totals = (queue.consumers, queue.totalsent, queue.totalrecv)
         rows.add_row(
-            queue.name,
+            clip(Text(queue.name)),
             number(queue.visible),
             *(estimate(queue, queue.in_flight), estimate(queue, queue.delayed)),
             short(queue.oldest_claimable_age) if queue.visible else "-",
@@ -127,6 +128,13 @@ async def create(
             dead_letter_queue=dead_letter_queue,
         )
     console.print(f"created {queue}")
+    _warn_of_drops(max_receives, dead_letter_queue)
+
+
+def _warn_of_drops(max_receives: int | None, dead_letter_queue: str | None) -> None:
+    if max_receives and not dead_letter_queue:
+        text = f"messages that are received more than {max_receives} times are deleted now:"
+        notes.print(f"{text} name a --dlq to keep them", markup=False)
 
 
 async def set_(
@@ -167,6 +175,7 @@ async def set_(
         else:
             after = await rsmq.queue(queue).set_attributes(**settings)
             new = {name: getattr(after, name) for name in settings}
+            _warn_of_drops(after.max_receives, after.dead_letter_queue)
     rows = table("setting", ">old", "", "new")
     for name, value in new.items():
         old = getattr(before, name)

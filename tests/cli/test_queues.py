@@ -153,3 +153,23 @@ async def test_observer(inside, rsmq, server):
         assert "no permission" in result.err.splitlines()[-1]
     assert keyspace(server) == before
     server.redis.execute_command("ACL", "DELUSER", "observer")
+
+
+async def test_long_names(inside, rsmq, monkeypatch):
+    """In a narrow terminal the names give way, and not the numbers."""
+    monkeypatch.setenv("COLUMNS", "80")
+    queue = rsmq.queue("q" * 100)
+    await queue.ensure()
+    await queue.send_many(["a"] * 1234)
+    row = (await inside("ls")).out.splitlines()[1]
+    assert len(row) <= 80
+    assert "…" in row
+    assert row.split()[1] == "1,234"
+
+
+async def test_limit_without_a_dead_letter_queue(inside, rsmq):
+    """Who makes a queue delete what was received too often is told."""
+    for command in (["create", "jobs"], ["set", "jobs"]):
+        result = await inside(*command, "--max-receives", "5")
+        assert "received more than 5 times are deleted now" in result.err
+    assert "deleted" not in (await inside("set", "jobs", "--dlq", "dead")).err
