@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from cyclopts import Parameter
-from redis.exceptions import ConnectionError, RedisError, TimeoutError
+from redis.exceptions import AuthenticationError, ConnectionError, RedisError, TimeoutError
 
 from ..client import AsyncRSMQ
 from .errors import NotDone, Unreachable
@@ -58,10 +58,13 @@ def readable_errors(rsmq: AsyncRSMQ) -> Generator[None]:
         yield
     except BrokenPipeError:  # of stdout; redis-py has errors of its own
         raise
+    except AuthenticationError as error:
+        raise NotDone(f"{rsmq.address} refuses the login: {error}") from error
     except OUTAGE as error:
         raise Unreachable(f"cannot reach {rsmq.address}: {error}") from error
     except RedisError as error:
-        raise NotDone(f"{rsmq.address} refuses that: {error}") from error
+        hint = "; see aiorsmq doctor" if "maxmemory" in str(error) else ""
+        raise NotDone(f"{rsmq.address} refuses that: {error}{hint}") from error
 
 
 DEFAULT_SERVER: Final = Server()

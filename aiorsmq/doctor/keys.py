@@ -41,7 +41,7 @@ def _judge_making(audit: Audit) -> Iterator[Finding]:
         yield Finding("left-in-list", "warning", name, text, repair, can_repair=True, hint=hint)
     else:
         held = count(audit.messages, "message")
-        text = f"It has no settings, so no program can use it; it holds {held}."
+        text = f"It has no vt, so Node rsmq and PyRSMQ do not see it; it holds {held}."
         hint = "The repair gives it RSMQ's defaults where it has none: vt 30, delay 0."
         yield Finding("half-made", "critical", name, text, repair, can_repair=True, hint=hint)
 

@@ -99,3 +99,11 @@ async def test_closed_streams(start, finish_cli, queue, server):
         assert await run(command, "<&-", 2) == await run(command, "</dev/null", 2)
     await run("check --dead-warn 0", "<&- >&- 2>&-", 0)
     assert (await queue.attributes()).msgs == 0
+
+
+async def test_refused_login(cli, server):
+    """A server that refuses the login has been reached: exit code 1, and no password."""
+    url = server.url.replace("unix://", "unix://nobody:s3cret@")
+    result = await cli("ls", "--url", url, expect=1)
+    assert "refuses the login" in result.err
+    assert "s3cret" not in result.err
