@@ -225,12 +225,10 @@ class Worker(Generic[T]):
         waiting does not help. A login that worked before and is refused is retried for a minute.
         """
         with handle_signals(self._on_signal) if signals else nullcontext():
-            with anyio.CancelScope() as self._starting:
-                await self._prepare()
-            if self._starting.cancel_called:
-                self._is_running = False
-                return
-            await self._run(nullcontext())
+            with anyio.CancelScope() as starting:
+                await self._prepare(starting)
+            if not starting.cancelled_caught:
+                await self._run(nullcontext())
 
     def stop(self) -> None:
         """Stop gracefully, as if `run()` had been cancelled, without raising. Returns at once."""
@@ -279,10 +277,11 @@ class Worker(Generic[T]):
         if exc_type is None or (is_interrupted and exc_type is asyncio.CancelledError):
             task.result()
 
-    async def _prepare(self) -> None:
+    async def _prepare(self, starting: anyio.CancelScope | None = None) -> None:
         if self._is_running:
             raise RuntimeError("this worker is already running")
         self._is_running = True
+        self._starting = starting
         self._skip_grace = False
         self._signalled_at = None
         self._error = None

@@ -286,8 +286,14 @@ from aiorsmq import AsyncRSMQ
 async def main():
     async with AsyncRSMQ.from_url(sys.argv[1], connect_timeout=600) as rsmq:
         worker = rsmq.queue("jobs").worker(print)
-        asyncio.get_running_loop().call_later(0.1, lambda: print(worker.trouble, flush=True))
-        await worker.run()
+        running = asyncio.create_task(worker.run())
+        await asyncio.sleep(0.1)
+        try:
+            await worker.run()
+        except RuntimeError as error:
+            print(error, flush=True)
+        print(worker.trouble, flush=True)
+        await running
     print("left cleanly", flush=True)
 
 asyncio.run(main())
@@ -296,10 +302,11 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_signal_at_the_start(tmp_path, number):
-    """A signal ends a worker that still waits for the server, and the program exits with
-    0.
+    """A signal ends a worker that still waits for the server, even if it was started again in vain,
+    and the program exits with 0.
     """
     async with _program(f"unix://{tmp_path}/none.sock", START) as (process, line):
+        assert await line() == "this worker is already running"
         assert await line() == "starting"
         process.send_signal(number)
         assert await line() == "left cleanly"
