@@ -1,5 +1,6 @@
 """Queues are found whose names are missing from the set of all queues."""
 
+import anyio
 import pytest
 import redis
 from aiorsmq import AsyncRSMQ, InvalidParameterValue
@@ -24,6 +25,24 @@ async def test_find_unlisted(server, rsmq):
         server.redis.hset("odd*:f:Q", "vt", 1)
         assert await odd.find_unlisted() == ["e"]
     server.redis.flushall()
+
+
+async def test_in_use(server, rsmq):
+    """Queues that are created and deleted meanwhile are not taken for unlisted ones."""
+    server.redis.hset("rsmq:lost:Q", "vt", 30)
+    is_over = False
+
+    async def create_and_delete(qname):
+        while not is_over:
+            await rsmq.create_queue(qname=qname)
+            await rsmq.delete_queue(qname=qname)
+
+    async with anyio.create_task_group() as others:
+        for n in range(20):
+            others.start_soon(create_and_delete, f"q{n}")
+        for _ in range(20):
+            assert await rsmq.find_unlisted() == ["lost"]
+        is_over = True
 
 
 async def test_deadline(proxy):
