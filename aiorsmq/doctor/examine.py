@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 from redis.exceptions import ResponseError
@@ -22,6 +23,8 @@ SAMPLE: Final = 100
 """Messages that were received at least twice."""
 LOOKS: Final = 20_000
 """Messages that are looked at for these."""
+GLANCE: Final = 1.0
+"""Seconds in which a consumer that is busy shows itself: it does not listen, and receives."""
 
 
 def _ignore(_: str) -> None: ...
@@ -52,6 +55,11 @@ async def examine(
     on_step("the server")
     examination.findings += judge_server(await rsmq.server_info())
     before, is_behind = await examination.first_look()
+    judged = {
+        name: judge(look, is_dead_letter_queue=name in is_behind) for name, look in before.items()
+    }
+    is_alone = any(found.code == "nobody-listens" for found in chain(*judged.values()))
+    looks_again_at = asyncio.get_running_loop().time() + (GLANCE if is_alone else 0)
     after: Mapping[str, Snapshot] = {}
     heard: Mapping[str, Heard] = {}
     if watch:
@@ -65,10 +73,11 @@ async def examine(
         await examination.examine_keys(name, budget)
         if name in before:
             await examination.examine_messages(before[name])
-    after = after or await examination.look(list(before))
+    if not after:
+        await asyncio.sleep(looks_again_at - asyncio.get_running_loop().time())
+        after = await examination.look(list(before))
     for name, look in before.items():
-        findings = judge(look, is_dead_letter_queue=name in is_behind)
-        examination.judge(findings, look, after.get(name, look), heard.get(name))
+        examination.judge(judged[name], look, after.get(name, look), heard.get(name))
     return examination.result()
 
 

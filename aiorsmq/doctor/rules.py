@@ -65,7 +65,8 @@ def _judge_waiting(queue: Snapshot) -> Iterator[Finding]:
             queue.name,
             f"{waiting} {wait}, the first for {duration(age)}, and nobody listens{in_flight}.",
             command("work", "MODULE:HANDLER", queue.name),
-            hint="Consumers that poll, as Node rsmq and PyRSMQ do, are seen only by --watch.",
+            hint="Consumers that poll, as Node rsmq and PyRSMQ do, or are busy for long, are seen "
+            "only by --watch.",
             look=command("doctor", queue.name, "--watch", 5),
         )
     elif queue.consumers and age >= LATE:

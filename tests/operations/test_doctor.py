@@ -364,6 +364,27 @@ async def test_watch_consumers(server, rsmq):
         assert await findings_of_queues(rsmq, watch=0.2) == []
 
 
+@pytest.mark.parametrize("pop", [False, True])
+async def test_busy_consumer(server, rsmq, pop):
+    """A consumer with a backlog does not listen, and is seen because it receives."""
+    others = Others(server)
+    others.create()
+    for number in range(500):
+        others.send(number, due=-200)
+    handled = 0
+
+    async def consume():
+        nonlocal handled
+        async for message in rsmq.queue("jobs").messages(pop=pop):
+            await asyncio.sleep(0.4)
+            await message.delete()
+            handled += 1
+
+    async with repeated(consume):
+        await wait_until(lambda: handled)
+        assert await findings_of_queues(rsmq) == []
+
+
 async def test_watch_deaths(server, rsmq):
     """Messages that die while it watches are told of."""
     others = Others(server)
