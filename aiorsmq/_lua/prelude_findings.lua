@@ -13,10 +13,12 @@ local SETTINGS = {
   paused = true,
 }
 
--- Whether a name can only be that of a message: base36 of a time, then letters and digits.
+-- Whether a name can only be that of a message: base36 of a time, then letters and digits. One that
+-- is hexadecimal throughout is a hash or a UUID.
 local function is_id(name)
   local digits = string.rep('[0-9a-z]', 8)
-  return #name >= 30 and #name <= 32 and string.match(name, '^' .. digits .. '%w+$')
+  local is_possible = #name >= 30 and #name <= 32 and string.match(name, '^' .. digits .. '%w+$')
+  return is_possible and not string.match(name, '^%x+$')
 end
 
 -- The id in the name of a receive count or of a first receipt, or nil.

@@ -201,6 +201,16 @@ async def test_unfinished_purge(server, queue):
     assert (await queue.audit()).unfinished_purge == 0
 
 
+@foreign_data
+@pytest.mark.parametrize("text", ["d2a57dc1d883fd21fb9951699df71cc7", "8" * 32])
+async def test_hash_as_a_name(server, queue, text):
+    """A field that is named by a hash is another program's, and no message."""
+    server.redis.hset("rsmq:jobs:Q", text, "theirs")
+    assert counts(await queue.audit(repair=True)) == {"unknown_fields": 1}
+    assert await queue.receive() is None
+    server.redis.hdel("rsmq:jobs:Q", text)
+
+
 async def test_left_in_list(server, rsmq, monkeypatch):
     """A name of which nothing else is there is removed from the set of all queues, unless the queue
     is created meanwhile.
