@@ -20,7 +20,8 @@ from .dead import REASONS_TTL
 Lines = Iterable[bytes | str] | AsyncIterable[bytes | str]
 
 MAX_BYTES: Final = 256 * 1024
-"""Bytes of bodies, after which a step ends: about a millisecond of the server's time."""
+"""Bytes of ids, bodies and reasons, after which a step ends: about a millisecond of the server's
+time."""
 
 _SCORE = re.compile(r"[-+]?(\d+(\.\d*)?(e[-+]?\d+)?|inf)", re.ASCII | re.IGNORECASE)
 _MAX_NUMBER: Final = 10**15
@@ -69,7 +70,7 @@ class Importer:
                 message = self._read(number, line, finished) if number > self._skip else None
                 if message is not None:
                     batch.append(message)
-                    size += len(message.body)
+                    size += len(message.id) + len(message.body) + len(message.reason)
                 if number - finished >= Import.LINES_PER_STEP or size >= MAX_BYTES:
                     if batch or not finished:  # the first step tells whether the queue exists
                         await self._store(batch)

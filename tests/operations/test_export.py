@@ -297,6 +297,13 @@ class TestImport:
         bodies = [message.body for message in await other.peek(1000)]
         assert bodies == [str(n) for n in range(250)]
 
+    async def test_large_reasons(self, server, other):
+        """A step is not made larger by reasons either, which other programs may write."""
+        letter = {"body": "x", "visible_at": 1, "receive_count": 1, "reason": "x" * 100_000}
+        lines = [json.dumps({"id": f"{n:032}", **letter}) for n in range(12)]
+        done = [number async for number in other.import_lines(lines, keep_ids=True)]
+        assert done == [3, 6, 9, 12]
+
     async def test_large_bodies(self, queue, other):
         """A step ends at some 256 KiB of bodies."""
         await queue.send_many(["x" * 60_000] * 20)
