@@ -33,7 +33,15 @@ def is_wide() -> bool:
 
 def print_json(value: object) -> None:
     """Print a value: dataclasses by their fields, times as ISO 8601, bytes as text or base64."""
-    print(json.dumps(plain(value), ensure_ascii=False))
+    print(json_line(plain(value)))
+
+
+def json_line(value: object) -> str:
+    """JSON in one line: as people write, but no character that changes what a terminal shows."""
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isascii():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 def plain(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """What `check` has found, in the formats of those who ask."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -8,7 +7,7 @@ from typing import Final, Literal, NamedTuple
 
 from ..errors import InvalidParameterValue
 from ..models import Snapshot
-from .output import number
+from .output import json_line, number
 from .queues import facts
 
 Format = Literal["text", "nagios", "json", "prometheus"]
@@ -215,7 +214,7 @@ def _json(report: Report) -> Iterator[str]:
             for verdict in report.verdicts
         ],
     }
-    yield json.dumps(value, ensure_ascii=False)
+    yield json_line(value)
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,16 @@ async def test_hostile_bodies(inside, rsmq, look):
     assert not {"\x1b", "\x07", "\u202e"} & set(out)
 
 
+async def test_hostile_json(inside, queue):
+    """JSON has escapes for what a terminal may take for a command, and is read as it was sent."""
+    body = "Grüße 🐘 \x1b[2J \x9b2J \x7f \u202e \u2028 \U000e0001"
+    await queue.send(body)
+    result = await inside("peek", "jobs", "--json")
+    assert [message["body"] for message in result.json()] == [body]
+    assert "Grüße 🐘" in result.out
+    assert result.out.removesuffix("\n").isprintable()
+
+
 async def test_delete(inside, server, queue):
     """`delete` says how many were there; of several it asks first."""
     ids = await queue.send_many(["a", "b", "c", "d"])
