@@ -65,10 +65,11 @@ def _vt_too_short(queue: Snapshot, expired: Sequence[StoredMessage]) -> Finding:
         queue.name,
         f"{subject} back whenever a lease ends: {worst.id} was received "
         f"{count(worst.receive_count, 'time')}, every {duration(interval)}, and vt is "
-        f"{duration(queue.vt)}. So the work takes longer than vt, and is done again and again.",
+        f"{duration(queue.vt)}. So it looks as if the work takes longer than vt, and is done again "
+        "and again.",
         command("set", queue.name, "--vt", max(queue.vt * 5, 30)),
-        hint="Or the consumer dies at it: then its log tells. A worker of this library renews its "
-        "leases, whatever vt is.",
+        hint="Or it fails, and is retried about as late, or the consumer dies at it: its log tells."
+        " A worker of this library renews its leases, whatever vt is.",
     )
 
 

@@ -385,6 +385,27 @@ async def test_busy_consumer(server, rsmq, pop):
         assert await findings_of_queues(rsmq) == []
 
 
+async def test_retried_at_vt(server, rsmq):
+    """A worker whose retries are as far apart as vt looks like one that is too slow: that is not
+    claimed, and told."""
+    queue = rsmq.queue("jobs")
+    await queue.create(vt=1, max_receives=100, dead_letter_queue="dead")
+    await queue.send_many(["x"] * 3)
+    failures = 0
+
+    def fail(_message):
+        nonlocal failures
+        failures += 1
+        raise ValueError
+
+    async with queue.worker(fail, backoff=lambda _: 1):
+        await wait_until(lambda: failures >= 9)
+        findings = {found.code: found for found in await findings_of_queues(rsmq)}
+    found = findings["vt-too-short"]
+    assert "it looks as if the work takes longer than vt" in found.text
+    assert found.hint.startswith("Or it fails, and is retried about as late")
+
+
 async def test_watch_deaths(server, rsmq):
     """Messages that die while it watches are told of."""
     others = Others(server)
