@@ -5,10 +5,10 @@ from typing import Annotated, get_args
 
 from cyclopts import Parameter
 
+from ..doctor import duration
 from ..models import Snapshot
 from .durations import Duration
 from .errors import EXPECTED, explain
-from .output import duration
 from .reports import Finding, Format, Level, Limit, Report, Verdict, render
 from .server import DEFAULT_SERVER, Server
 

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..doctor import duration
 from ..models import Message, StoredMessage
-from .output import clip, console, duration, foreign, plain, table
+from .output import clip, console, foreign, plain, table
 
 FILE_WIDTH: Final = 1000
 """Columns of what is printed into a file or a pipe."""

@@ -100,19 +100,5 @@ def escape(char: str) -> str:
     return char.encode("unicode_escape", errors="surrogatepass").decode()
 
 
-_UNITS: Final = (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1))
-"""Unit, its seconds, the next smaller unit, its seconds."""
-
-
-def duration(seconds: float) -> str:
-    """A length of time in one or two units, as "4.2 s", "3 min 5 s", "2 d 4 h"."""
-    for unit, length, smaller, part in _UNITS:
-        if seconds >= length:
-            smaller_units = int(seconds % length // part)
-            text = f"{seconds // length:.0f} {unit}"
-            return f"{text} {smaller_units} {smaller}" if smaller_units else text
-    return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{seconds:.0f} s"
-
-
 def number(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from ..client import AsyncRSMQ
-from ..doctor import judge
+from ..doctor import duration, judge
 from ..errors import ClientClosed
 from ..models import QueueSettings, Snapshot
 from . import reading
@@ -22,7 +22,6 @@ from .output import (
     Yes,
     clip,
     console,
-    duration,
     foreign,
     is_wide,
     notes,

@@ -9,8 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..doctor import duration
 from ..models import Snapshot
-from .output import duration, foreign, number
+from .output import foreign, number
 from .queues import estimate, state
 from .rates import CELL, CELLS, History, Rates
 

@@ -5,7 +5,7 @@ looks at everything; `repair` mends what needs no decision.
 """
 
 from .examine import examine
-from .finding import SEVERITIES, Finding, Severity, worst_first
+from .finding import SEVERITIES, Finding, Severity, duration, worst_first
 from .repair import Repair, plan, repair
 from .rules import judge
 
@@ -14,6 +14,7 @@ __all__ = [
     "Finding",
     "Repair",
     "Severity",
+    "duration",
     "examine",
     "judge",
     "plan",
