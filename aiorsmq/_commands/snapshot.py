@@ -17,6 +17,9 @@ from .admin import list_queues
 MAX_QUEUES: Final = 8
 """Queues of one script call: about a millisecond of the server's time, more if they are huge."""
 
+MAX_CALLS: Final = 8
+"""Calls in flight at once: others want to be served in between."""
+
 _SETTINGS: Final = ("vt", "delay", "maxsize", "max_receives", "dead_letter_queue")
 
 _logger = logging.getLogger("aiorsmq.queue")
@@ -82,8 +85,10 @@ def _check_names(qnames: object) -> list[str]:
 async def _look_at_all(node: Node, queues: Sequence[Keys]) -> dict[str, _Look]:
     steps = [queues[start : start + MAX_QUEUES] for start in range(0, len(queues), MAX_QUEUES)]
     looks: dict[str, _Look] = {}
-    for step in await asyncio.gather(*(_look(node, step) for step in steps)):
-        looks |= step
+    for start in range(0, len(steps), MAX_CALLS):
+        calls = (_look(node, step) for step in steps[start : start + MAX_CALLS])
+        for found in await asyncio.gather(*calls):
+            looks |= found
     return looks
 
 

@@ -308,7 +308,8 @@ class Listener:
     def _confirm(self, channel: bytes) -> None:
         self._acknowledge(("SUBSCRIBE", channel))
         self._refusals.pop(("SUBSCRIBE", channel), None)
-        self._confirmed.add(channel)
+        if channel in self._subscriptions:  # else it was unsubscribed in between
+            self._confirmed.add(channel)
         self._has_subscribed = True
         if self._outage_logged:
             _logger.info("listener reconnected")

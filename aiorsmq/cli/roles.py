@@ -78,7 +78,7 @@ ROLES: Final = {
         "looks at everything, and does everything to queues but receive from them",
         f"{_COMMON} {_LOOK} exists expire hdel hset rename sadd scard srem type unlink zadd "
         "zmscore zrem",
-        f"hincrby publish {_TELL} {_LISTEN}",
+        f"hincrby hrandfield publish {_TELL} {_LISTEN}",
         f"{{ns}}:QUEUES {_PAIR} {{ns}}:{{queue}}:reasons {{ns}}:{{queue}}:purged "
         f"{{ns}}:{{queue}}:deleted {_DEAD} {{ns}}:{{dead}}:purged",
         "{ns}:rt:{queue} {ns}:rt:{dead}",
