@@ -410,7 +410,7 @@ async def audit(place):
 
 async def repair(place):
     """Of each kind one."""
-    phantom, stranded, gone = (time + "0" * 31 for time in "123")
+    phantom, stranded, gone = (f"hoiolkjziw{rest:Z<22}" for rest in "abc")
     await place.prepare("a")
     place.server.redis.zadd("rsmq:jobs", {phantom: 1})
     place.server.redis.hset("rsmq:jobs:Q", mapping={stranded: "b", f"{gone}:rc": 1})
