@@ -205,7 +205,7 @@ async def test_interrupted_move(start, finish_cli, server, queue, rsmq):
     result = await finish_cli(process, expect=130)
     moved = int(result.err.removeprefix("aiorsmq: interrupted: moved ").split()[0])
     assert result.err == f"aiorsmq: interrupted: moved {moved} of 2,000 messages\n"
-    assert 10 <= moved <= server.redis.zcard("rsmq:other") <= moved + 10
+    assert moved <= server.redis.zcard("rsmq:other") <= moved + 10
 
 
 async def next_body(process):
