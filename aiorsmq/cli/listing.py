@@ -1,7 +1,6 @@
 """How messages are shown: one a row, or as JSON."""
 
 import json
-import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -14,7 +13,7 @@ from rich.text import Text
 
 from ..doctor import duration
 from ..models import Message, StoredMessage
-from .output import clip, console, foreign, plain, table
+from .output import clip, console, foreign, has_width, plain, table
 
 FILE_WIDTH: Final = 1000
 """Columns of what is printed into a file or a pipe."""
@@ -26,7 +25,7 @@ HEX_BYTES: Final = 4096
 
 def print_rows(rows: Table) -> None:
     """Print a table as wide as the terminal, or in a pipe as wide as it has to be."""
-    if console.is_terminal or "COLUMNS" in os.environ:
+    if has_width():
         console.print(rows)
     else:
         Console(file=console.file, width=FILE_WIDTH, highlight=False).print(rows)

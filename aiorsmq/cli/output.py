@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -24,11 +25,22 @@ notes: Final = Console(stderr=True, highlight=False)
 
 
 _WIDE: Final = 110
+_NARROW: Final = 64
+
+
+def has_width() -> bool:
+    """Whether what is printed has to fit: not in a pipe, unless COLUMNS is set."""
+    return console.is_terminal or "COLUMNS" in os.environ
 
 
 def is_wide() -> bool:
     """Whether there is space for the columns that matter least: also in a pipe."""
-    return not console.is_terminal or console.width >= _WIDE
+    return not has_width() or console.width >= _WIDE
+
+
+def is_narrow() -> bool:
+    """Whether there is space only for the columns that matter most."""
+    return has_width() and console.width < _NARROW
 
 
 def print_json(value: object) -> None:

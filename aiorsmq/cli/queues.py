@@ -23,6 +23,7 @@ from .output import (
     clip,
     console,
     foreign,
+    is_narrow,
     is_wide,
     notes,
     number,
@@ -46,20 +47,25 @@ async def ls(*, server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
     if not queues:
         raise NotDone(f"no queues in namespace {server.ns!r}")
     shows_all = is_wide()
+    shows_more = not is_narrow()
     rows = table(
-        *("~queue", ">visible", ">in flight", ">delayed", ">oldest", ">dead"),
+        *("~queue", ">visible"),
+        *((">in flight", ">delayed") if shows_more else ()),
+        ">oldest",
+        *((">dead",) if shows_more else ()),
         *((">listening", ">sent", ">received") if shows_all else ()),
         "state",
     )
     dead_letter_queues = {queue.dead_letter_queue for queue in queues}
     for queue in queues:
         totals = (queue.consumers, queue.totalsent, queue.totalrecv)
+        hidden = (estimate(queue, queue.in_flight), estimate(queue, queue.delayed))
         rows.add_row(
             clip(Text(queue.name)),
             number(queue.visible),
-            *(estimate(queue, queue.in_flight), estimate(queue, queue.delayed)),
+            *(hidden if shows_more else ()),
             short(queue.oldest_claimable_age) if queue.visible else "-",
-            number(queue.dead),
+            *((number(queue.dead),) if shows_more else ()),
             *(map(number, totals) if shows_all else ()),
             state(queue, dead_letter_queues),
         )

@@ -165,6 +165,11 @@ async def test_long_names(inside, rsmq, monkeypatch):
     assert len(row) <= 80
     assert "…" in row
     assert row.split()[1] == "1,234"
+    monkeypatch.setenv("COLUMNS", "40")
+    head, row = (await inside("ls")).out.splitlines()
+    assert head.split() == ["queue", "visible", "oldest", "state"]
+    assert row.startswith("qqq")
+    assert row.split()[1] == "1,234"
 
 
 async def test_limit_without_a_dead_letter_queue(inside, rsmq):
