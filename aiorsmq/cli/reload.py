@@ -86,7 +86,7 @@ class _Parent:
         """Nobody writes: its end is the end of this program."""
 
     async def run(self, folders: list[Path]) -> int:
-        from watchfiles import PythonFilter, awatch  # noqa: PLC0415 - the extra `reload`
+        from watchfiles import PythonFilter, awatch  # noqa: PLC0415 - the extra `reload`  # pyright: ignore[reportUnknownVariableType]
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
