@@ -155,18 +155,16 @@ async def test_observer(inside, rsmq, server):
     server.redis.execute_command("ACL", "DELUSER", "observer")
 
 
-async def test_long_names(inside, rsmq, monkeypatch):
+async def test_long_names(cli, rsmq):
     """In a narrow terminal the names give way, and not the numbers."""
-    monkeypatch.setenv("COLUMNS", "80")
     queue = rsmq.queue("q" * 100)
     await queue.ensure()
     await queue.send_many(["a"] * 1234)
-    row = (await inside("ls")).out.splitlines()[1]
+    row = (await cli("ls", env={"COLUMNS": "80"})).out.splitlines()[1]
     assert len(row) <= 80
     assert "…" in row
     assert row.split()[1] == "1,234"
-    monkeypatch.setenv("COLUMNS", "40")
-    head, row = (await inside("ls")).out.splitlines()
+    head, row = (await cli("ls", env={"COLUMNS": "40"})).out.splitlines()
     assert head.split() == ["queue", "visible", "oldest", "state"]
     assert row.startswith("qqq")
     assert row.split()[1] == "1,234"
