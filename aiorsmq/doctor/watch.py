@@ -21,8 +21,8 @@ class Heard:
     """What was heard of a queue."""
 
     def __init__(self) -> None:
-        self.listens = asyncio.Event()
-        self.announced = asyncio.Event()
+        self.listens: asyncio.Event = asyncio.Event()
+        self.announced: asyncio.Event = asyncio.Event()
 
     async def hear_out(self) -> None:
         """Wait for an announcement that may be under way."""
