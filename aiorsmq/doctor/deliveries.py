@@ -61,7 +61,7 @@ def _vt_too_short(queue: Snapshot, expired: Sequence[StoredMessage]) -> Finding:
     subject = f"{len(expired)} messages come" if len(expired) > 1 else "A message comes"
     return Finding(
         "vt-too-short",
-        "critical",
+        "warning",  # a failing handler whose backoff is as long as vt looks the same
         queue.name,
         f"{subject} back whenever a lease ends: {worst.id} was received "
         f"{count(worst.receive_count, 'time')}, every {duration(interval)}, and vt is "

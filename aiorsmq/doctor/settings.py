@@ -73,7 +73,10 @@ def _judge_maxsize(queue: Snapshot) -> Iterator[Finding]:
 
 
 def _judge_policy(queue: Snapshot) -> Iterator[Finding]:
-    if queue.max_receives is None and "max_receives" in queue.stored:
+    if queue.dead_letter_queue is None and queue.stored.get("dead_letter_queue"):
+        says = "no other queue can have that name, so it does not count, nor does max_receives."
+        yield _wrong(queue, "unreadable-setting", "dead_letter_queue", says, f"{queue.name}-dead")
+    elif queue.max_receives is None and "max_receives" in queue.stored:
         says = "it must be a number from 1 on, and counts as no limit."
         yield _wrong(queue, "unreadable-setting", "max_receives", says, 5)
     if queue.max_receives is not None and queue.dead_letter_queue is None:
@@ -96,7 +99,9 @@ def _judge_policy(queue: Snapshot) -> Iterator[Finding]:
         )
 
 
-def _wrong(queue: Snapshot, code: str, name: str, says: str, better: int | None = None) -> Finding:
+def _wrong(
+    queue: Snapshot, code: str, name: str, says: str, better: int | str | None = None
+) -> Finding:
     better = _DEFAULTS[name] if better is None else better
     remedy = command("set", queue.name, f"--{name.replace('_', '-')}", better)
     text = f"{name} is stored as {queue.stored[name]!r}: {says}"

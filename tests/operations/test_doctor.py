@@ -149,7 +149,7 @@ CASES = [
     (paused, "paused", "warning", "resume jobs"),
     (paused_and_waiting, "paused", "critical", "resume jobs"),
     (hidden_by_delay, "delay-hides-all", "warning", "set jobs --delay 0"),
-    (vt_too_short, "vt-too-short", "critical", "set jobs --vt 150"),
+    (vt_too_short, "vt-too-short", "warning", "set jobs --vt 150"),
     (dead, "dead-letters", "info", "dead dead"),
     (setting(vt=30_000), "vt-in-milliseconds", "warning", "set jobs --vt 30"),
     (setting(vt=2.5), "fractional-setting", "warning", "set jobs --vt 2"),
@@ -160,6 +160,12 @@ CASES = [
     (setting(maxsize=65565), "maxsize-of-pyrsmq", "info", "set jobs --maxsize 65536"),
     (setting(maxsize=7), "setting-out-of-range", "warning", "set jobs --maxsize 65536"),
     (setting(max_receives="no"), "unreadable-setting", "warning", "set jobs --max-receives 5"),
+    (
+        setting(max_receives="3", dead_letter_queue="a b"),
+        "unreadable-setting",
+        "warning",
+        "set jobs --dead-letter-queue jobs-dead",
+    ),
     (
         setting(max_receives=3),
         "drops-messages",
