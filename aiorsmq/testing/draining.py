@@ -8,11 +8,13 @@ from typing import Final, TypeVar, Unpack
 from ..models import Message, WorkerEvent
 from ..queue import Queue
 from ..worker import Worker, WorkerOptions
-from .inside import is_paused
+from .inside import is_paused, until_handed_back
 
 T = TypeVar("T")
 
 LIMIT: Final = 1000
+SETTLING: Final = 1.0
+"""Seconds to wait for what a worker hands back when it ends."""
 LOOK: Final = 0.02
 """Seconds after which to look at the queue again: others may have changed it."""
 
@@ -45,6 +47,9 @@ async def drain(
     while await _has_visible(queue) and worker.stats.received < limit:
         async with worker:
             await _until_idle(queue, worker, watch, limit)
+        with suppress(TimeoutError):  # while others use the client all the time
+            async with asyncio.timeout(SETTLING):
+                await until_handed_back(queue)
     if watch.errors:
         raise watch.errors[0]
     if await _has_visible(queue):

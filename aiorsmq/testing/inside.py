@@ -34,6 +34,11 @@ async def is_paused(queue: Queue[Any]) -> bool:
     return (await node.result(future, node.until())).is_paused
 
 
+async def until_handed_back(queue: Queue[Any]) -> None:
+    """Wait until nothing is in flight: what was claimed for nobody is back in the queue then."""
+    await queue._core.node.until_idle()
+
+
 def run_on_twin(target: Any, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     """Run a function of the kit on what stands behind an object of `aiorsmq.sync`."""
     return target._twin.run(work)
