@@ -74,7 +74,8 @@ class Progress:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        if not self._bar.disable:  # before rich 14.2 it prints an empty line then
+            self._bar.stop()
         if exc_type is None:
             return
         amount = f"{self.count:,}{self._of_total} {plural(self._unit)}"
