@@ -500,7 +500,7 @@ async def test_server(own_server):
             "server-nearly-full": "warning",
         }
         server.redis.config_set("maxmemory-policy", "noeviction")
-        server.redis.config_set("maxmemory", 1_000_000)
+        server.redis.config_set("maxmemory", used // 2)
         (full,) = await examine(rsmq)
         assert (full.code, full.severity) == ("server-full", "critical")
         assert full.command.startswith("redis-cli CONFIG SET maxmemory ")
