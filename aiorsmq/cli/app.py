@@ -76,7 +76,7 @@ def main(version: str) -> None:
     logging.basicConfig(format="aiorsmq: %(message)s", level=logging.WARNING, handlers=[log])
     try:
         try:
-            new_app(version)(exit_on_error=False, print_error=False)
+            new_app(version)(sys.argv[1:], exit_on_error=False, print_error=False)
         finally:
             sys.stdout.flush()  # here a closed pipe can still be told
     except CycloptsError as error:
