@@ -60,19 +60,24 @@ local function look(messages, queue, listeners)
   }
 end
 
+-- The error that the keys of another program give, or nil. Not by a pcall of `look`: some servers
+-- would then report the wrong line of a command that they refuse.
+local function foreign(messages, queue)
+  local queue_reply = redis.pcall('HMGET', queue, 'vt')
+  local messages_reply = redis.pcall('ZCARD', messages)
+  for _, reply in ipairs({queue_reply, messages_reply}) do
+    if type(reply) == 'table' and reply.err and string.find(reply.err, 'WRONGTYPE', 1, true) then
+      return {err = reply.err}
+    end
+  end
+end
+
 local reply = {time[1], time[2], now}
 local numsub = redis.pcall('PUBSUB', 'NUMSUB', unpack(ARGV)) -- most users are refused this
 for i = 1, #ARGV do
   local key = 2 * i
   local listeners = numsub[key] or ''
-  local is_fine, queue = pcall(look, KEYS[key - 1], KEYS[key], listeners)
-  if not is_fine then
-    local message = type(queue) == 'table' and queue.err or queue
-    if not string.find(message, 'WRONGTYPE', 1, true) then
-      error(queue, 0)
-    end
-    queue = {err = message}
-  end
-  reply[#reply + 1] = queue
+  local messages = KEYS[key - 1]
+  reply[#reply + 1] = foreign(messages, KEYS[key]) or look(messages, KEYS[key], listeners)
 end
 return reply
