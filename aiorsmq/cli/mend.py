@@ -46,18 +46,18 @@ async def edit(
         message = await handle.get(id)
         if message is None:
             raise NotDone(f"no message {id} in {queue}")
-        to = to or message.origin or None
+        target = to or message.origin or None
         if body is not None:
-            new_id = await _replace(handle, message, os.fsencode(body), to)
+            new_id = await _replace(handle, message, os.fsencode(body), target)
         elif file is not None or not reading.stdin_is_terminal():
             if not (raw := await reading.read(file)):
                 raise WrongUsage("no new body: what was read is empty; --body '' makes it so")
-            new_id = await _replace(handle, message, raw, to)
+            new_id = await _replace(handle, message, raw, target)
         else:
-            new_id = await _edit_and_replace(handle, message, to)
+            new_id = await _edit_and_replace(handle, message, target, must_edit=to is None)
     console.print(new_id, markup=False)
-    if to not in (None, queue):
-        notes.print(f"sent to {to}", markup=False)
+    if target not in (None, queue):
+        notes.print(f"sent to {target}", markup=False)
 
 
 async def _replace(
@@ -69,7 +69,9 @@ async def _replace(
     return new_id
 
 
-async def _edit_and_replace(queue: Queue[bytes], message: StoredMessage, target: str | None) -> str:
+async def _edit_and_replace(
+    queue: Queue[bytes], message: StoredMessage, target: str | None, *, must_edit: bool
+) -> str:
     """With an editor. If it fails afterwards, the edited text is kept."""
     descriptor, name = tempfile.mkstemp(prefix="aiorsmq-", suffix=".txt")
     path = Path(name)
@@ -82,7 +84,7 @@ async def _edit_and_replace(queue: Queue[bytes], message: StoredMessage, target:
         if not message.raw.endswith(b"\n"):
             body = body.removesuffix(b"\n")  # editors add one
         is_edited = body != message.raw
-        if not is_edited and target is None:
+        if not is_edited and must_edit:
             raise NotDone("not edited: nothing was changed")
         new_id = await _replace(queue, message, body, target)
     except BaseException:

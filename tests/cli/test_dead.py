@@ -88,10 +88,13 @@ async def test_interrupted(start, finish_cli, server, rsmq, dead):
     assert len(ids_in(server)) + len(ids_in(server, "dead")) == 500
 
 
-async def test_edit_of_a_dead_letter(inside, rsmq, dead):
-    """An edited dead letter goes to the queue that it died in."""
+async def test_edit_of_a_dead_letter(inside, in_terminal, rsmq, dead):
+    """An edited dead letter goes to the queue that it died in; one that was not edited stays."""
     jobs = rsmq.queue("jobs")
     (id,) = await bury(jobs, "wrong", reason="ValueError: 1")
+    code, seen = await in_terminal(None, "edit", "dead", id, env={"EDITOR": "true"})
+    assert (code, "not edited" in seen) == (1, True)
+    assert (await dead.get(id)).raw == b"wrong"
     result = await inside("edit", "dead", id, "--body", "right")
     assert result.err == "sent to jobs\n"
     assert (await jobs.get(result.out.strip())).raw == b"right"
