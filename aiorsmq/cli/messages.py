@@ -1,4 +1,4 @@
-"""Messages: sent, received, popped, deleted, edited, moved."""
+"""Messages: sent, received, popped, deleted."""
 
 import os
 from collections.abc import AsyncGenerator

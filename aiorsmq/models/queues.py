@@ -94,7 +94,8 @@ class Snapshot:
     """Clients that listen to the queue's announcements; None if the server does not say.
 
     Node rsmq and PyRSMQ poll and are not counted, and a client of this library listens only while
-    it has a consumer that waits, or a worker.
+    it has a worker, a consumer that waits, a stream with `prefetch`, or an iterator of
+    announcements.
     """
     paused_since: datetime | None
     """When the queue was paused; None if it is not."""
