@@ -15,8 +15,9 @@ from ._commands.snapshot import snapshots
 from ._commands.unlisted import find_unlisted
 from ._consuming.core import QueueCore
 from ._protocol import Keys, Seconds, check_ns, check_qname, check_seconds, check_seconds_at_least
+from ._server.engine import DEADLINE, Engine
 from ._server.home import running_loop
-from ._server.node import DEADLINE, Node
+from ._server.node import Node
 from ._server.server_info import server_info
 from ._server.target import EmbeddedTarget, Target, direct_target, given_target, target_from_url
 from .codecs import TEXT, Codec
@@ -95,13 +96,14 @@ class AsyncRSMQ:
             source: object = client  # a Redis, or from `from_url` a Target
             target = source if isinstance(source, Target) else given_target(source)
         self._cores: WeakValueDictionary[str, QueueCore] = WeakValueDictionary()
-        self._node = Node(
+        self._engine = Engine(
             target,
             deadline=check_seconds_at_least(MIN_DEADLINE, "deadline", deadline),
             connect_timeout=check_seconds("connect_timeout", connect_timeout),
             realtime=realtime,
             on_lost=partial(_look_again, self._cores),
         )
+        self._node = Node(self._engine, self._engine.route(self._ns))
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -322,7 +324,7 @@ class AsyncRSMQ:
         the background, and `aclose()` waits for it. Raises WrongEventLoop in another event loop:
         from a signal handler or a thread, use `loop.call_soon_threadsafe(rsmq.end_streams)`.
         """
-        home = self._node.home
+        home = self._engine.home
         if home.used:
             home.loop()  # raises in another event loop
         home.has_ended_streams = True
@@ -341,7 +343,7 @@ class AsyncRSMQ:
         Cancelling stops the waiting, not the closing. Raises WrongEventLoop in another event loop.
         """
         if self._closing is None:
-            home = self._node.home
+            home = self._engine.home
             loop = home.loop() if home.used else running_loop()
             home.closing = True
             self._closing = loop.create_task(self._close())
@@ -351,18 +353,18 @@ class AsyncRSMQ:
     @property
     def address(self) -> str:
         """Where the server is: host and port, or the path of its socket. Without password."""
-        return self._node.target.address
+        return self._engine.target.address
 
     @property
     def embedded_server(self) -> EmbeddedServer | None:
         """The server that this client starts and stops, for an `embedded://` URL."""
-        target = self._node.target
+        target = self._engine.target
         return target.server if isinstance(target, EmbeddedTarget) else None
 
     async def _close(self) -> None:
         for core in list(self._cores.values()):
             core.close()
-        await self._node.aclose()
+        await self._engine.aclose()
 
     async def __aenter__(self) -> "AsyncRSMQ":
         running_loop()  # raises under trio, before there is anything to close
@@ -377,7 +379,7 @@ class AsyncRSMQ:
         await self.aclose()
 
     def __del__(self) -> None:
-        if getattr(self, "_closing", self) is None and self._node.home.used:
+        if getattr(self, "_closing", self) is None and self._engine.home.used:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:

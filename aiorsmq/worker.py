@@ -305,7 +305,7 @@ class Worker(Generic[T]):
                 if self._signalled_at is not None:  # the program may die now
                     with anyio.move_on_after(CLEANUP):
                         for intake in self._intakes:
-                            await intake.core.node.until_idle()
+                            await intake.core.node.engine.until_idle()
         except BaseException as error:
             self._note_error(error)
             raise

@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 import redis
 from aiorsmq import AsyncRSMQ
+from aiorsmq._server.connector import Connector
 from aiorsmq.embedded import _find_binary
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
@@ -212,6 +213,11 @@ def fields_of(server: Server, qname: str = "jobs") -> dict[bytes, bytes]:
 def ids_in(server: Server, qname: str = "jobs") -> list[str]:
     """The ids of a queue's messages, hidden ones too, the next to be received first."""
     return [id.decode() for id in server.redis.zrange(f"rsmq:{qname}", 0, -1)]
+
+
+def connector_of(rsmq: AsyncRSMQ) -> Connector:
+    """What opens the lane of a client's calls."""
+    return rsmq._node._route.server().calls
 
 
 async def wait_for_listener(server: Server, *qnames: str) -> None:

@@ -179,7 +179,7 @@ class TestUnknown:
         proxy.unknown[b"SUBSCRIBE"] = reply
         async with AsyncRSMQ.from_url(proxy.url, poll_interval=3600) as other:
             asking = asyncio.ensure_future(other.queue("jobs").receive(wait=30))
-            await wait_until(lambda: other._node._listener._outage_logged)
+            await wait_until(lambda: other._engine.listener._outage_logged)
             proxy.unknown.clear()
             await wait_for_listener(server, "jobs")
             await queue.send("x")
@@ -225,7 +225,7 @@ class TestUnknown:
             asking = asyncio.ensure_future(other.queue("jobs").receive(wait=30))
             await wait_for_listener(server, "jobs")
             first = server.redis.client_list(_type="pubsub")[0]["id"]
-            await wait_until(lambda: len(other._node._listener._refusals) == 2)
+            await wait_until(lambda: len(other._engine.listener._refusals) == 2)
             server.reset_stats()
             await wait_until(lambda: server.script_calls() > 5)
             assert server.redis.client_list(_type="pubsub")[0]["id"] == first

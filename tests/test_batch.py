@@ -130,7 +130,7 @@ async def test_deadline_after_a_cancelled_call(server, queue, proxy):
         await there.send("before")
         proxy.silent = True
         kept, cancelled = (asyncio.ensure_future(there.send(body)) for body in "ab")
-        await wait_until(lambda: other._node._in_flight)
+        await wait_until(other._engine._in_flight)
         cancelled.cancel()
         with pytest.raises(TimeoutError, match="no reply before the deadline"):
             await kept

@@ -12,7 +12,7 @@ import pytest
 from aiorsmq import AsyncRSMQ, ClientClosed, InvalidParameterValue, WrongEventLoop
 
 from entrances import ENTRANCES
-from support import PATIENCE, stalls, wait_for_listener, wait_until
+from support import PATIENCE, connector_of, stalls, wait_for_listener, wait_until
 
 
 def test_made_without_a_loop():
@@ -244,7 +244,7 @@ async def test_never_closed(server):
     """A client that was used and never closed gives a ResourceWarning."""
     rsmq = AsyncRSMQ.from_url(server.url)
     await rsmq.list_queues()
-    connections, upkeep = rsmq._node._connector, rsmq._node._upkeep
+    connections, upkeep = connector_of(rsmq), rsmq._engine.upkeep
     with pytest.warns(ResourceWarning, match="unclosed <AsyncRSMQ"):
         del rsmq
     await connections.aclose()

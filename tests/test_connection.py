@@ -18,7 +18,7 @@ from aiorsmq._server.wire import TransportWire
 from redis.asyncio import Redis
 
 from chaos.network import Proxy
-from support import PATIENCE, free_port, wait_for_listener, wait_until
+from support import PATIENCE, connector_of, free_port, wait_for_listener, wait_until
 
 
 async def round_trip(rsmq):
@@ -89,7 +89,7 @@ async def test_tls(server, tmp_path):
         url = f"rediss://localhost:{port}"
         async with AsyncRSMQ.from_url(url, ssl_ca_certs=f"{tmp_path}/ca.pem") as rsmq:
             await round_trip(rsmq)
-            assert isinstance(rsmq._node._connector.current()._wire, TransportWire)
+            assert isinstance(connector_of(rsmq).current()._wire, TransportWire)
 
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -309,14 +309,14 @@ class TestRefusedLogin:
             await other.list_queues()
             since = set()
             for _ in range(2):
-                await wait_until(lambda: time.monotonic() > other._node._connector._opened_at + 0.2)
+                await wait_until(lambda: time.monotonic() > connector_of(other)._opened_at + 0.2)
                 before = rotation.refusals()
                 rotation.begin()
                 sending = asyncio.ensure_future(other.queue("jobs").send("x"))
                 await wait_until(lambda before=before: rotation.refusals() > before + 1)
                 rotation.end()
                 await sending
-                since.add(other._node._connector._refused_since)
+                since.add(connector_of(other)._refused_since)
             assert len(since) == 2
 
     async def test_few_attempts(self, server, queue, rotation, monkeypatch):
@@ -374,7 +374,7 @@ class TestRefusedLogin:
             await queue.create()
             for call in (lambda: queue.send_many(["x"] * 20), queue.attributes):
                 before = server.redis.info("stats")["total_connections_received"]
-                other._node._connector.current().call(lambda _: None, "RESET")
+                connector_of(other).current().call(lambda _: None, "RESET")
                 await call()
                 assert server.redis.info("stats")["total_connections_received"] == before + 1
 

@@ -73,7 +73,7 @@ async def test_with_the_client():
     file.
     """
     rsmq = AsyncRSMQ.from_url("embedded://")
-    folder = Path(rsmq._node.target.server.socket).parent
+    folder = Path(rsmq._engine.target.server.socket).parent
     assert not folder.exists()
     async with rsmq:
         await rsmq.create_queue(qname="q")
@@ -124,7 +124,7 @@ LIVES = """
             while child == 0:
                 os.closerange(0, 3)  # else who started the program waits for this one too
                 signal.pause()
-            print(os.path.dirname(rsmq._node.target.server.socket), child, flush=True)
+            print(os.path.dirname(rsmq._engine.target.server.socket), child, flush=True)
             await asyncio.sleep(1000)
     asyncio.run(main())
 """
@@ -238,10 +238,10 @@ async def test_client_made_before_a_fork():
             asyncio.run(use(lambda: None))
             os._exit(0)
         os.waitpid(second, 0)
-        print(os.path.exists(rsmq._node.target.server.socket), flush=True)
+        print(os.path.exists(rsmq._engine.target.server.socket), flush=True)
         os.write(on, b".")
         os.waitpid(first, 0)
-        print(os.path.exists(os.path.dirname(rsmq._node.target.server.socket)))
+        print(os.path.exists(os.path.dirname(rsmq._engine.target.server.socket)))
         """
     )
     assert printed[0] == "set()"
@@ -437,7 +437,7 @@ async def test_files_are_private(open_to_all, tmp_path):
     async with AsyncRSMQ.from_url(f"embedded://{path}") as rsmq:
         await rsmq.create_queue(qname="q")
         await rsmq.send_message(qname="q", message="secret")
-        folder = Path(rsmq._node.target.server.socket).parent
+        folder = Path(rsmq._engine.target.server.socket).parent
         found = [path, *path.rglob("*"), folder, *folder.rglob("*")]
         assert {"data", "appendonly.aof.manifest", "aiorsmq.lock", "server.log"} <= {
             file.name for file in found

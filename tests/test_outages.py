@@ -19,7 +19,7 @@ from aiorsmq._server.lua import Script
 
 from chaos.conditions import busy, loading
 from chaos.network import Proxy
-from support import PATIENCE, stalls, wait_for_listener, wait_until
+from support import PATIENCE, connector_of, stalls, wait_for_listener, wait_until
 
 FIRST_CALLS = {
     "a call": lambda rsmq: rsmq.list_queues(),
@@ -294,7 +294,7 @@ async def test_a_connection_that_nobody_waits_for(own_server):
         with pytest.raises((redis.ConnectionError, redis.TimeoutError)):
             await queue.receive()
         server.kill()
-        await wait_until(lambda: rsmq._node._connector._opening is None)
+        await wait_until(lambda: connector_of(rsmq)._opening is None)
         gc.collect()
 
 
@@ -395,7 +395,7 @@ async def test_replies_of_another_form(server, rsmq, queue, monkeypatch, form):
         ids = await asyncio.gather(*(queue.send(str(n)) for n in range(200)))
         assert all(await queue.delete_many(ids))
         assert await queue.receive() is None
-    assert rsmq._node._in_flight == 0
+    assert rsmq._engine._in_flight() == 0
     with anyio.fail_after(PATIENCE):
         await rsmq.aclose()
 
@@ -407,7 +407,7 @@ async def test_late_failure_is_silent(own_server, caplog):
     server = own_server()
     async with impatient_client(server, deadline=0.3) as rsmq:
         server.redis.client_kill_filter(_type="normal", skipme=True)
-        await wait_until(lambda: rsmq._node._connector.current() is None)
+        await wait_until(lambda: connector_of(rsmq).current() is None)
         server.redis.client_pause(60_000, all=False)  # scripts that write get no reply
         with pytest.raises(redis.TimeoutError):
             await rsmq.queue("jobs").send("x")

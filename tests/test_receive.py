@@ -26,7 +26,7 @@ def short_silence(monkeypatch):
 @pytest.fixture(autouse=True)
 def _short_closing(monkeypatch):
     """Nobody waits long for calls that are under way when a client closes."""
-    monkeypatch.setattr("aiorsmq._server.node.CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr("aiorsmq._server.engine.CLOSE_TIMEOUT", 0.1)
 
 
 LONG_POLLS = {
@@ -83,7 +83,7 @@ class TestNoAnswer:
             server.process.send_signal(signal.SIGSTOP)
             try:
                 polling = [asyncio.ensure_future(long_poll(queue, 0.1))]
-                await wait_until(lambda: rsmq._node._in_flight)
+                await wait_until(rsmq._engine._in_flight)
                 polling += [asyncio.ensure_future(long_poll(queue, 0.1)) for _ in range(2)]
                 results = await asyncio.gather(*polling, return_exceptions=True)
                 assert all(isinstance(result, RedisError) for result in results), results
@@ -337,9 +337,9 @@ class TestHealth:
             await queue.create()
             async with queue.worker(lambda _: None) as worker:
                 await wait_until(
-                    lambda: rsmq._node._listener._has_subscribed and worker._intakes[0].line._timer
+                    lambda: rsmq._engine.listener._has_subscribed and worker._intakes[0].line._timer
                 )
-                await wait_until(lambda: not rsmq._node._in_flight)
+                await wait_until(lambda: not rsmq._engine._in_flight())
                 server.kill()
                 await wait_until(lambda: not worker.healthy)
                 server.start()

@@ -120,7 +120,7 @@ async def test_private(caplog, tmp_path):
         async with AsyncRSMQ.from_url("embedded://") as rsmq:
             await rsmq.create_queue(qname="q")
             assert await rsmq.receive_message(qname="q", wait=0.01) is None  # a second connection
-            url = rsmq._node.target.server.url
+            url = rsmq._engine.target.server.url
             async with (
                 AsyncRSMQ.from_url(url) as sharer,
                 AsyncRSMQ.from_url(f"embedded://{tmp_path}") as keeper,

@@ -314,7 +314,7 @@ class TestNothingIsLost:
         server.reset_stats()
         waiting = asyncio.ensure_future(queue.receive(wait=10))
         # it has looked, and again when it was subscribed, and has heard that there is nothing
-        await wait_until(lambda: server.script_calls() == 2 and not rsmq._node._in_flight)
+        await wait_until(lambda: server.script_calls() == 2 and not rsmq._engine._in_flight())
         await ahead.aclose()
         message = await waiting
         assert (message.body, message.receive_count) == ("y", 1)
@@ -623,7 +623,7 @@ class TestClosedClient:
         closing = other.aclose()
         with anyio.fail_after(PATIENCE):
             other_end = asyncio.ensure_future(closing)
-            while not other._node.home.closing:
+            while not other._engine.home.closing:
                 await asyncio.sleep(0)
             assert await collect(begun) == []
             with pytest.raises(ClientClosed):

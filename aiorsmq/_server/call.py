@@ -50,5 +50,8 @@ class Call(NamedTuple):
     """Whether the reply does. A reply that is arriving at the deadline is then waited for, so that
     its messages can be put back."""
 
+    confirm: Any = None
+    """How replicas or the disk confirm what it wrote; None if they need not."""
+
     def __repr__(self) -> str:  # without args: they hold bodies
         return f"<Call of {self.script} of queue {self.qname!r}>"

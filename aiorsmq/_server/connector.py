@@ -11,6 +11,7 @@ from .failures import LOGIN_REFUSED, SERVER_ERRORS
 from .futures import retrieve_error
 from .lane import Lane
 from .options import CONNECT_TIMEOUT
+from .reach import Reach
 from .target import Target
 from .tasks import Tasks
 
@@ -22,14 +23,15 @@ LOGIN_PAUSE: Final = 0.25
 
 
 class Connector:
-    """The lane to a target, and what is known about reaching it.
+    """A lane to a target, and what is known about reaching it.
 
     A server is in one of three states. Never reached: after `connect_timeout` its address is
     probably wrong, and calls fail at once. Reached once: outages are temporary, and calls retry
     until their deadlines. Logged in once and refused since: retried for LOGIN_PATIENCE.
 
     Args:
-        on_reached: called with the first lane, before any call is made on it.
+        reach: shared with the client's other connectors.
+        on_reached: called with the first lane of all, before any call is made on it.
         on_lost: called when the server or the network has ended a lane.
     """
 
@@ -37,40 +39,24 @@ class Connector:
         self,
         target: Target,
         tasks: Tasks,
+        reach: Reach,
         *,
-        connect_timeout: float = 0,
         on_reached: Callable[[Lane], None],
         on_lost: Callable[[], None],
     ) -> None:
         self._target = target
-        self._home = tasks.home
         self._tasks = tasks
-        self._connect_timeout = connect_timeout
+        self._reach = reach
         self._on_reached = on_reached
         self._on_lost = on_lost
         self._lane: Lane | None = None
         self._opening: asyncio.Task[Lane] | None = None
         self._closed = False
-        self._given_up_at: float | None = None
-        self.reached_at: float = math.inf
-        """When it was first reached, by the event loop's clock."""
         self.failure: Exception | None = None
         """Why the latest attempt to open the lane failed; None if it did not."""
         self._opened_at = -math.inf
         self._refused_at = -math.inf
         self._refused_since: float | None = None
-
-    @property
-    def ever_open(self) -> bool:
-        """Whether the server was ever reached."""
-        return self.reached_at < math.inf
-
-    def given_up_at(self) -> float:
-        """When a server that was never reached is given up: `connect_timeout` after the first
-        time this was asked."""
-        if self._given_up_at is None:
-            self._given_up_at = self._home.loop().time() + self._connect_timeout
-        return self._given_up_at
 
     def current(self) -> Lane | None:
         """The lane, if it is open."""
@@ -95,12 +81,12 @@ class Connector:
             self._lane = Lane(await self._target.open(self._tasks), self._on_lost)
         except SERVER_ERRORS as error:
             self.failure = error
-            if isinstance(error, LOGIN_REFUSED) and self.ever_open:
+            if isinstance(error, LOGIN_REFUSED) and self._reach.ever:
                 self._note_refusal(error)
             raise
         else:
-            if not self.ever_open:
-                self.reached_at = self._home.loop().time()
+            if not self._reach.ever:
+                self._reach.note()
                 self._on_reached(self._lane)
             self.failure = None
             self._opened_at = time.monotonic()
@@ -111,8 +97,8 @@ class Connector:
     def may_pass(self, error: Exception) -> bool:
         """Whether trying again may help: see the three states."""
         if not isinstance(error, LOGIN_REFUSED):
-            return self.ever_open or self._home.loop().time() < self.given_up_at()
-        if not self.ever_open or self._refused_since is None:
+            return self._reach.may_come()
+        if not self._reach.ever or self._refused_since is None:
             return False
         return time.monotonic() < self._refused_since + LOGIN_PATIENCE
 

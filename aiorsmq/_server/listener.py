@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import anyio
 from redis.exceptions import (
+    ConnectionError,
     NoPermissionError,
     ResponseError,
     TimeoutError,
@@ -154,6 +155,11 @@ class Listener:
     def is_listening(self, flag: Flag) -> bool:
         """Whether announcements set the flag now, as far as is known."""
         return flag.is_wanted and flag.channel in self._confirmed
+
+    def leave(self) -> None:
+        """Open another connection instead of the one that is open, if one is."""
+        if self._task is not None:
+            self._fail(ConnectionError("the server is another one now"))
 
     async def aclose(self) -> None:
         # checked in the loops, in case something they await swallows the cancellation

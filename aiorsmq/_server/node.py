@@ -1,55 +1,39 @@
-"""One server as the client sees it: calls go in, replies and announcements come out.
+"""The server of some queues as the client sees it: calls go in, replies and announcements come out.
 
-A call's way: `Node.submit` writes EVALSHA on the lane; the reply comes back through the read
-callback of the wire (`Wire` -> `Lane._on_reply` -> `first_reply` -> `Node._finish`) to the
-`on_reply` of the command. That first attempt needs no task and no timer. A first attempt that
-fails goes on in a task, in `Retrier.retry`, and ends in `Node._finish` too.
+A call's way: `Node.submit` writes EVALSHA on a lane; the reply comes back through the read callback
+of the wire (`Wire` -> `Lane._on_reply` -> `first_reply` -> `Node._finish`) to the `on_reply` of the
+command. That first attempt needs no task and no timer. A first attempt that fails goes on in a
+task, in `Retrier.retry`, and ends in `Node._finish` too.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import anyio
-import anyio.lowlevel
 from redis.exceptions import InvalidResponse, NoScriptError, RedisError, TimeoutError
 
 from ..errors import ClientClosed, UnsupportedServer
 from .call import Call, Reply
 from .clock import Clock
-from .connector import Connector
 from .deadlines import NO_REPLY, SLACK
+from .engine import Engine
 from .failures import LOGIN_REFUSED, is_not_yet, is_unknown
 from .futures import resolve
 from .home import Home
-from .lane import Lane, OnReply
-from .listener import Flag, Listener
+from .lane import OnReply
+from .listener import Flag
 from .lua import load
-from .retrier import Attempts, Retrier
-from .server_settings import warn_about_settings
-from .target import Target
+from .retrier import Attempt, Failure, Retrier
+from .route import Route
+from .server import Server
 from .tasks import Tasks
 from .turn import Turn
 from .wire import Argument
 
 T = TypeVar("T")
-
-DEADLINE: Final = 30.0
-"""Seconds that a call may take, unless the client says otherwise."""
-CLOSE_TIMEOUT: Final = 5.0
-"""Seconds that `aclose()` gives to calls in flight."""
-
-_logger = logging.getLogger("aiorsmq.client")
-
-_JUMPED = "the server's clock jumped by %+.0f seconds: %s"
-_JUMPED_BACK = (
-    "messages that were visible or leased stay hidden for that much longer; "
-    "change_visibility(id, 0) makes one visible"
-)
-_JUMPED_FORWARD = "leases and delays shorter than that have ended"
 
 
 def _unchanged(reply: Reply) -> Reply:
@@ -62,49 +46,26 @@ def _set_result(future: "asyncio.Future[Any]", reply: Any) -> None:
         future.set_result(reply)
 
 
-def _ignore(_: object = None) -> None: ...
-
-
 class Node:
     """Runs scripts on one server, listens to its channels, and keeps its time.
 
-    Args:
-        target: where the server is; closed by `aclose()`.
-        deadline: seconds that a call may take.
-        connect_timeout: seconds for which calls wait for a server that was never reached.
-        realtime: whether to announce what is sent, and to listen.
-        on_lost: called when the server or the network has ended the connection.
+    Which server that is may change: see `Route`.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        *,
-        deadline: float = DEADLINE,
-        connect_timeout: float = 0.0,
-        realtime: bool = True,
-        on_lost: Callable[[], None] = _ignore,
-    ) -> None:
-        self.target: Target = target
-        self.home: Home = Home()
-        self.turn: Turn = Turn(self.home)
-        self.tasks: Tasks = Tasks(self.home)
-        self.clock: Clock = Clock()
-        self.deadline: float = deadline
-        self.realtime: bool = realtime
-        self._upkeep = Tasks(self.home)
-        self._connector = Connector(
-            target,
-            self._upkeep,
-            connect_timeout=connect_timeout,
-            on_reached=warn_about_settings if target.keeps_data else _ignore,
-            on_lost=on_lost,
-        )
-        self._retrier = Retrier(self._connector, self.home, self.clock)
-        open_wire = partial(target.open, self._upkeep, pushes=True)
-        self._listener = Listener(open_wire, self._upkeep)
-        self._in_flight = 0
-        self._quiet = asyncio.Event()
+    def __init__(self, engine: Engine, route: Route) -> None:
+        self.engine: Engine = engine
+        self.home: Home = engine.home
+        self.turn: Turn = engine.turn
+        self.tasks: Tasks = engine.tasks
+        self.deadline: float = engine.deadline
+        self.realtime: bool = engine.realtime
+        self._route = route
+        self._retrier = Retrier(route, engine.home)
+
+    @property
+    def clock(self) -> Clock:
+        """The server's."""
+        return self._route.server().clock
 
     def until(self) -> float:
         """The deadline of a call made now, by the event loop's clock."""
@@ -112,10 +73,7 @@ class Node:
 
     def deadline_of(self, time: float) -> float:
         """The deadline of a call made then; later if the server had not been reached by then."""
-        until = time + self.deadline
-        if time >= self._connector.reached_at:
-            return until
-        return max(until, self._connector.given_up_at())
+        return self.engine.reach.until(time, self.deadline)
 
     def submit(self, call: Call, on_reply: OnReply, until: float | None = None) -> None:
         """Run a script. `on_reply` gets its reply, without the server's time, or an exception.
@@ -134,20 +92,22 @@ class Node:
         started = self.home.loop().time()
         if until is None:
             until = self.until()
-        lane = self._connector.current()
+        server = self._route.server()
+        lane = server.connector(call).current()
 
         def first_reply(reply: Any) -> None:
             if isinstance(reply, Exception):
-                self.tasks.start(self._persist(call, started, until, on_reply, (reply, lane)))
+                failure = Failure(reply, server, lane)
+                self.tasks.start(self._persist(call, server, started, until, on_reply, failure))
             else:
-                self._finish(call, reply, started, on_reply)
+                self._finish(call, server, started, on_reply, reply, server)
 
         if lane is None:
-            self.tasks.start(self._persist(call, started, until, on_reply, None))
+            self.tasks.start(self._persist(call, server, started, until, on_reply, None))
         else:
             sha1 = load(call.script).sha1
             lane.call(first_reply, "EVALSHA", sha1, len(call.keys), *call.keys, *call.args)
-        self._in_flight += 1
+        server.in_flight += 1
 
     async def run(
         self, call: Call, read: Callable[[Reply], Any] = _unchanged, until: float | None = None
@@ -171,7 +131,7 @@ class Node:
         exception in its place. None if there is no connection, or if it was lost. Has a deadline of
         its own."""
         until = self.until()
-        lane = self._connector.current()
+        lane = self._route.server().calls.current()
         if lane is None:
             return None
         futures: list[asyncio.Future[Any]] = []
@@ -202,7 +162,7 @@ class Node:
 
         def look() -> None:
             nonlocal timer
-            lane = self._connector.current()
+            lane = self._route.server().calls.current()
             heard_at = ends if lane is None or self.trouble(script) else lane.heard_at
             latest = ends + max(patience, self.deadline)
             cancel_at = min(max(ends, heard_at) + patience, latest)
@@ -221,11 +181,11 @@ class Node:
     def watch(self, flag: Flag) -> None:
         """See `Listener.watch`; without `realtime` this does nothing."""
         if self.realtime:
-            self._listener.watch(flag)
+            self.engine.listener.watch(flag)
 
     def is_listening(self, flag: Flag) -> bool:
         """See `Listener.is_listening`."""
-        return self._listener.is_listening(flag)
+        return self.engine.listener.is_listening(flag)
 
     def late(self, reason: str) -> Exception:
         """What a call raises that has missed its deadline."""
@@ -237,11 +197,11 @@ class Node:
 
     def failure(self) -> Exception | None:
         """Why the server cannot be reached, if it cannot."""
-        return self._connector.failure
+        return self._route.server().calls.failure
 
     def is_busy(self) -> bool:
         """Whether the server is working on calls of this client."""
-        return self._in_flight > 0
+        return self._route.server().in_flight > 0
 
     def concerns_all(self, error: Exception) -> bool:
         """Whether an error was not the call's fault: other calls would meet it as well."""
@@ -250,62 +210,36 @@ class Node:
     def is_outage(self, error: Exception) -> bool:
         """Whether trying again later may help: a server that was reached before is away or not
         ready, or refuses the login for now."""
-        if not isinstance(error, RedisError) or not self._connector.may_pass(error):
+        if not isinstance(error, RedisError) or not self._route.server().calls.may_pass(error):
             return False
         return isinstance(error, LOGIN_REFUSED) or is_unknown(error) or is_not_yet(error)
-
-    async def until_idle(self) -> None:
-        """Wait until no call is in flight, and no task is left that may make one."""
-        while self.is_busy() or self.turn.has_callbacks() or self.tasks.are_running():
-            await self._until_quiet()
-            await self.tasks.wait()
-
-    async def aclose(self) -> None:
-        """Let calls in flight finish, for CLOSE_TIMEOUT, and leave no task or connection behind."""
-        await self._listener.aclose()
-        until = anyio.current_time() + CLOSE_TIMEOUT
-        with anyio.CancelScope(deadline=until):
-            await self._until_quiet()
-        await self.tasks.finish(until - anyio.current_time())
-        await self._connector.aclose()
-        await self._upkeep.finish(CLOSE_TIMEOUT)
-        await self.target.aclose()
-
-    async def _until_quiet(self) -> None:
-        """Wait until no call is in flight, nor about to be."""
-        while self._in_flight or self.turn.has_callbacks():
-            if self._in_flight:
-                self._quiet.clear()
-                await self._quiet.wait()
-            else:
-                await anyio.lowlevel.checkpoint()
 
     async def _persist(
         self,
         call: Call,
+        server: Server,
         started: float,
         until: float,
         on_reply: OnReply,
-        failed: tuple[Exception, Lane | None] | None,
+        failure: Failure | None,
     ) -> None:
-        """See a call through to its deadline. `failed`: the first attempt's error and lane, if it
-        was made."""
+        """See a call through to its deadline. `failure`: the first attempt's, if it was made."""
         outcome: Any = ClientClosed()  # stands if this task is cancelled
-        errors = [] if failed is None else [failed[0]]
-        lane = None if failed is None else failed[1]
-        attempts: Attempts = []
+        errors = [] if failure is None else [failure.error]
+        attempts: list[Attempt] = []
         try:
             async with asyncio.timeout_at(until):
-                outcome = await self._retrier.retry(call, errors, lane, attempts)
+                outcome = await self._retrier.retry(call, errors, failure, attempts)
         except asyncio.TimeoutError:
             outcome = self._missed_deadline(call, errors)
             if call.holds_messages and attempts:
                 with suppress(RedisError):
-                    outcome = await attempts[-1]
+                    outcome = await attempts[-1].reply
         except Exception as error:  # noqa: BLE001 - the caller handles it
             outcome = error
         finally:
-            self._finish(call, outcome, started, on_reply)
+            replied = attempts[-1].server if attempts else server
+            self._finish(call, server, started, on_reply, outcome, replied)
 
     def _missed_deadline(self, call: Call, errors: list[Exception]) -> Exception:
         """The last error that the call met; NoScriptError explains nothing."""
@@ -315,22 +249,26 @@ class Node:
         name = f"{call.script} of queue {call.qname!r}"
         return self.late(f"{name} did not succeed within {self.deadline:g} seconds")
 
-    def _finish(self, call: Call, outcome: Any, started: float, on_reply: OnReply) -> None:
-        self._in_flight -= 1
-        if not self._in_flight:
-            self._quiet.set()
+    def _finish(
+        self,
+        call: Call,
+        server: Server,
+        started: float,
+        on_reply: OnReply,
+        outcome: Any,
+        replied: Server,
+    ) -> None:
+        """End a call that was first meant for `server`; `replied` may be another by now."""
+        server.in_flight -= 1
+        if not server.in_flight:
+            self.engine.note_quiet()
         if self._retrier.trouble:
             self._retrier.trouble.pop(call.script, None)
         if isinstance(outcome, Exception):
             on_reply(outcome)
         else:
             try:
-                seconds, microseconds = outcome[:2]
-                del outcome[:2]
-                if jump := self.clock.learn(seconds, microseconds, started):
-                    effect = _JUMPED_BACK if jump < 0 else _JUMPED_FORWARD
-                    _logger.warning(_JUMPED, jump, effect, extra={"seconds": jump})
-                on_reply(outcome)
+                on_reply(replied.learn(outcome, started))
             except Exception as error:  # noqa: BLE001 - its text may quote a body
                 reason = f"unexpected reply to script {call.script} ({type(error).__name__})"
                 on_reply(InvalidResponse(reason))

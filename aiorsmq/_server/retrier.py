@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 from redis.exceptions import (
     AuthenticationError,
@@ -13,8 +14,6 @@ from redis.exceptions import (
 
 from ..errors import QueueDoesNotExist, UnsupportedServer
 from .call import Call, Reply, RetryPolicy
-from .clock import Clock
-from .connector import Connector
 from .failures import (
     CONNECT_ERRORS,
     backoff,
@@ -30,10 +29,24 @@ from .futures import resolve, retrieve_error
 from .home import Home
 from .lane import Lane
 from .lua import load
+from .route import Route
+from .server import Server
 from .wire import Argument
 
-Attempts = list["asyncio.Future[Reply]"]
-"""The replies that the attempts at a call wait for, or waited for."""
+
+class Attempt(NamedTuple):
+    """One that was sent."""
+
+    server: Server
+    reply: "asyncio.Future[Reply]"
+
+
+class Failure(NamedTuple):
+    """An attempt that failed."""
+
+    error: Exception
+    server: Server
+    lane: Lane | None
 
 
 class Retrier:
@@ -44,34 +57,40 @@ class Retrier:
     unsupported); log in again if the login was refused; then follow the call's RetryPolicy.
     """
 
-    def __init__(self, connector: Connector, home: Home, clock: Clock) -> None:
-        self._connector = connector
+    def __init__(self, route: Route, home: Home) -> None:
+        self._route = route
         self._home = home
-        self._clock = clock
         self.trouble: dict[str, Exception] = {}
         """By script: the latest error of calls that are being retried."""
 
     async def retry(
-        self, call: Call, errors: list[Exception], lane: Lane | None, attempts: Attempts
+        self,
+        call: Call,
+        errors: list[Exception],
+        first: Failure | None,
+        attempts: list[Attempt],
     ) -> Reply:
         """Try until there is a reply, or raise an error that is final.
 
         Args:
-            errors: those met so far, on `lane`; each further one is added.
+            errors: those met so far; each further one is added.
+            first: the first attempt's failure, if it was made.
             attempts: each attempt is added. Cancelling this leaves them alone.
         """
         args = call.args
-        if errors:
-            args = await self._next_args(errors[0], call, args, lane)
-            if not isinstance(errors[0], NoScriptError):
-                self.trouble[call.script] = errors[0]
+        if first is not None:
+            args = await self._next_args(first, call, args)
+            if not isinstance(first.error, NoScriptError):
+                self.trouble[call.script] = first.error
         once = call.policy is RetryPolicy.NEVER
         pauses = backoff()
         while True:
+            server = self._route.server()
+            connector = server.connector(call)
             try:
-                lane = await self._connector.lane()
+                lane = await connector.lane()
             except CONNECT_ERRORS as not_sent:
-                if once or not self._connector.may_pass(not_sent):
+                if once or not connector.may_pass(not_sent):
                     raise
                 errors.append(not_sent)
                 self.trouble[call.script] = not_sent
@@ -80,11 +99,11 @@ class Retrier:
                     # Opening took a while: the caller may want something else by now.
                     raise ConnectionError("the connection was just opened")
                 try:
-                    attempts.append(self._evaluate(lane, call, args))
-                    return await asyncio.shield(attempts[-1])
+                    attempts.append(Attempt(server, self._evaluate(lane, call, args)))
+                    return await asyncio.shield(attempts[-1].reply)
                 except RedisError as error:
                     errors.append(error)
-                    args = await self._next_args(error, call, args, lane)
+                    args = await self._next_args(Failure(error, server, lane), call, args)
                     self.trouble[call.script] = error
             await asyncio.sleep(next(pauses))
 
@@ -98,12 +117,13 @@ class Retrier:
         return reply
 
     async def _next_args(
-        self, error: Exception, call: Call, args: Sequence[Argument], lane: Lane | None
+        self, failure: Failure, call: Call, args: Sequence[Argument]
     ) -> Sequence[Argument]:
         """The arguments of the next attempt; raises the error if there must be none."""
+        error, server, lane = failure
         _raise_if_final(error, call)
         if is_refused_login(error):
-            await self._wait_for_login(AuthenticationError(str(error)), call, lane)
+            await self._wait_for_login(failure, call)
             return args
         if isinstance(error, NoScriptError):
             return args
@@ -116,15 +136,17 @@ class Retrier:
         if not is_not_yet(error):
             raise error
         if is_replica(error):
-            await self._connector.drop(lane)
+            await server.connector(call).drop(lane)
         return args
 
-    async def _wait_for_login(self, error: Exception, call: Call, lane: Lane | None) -> None:
+    async def _wait_for_login(self, failure: Failure, call: Call) -> None:
         """Have the next attempt log in again, unless no login has ever worked."""
-        if not self._clock.is_known:
+        error = AuthenticationError(str(failure.error))
+        if not failure.server.clock.is_known:
             raise error
-        await self._connector.relogin(lane, error)
-        if call.policy is RetryPolicy.NEVER or not self._connector.may_pass(error):
+        connector = failure.server.connector(call)
+        await connector.relogin(failure.lane, error)
+        if call.policy is RetryPolicy.NEVER or not connector.may_pass(error):
             raise error
 
 

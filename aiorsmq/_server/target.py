@@ -6,6 +6,7 @@ that pool: a small or busy pool cannot hold them up.
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 import anyio
@@ -30,14 +31,19 @@ OPEN_TIMEOUT: Final = 30.0
 """Seconds for all steps of opening a connection: on a slow line a login is several round trips."""
 
 
+def _ignore() -> None: ...
+
+
 class Target:
     """A server, reached with the settings of a redis-py client's pool.
 
-    Which one is for the subclasses to say; Sentinel and Cluster will be two more.
+    Which one is for the subclasses to say.
     """
 
     def __init__(self, client: Redis) -> None:
         self.client: Redis = client
+        self.on_moved: Callable[[], None] = _ignore
+        """Called when the server is another one now: all connections are dropped."""
         self._pool = client.connection_pool
 
     @property
@@ -70,6 +76,9 @@ class Target:
         await _connect(connection)
         connection.socket_timeout = None  # else redis-py aborts reads while no reply is due
         return seize(connection, tasks, pushes=pushes)
+
+    def suspect(self) -> None:
+        """Look whether the server is still the right one: it has answered as if it were not."""
 
     async def aclose(self) -> None:
         """Close what is ours; a subclass overrides this if something is."""

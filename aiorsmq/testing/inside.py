@@ -36,7 +36,7 @@ async def is_paused(queue: Queue[Any]) -> bool:
 
 async def until_handed_back(queue: Queue[Any]) -> None:
     """Wait until nothing is in flight: what was claimed for nobody is back in the queue then."""
-    await queue._core.node.until_idle()
+    await queue._core.node.engine.until_idle()
 
 
 def run_on_twin(target: Any, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:

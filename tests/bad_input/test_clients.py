@@ -257,7 +257,7 @@ class TestClients:
         end = "/socket" if scheme == "unix://" else "localhost:6379/0"
         assert "percent-encode the password" in self.refused_url(f"{scheme}{user}:{password}@{end}")
         quoted = AsyncRSMQ.from_url(f"{scheme}{user}:{quote(password, safe='')}@{end}")
-        assert quoted._node.target._pool.connection_kwargs["password"] == password
+        assert quoted._engine.target._pool.connection_kwargs["password"] == password
 
     @pytest.mark.parametrize(
         "password", ["s@secret", "s:secret", "100%", "s%zz", "é\U0001f407", "a b", "p=&;$,+!*'()"]
@@ -265,7 +265,7 @@ class TestClients:
     async def test_password_that_need_not_be_encoded(self, password):
         """Whatever else stands in a password, it is the password, and shown nowhere."""
         rsmq = AsyncRSMQ.from_url(f"redis://u:{password}@localhost/3")
-        assert rsmq._node.target._pool.connection_kwargs["password"] == password
+        assert rsmq._engine.target._pool.connection_kwargs["password"] == password
         assert repr(rsmq) == "<AsyncRSMQ 'rsmq' at localhost:6379>"
 
     async def test_whole_user_info_encoded(self):
@@ -330,7 +330,7 @@ class TestClients:
     @pytest.mark.parametrize("scheme", ["redis", "rediss", "valkey", "valkeys", "REDIS", "Valkey"])
     async def test_schemes(self, scheme):
         """valkey:// is redis://, and valkeys:// is rediss://."""
-        pool = AsyncRSMQ.from_url(f"{scheme}://host:1/2?db=3")._node.target._pool
+        pool = AsyncRSMQ.from_url(f"{scheme}://host:1/2?db=3")._engine.target._pool
         assert issubclass(pool.connection_class, redis.asyncio.SSLConnection) == (
             scheme in ("rediss", "valkeys")
         )

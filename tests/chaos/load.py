@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 from aiorsmq import AsyncRSMQ
-from aiorsmq._server.node import DEADLINE
+from aiorsmq._server.engine import DEADLINE
 
 from chaos.history import Operation, Verdict, check, read_content, read_history
 from support import Server, check_keys, wait_until

@@ -57,9 +57,9 @@ CONNECTION = {
         "a server that is not up yet is not waited for",
         (
             Edit(
-                "Connector.may_pass",
-                "self.ever_open or self._home.loop().time() < self.given_up_at()",
-                "self.ever_open",
+                "Reach.may_come",
+                "self.ever or self._home.loop().time() < self.given_up_at()",
+                "self.ever",
             ),
         ),
         ("test_outages.py::test_a_server_that_is_not_up_yet",),
@@ -161,7 +161,7 @@ CONNECTION = {
             Edit(
                 "Retrier._wait_for_login",
                 """
-                if not self._clock.is_known:
+                if not failure.server.clock.is_known:
                     raise error
                 """,
                 "",

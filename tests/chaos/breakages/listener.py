@@ -29,7 +29,7 @@ LISTENER = {
     ),
     "listener-is-not-closed": Breakage(
         "closing leaves the listener to itself",
-        (Edit("Node.aclose", "await self._listener.aclose()", "pass"),),
+        (Edit("Engine.aclose", "await self.listener.aclose()", "pass"),),
         ("test_client.py::test_closing_takes_no_time",),
     ),
     "closed-on-subscribe-is-an-outage": Breakage(

@@ -156,7 +156,7 @@ WORKER = {
     ),
     "dies-with-a-claim-on-its-way": Breakage(
         "a program dies of SIGTERM before a claim on its way is handed back",
-        (Edit("Worker._run", "await intake.core.node.until_idle()", "pass"),),
+        (Edit("Worker._run", "await intake.core.node.engine.until_idle()", "pass"),),
         ("worker/test_signals.py::test_claim_on_its_way",),
     ),
     "the-dead-tell-nobody": Breakage(

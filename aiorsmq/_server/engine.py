@@ -1,0 +1,115 @@
+"""What a client runs on: its tasks, its listener, and the servers that take its calls."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import anyio
+import anyio.lowlevel
+
+from .home import Home
+from .listener import Listener
+from .reach import Reach
+from .route import Route, Routes
+from .server import Server
+from .server_settings import warn_about_settings
+from .target import Target
+from .tasks import Tasks
+from .turn import Turn
+
+DEADLINE: Final = 30.0
+"""Seconds that a call may take, unless the client says otherwise."""
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds that `aclose()` gives to calls in flight."""
+
+
+def _ignore(_: Any = None) -> None: ...
+
+
+class Engine:
+    """What all `Node`s of a client share.
+
+    Args:
+        target: where the server is; closed by `aclose()`.
+        deadline: seconds that a call may take.
+        connect_timeout: seconds for which calls wait for a server that was never reached.
+        realtime: whether to announce what is sent, and to listen.
+        on_lost: called when a server or the network has ended a connection.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        deadline: float = DEADLINE,
+        connect_timeout: float = 0.0,
+        realtime: bool = True,
+        on_lost: Callable[[], None] = _ignore,
+    ) -> None:
+        self.target: Target = target
+        self.home: Home = Home()
+        self.turn: Turn = Turn(self.home)
+        self.tasks: Tasks = Tasks(self.home)
+        self.deadline: float = deadline
+        self.realtime: bool = realtime
+        self.reach: Reach = Reach(self.home, connect_timeout)
+        self.upkeep: Tasks = Tasks(self.home)
+        open_wire = partial(target.open, self.upkeep, pushes=True)
+        self.listener: Listener = Listener(open_wire, self.upkeep)
+        self._on_lost = on_lost
+        self._routes = Routes(self._server(target))
+        self._quiet = asyncio.Event()
+        target.on_moved = self._leave
+
+    def route(self, ns: str) -> Route:
+        """See `Routes.route`."""
+        return self._routes.route(ns)
+
+    def _server(self, target: Target) -> Server:
+        return Server(
+            target,
+            self.upkeep,
+            self.reach,
+            on_reached=warn_about_settings if self.target.keeps_data else _ignore,
+            on_lost=self._on_lost,
+        )
+
+    def _leave(self) -> None:
+        """Drop the connections, as others are to be opened elsewhere."""
+        self.listener.leave()
+        for server in self._routes.servers():
+            self.upkeep.start(server.leave())
+
+    def note_quiet(self) -> None:
+        """A server has no call in flight any more."""
+        self._quiet.set()
+
+    async def until_idle(self) -> None:
+        """Wait until no call is in flight, and no task is left that may make one."""
+        while self._in_flight() or self.turn.has_callbacks() or self.tasks.are_running():
+            await self._until_quiet()
+            await self.tasks.wait()
+
+    async def aclose(self) -> None:
+        """Let calls in flight finish, for CLOSE_TIMEOUT, and leave no task or connection behind."""
+        await self.listener.aclose()
+        until = anyio.current_time() + CLOSE_TIMEOUT
+        with anyio.CancelScope(deadline=until):
+            await self._until_quiet()
+        await self.tasks.finish(until - anyio.current_time())
+        await self._routes.aclose()
+        await self.target.aclose()
+        await self.upkeep.finish(CLOSE_TIMEOUT)
+
+    async def _until_quiet(self) -> None:
+        """Wait until no call is in flight, nor about to be."""
+        while self._in_flight() or self.turn.has_callbacks():
+            if self._in_flight():
+                self._quiet.clear()
+                await self._quiet.wait()
+            else:
+                await anyio.lowlevel.checkpoint()
+
+    def _in_flight(self) -> int:
+        return sum(server.in_flight for server in self._routes.servers())

@@ -1,0 +1,86 @@
+"""One server: its clock, and the lanes to it."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from .call import Call, Reply
+from .clock import Clock
+from .connector import Connector
+from .lane import Lane
+from .reach import Reach
+from .target import Target
+from .tasks import Tasks
+
+_logger = logging.getLogger("aiorsmq.client")
+
+_JUMPED: Final = "the server's clock jumped by %+.0f seconds: %s"
+_JUMPED_BACK: Final = (
+    "messages that were visible or leased stay hidden for that much longer; "
+    "change_visibility(id, 0) makes one visible"
+)
+_JUMPED_FORWARD: Final = "leases and delays shorter than that have ended"
+
+
+class Server:
+    """A server as the calls to it see it.
+
+    A confirmed call holds up all that come behind it on its lane, for as long as a replica takes.
+    Therefore these calls have a lane of their own, opened with the first of them.
+
+    Args:
+        on_reached: called with the first lane to any server of the client, before any call is made
+            on it.
+        on_lost: called when the server or the network has ended a lane.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        tasks: Tasks,
+        reach: Reach,
+        *,
+        on_reached: Callable[[Lane], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self.clock: Clock = Clock()
+        self.in_flight: int = 0
+        """How many calls it works on, or is to work on."""
+        self._tasks = tasks
+        self._connect = partial(
+            Connector, target, tasks, reach, on_reached=on_reached, on_lost=on_lost
+        )
+        self.calls: Connector = self._connect()
+        self._confirmed: Connector | None = None
+
+    def connector(self, call: Call) -> Connector:
+        """The one whose lane takes the call."""
+        return self.confirmed() if call.confirm else self.calls
+
+    def confirmed(self) -> Connector:
+        if self._confirmed is None:
+            self._confirmed = self._connect()
+        return self._confirmed
+
+    def learn(self, reply: Reply, sent_at: float) -> list[Any]:
+        """Take the server's time off a reply. `sent_at` is when the call was made."""
+        seconds, microseconds = reply[:2]
+        del reply[:2]
+        if jump := self.clock.learn(seconds, microseconds, sent_at):
+            effect = _JUMPED_BACK if jump < 0 else _JUMPED_FORWARD
+            _logger.warning(_JUMPED, jump, effect, extra={"seconds": jump})
+        return reply
+
+    async def leave(self) -> None:
+        """Drop the lanes, as the target's calls go to another server now. The calls in flight are
+        made again there, as far as that is safe."""
+        for connector in self._connectors():
+            await connector.drop(connector.current())
+
+    async def aclose(self) -> None:
+        for connector in self._connectors():
+            await connector.aclose()
+
+    def _connectors(self) -> list[Connector]:
+        return [self.calls] if self._confirmed is None else [self.calls, self._confirmed]
