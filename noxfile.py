@@ -36,7 +36,6 @@ ON_EVERY_SERVER = (
     "tests/dead_letters",
     "tests/foreign_data",
     "tests/permissions",
-    "tests/worker",
     "tests/test_announcements.py",
     "tests/test_connection.py",
     "tests/test_ensure.py",
@@ -44,9 +43,8 @@ ON_EVERY_SERVER = (
     "tests/test_lost_replies.py",
     "tests/test_outages.py",
     "tests/test_server_settings.py",
-    "tests/test_stream.py",
 )
-ON_THE_OLDEST_SERVER = "tests/operations"
+ON_THE_OLDEST_SERVER = ("tests/operations", "tests/worker", "tests/test_stream.py")
 TIMED = (
     "tests/journey",
     "tests/operations/test_announcements.py",
@@ -59,6 +57,16 @@ TIMED = (
     "tests/test_waiting.py",
 )
 """What waits, and gives up."""
+WITH_UVLOOP = (
+    *TIMED,
+    "tests/inside",
+    "tests/sync",
+    "tests/test_batch.py",
+    "tests/test_client.py",
+    "tests/test_connection.py",
+    "tests/test_lost_replies.py",
+    "tests/test_pipelining.py",
+)
 WITH_LOWEST = (
     "tests/cli/test_dead.py",
     "tests/cli/test_queues.py",
@@ -120,16 +128,16 @@ for version in PYTHONS:  # `nox -s tests-3.12`
 
 @nox.session(python=_interpreter(NEWEST_PYTHON))
 def uvloop(session: nox.Session) -> None:
-    """The tests on uvloop and the newest Python, but for those that no event loop changes."""
+    """What an event loop may change, on uvloop and the newest Python."""
     _install(session, "test")
-    same = [f"--ignore=tests/{folder}" for folder in ("bad_input", "foreign_data")]
-    command = ["pytest", "-q", *APART, *same, "-n", "2", "--loop", "uvloop"]
-    session.run(*command, *session.posargs)
+    session.run("pytest", "-q", "-n", "2", "--loop", "uvloop", *WITH_UVLOOP, *session.posargs)
 
 
 @nox.session(python=_interpreter(NEWEST_PYTHON))
 def busy(session: nox.Session) -> None:
-    """What waits, beside six busy loops: it passes on a slow machine too."""
+    """What waits, beside six busy loops: it passes on a slow machine too. Not part of CI, whose
+    lanes make the machine busy.
+    """
     _install(session, "test")
     command = [sys.executable, "-c", BUSY]  # ends with this program
     loops = [subprocess.Popen(command) for _ in range(6)]  # noqa: S603
@@ -162,7 +170,7 @@ def servers(session: nox.Session) -> None:
         name, binary = line.split("\t")
         session.log(f"{name}: {binary}")
         env = {"AIORSMQ_TEST_SERVER": binary}
-        further = [ON_THE_OLDEST_SERVER] if "6.2" in name else []
+        further = ON_THE_OLDEST_SERVER if "6.2" in name else ()
         session.run(*command, *further, *session.posargs, env=env)
 
 
