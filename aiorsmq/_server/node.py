@@ -59,6 +59,7 @@ class Node:
         self.tasks: Tasks = engine.tasks
         self.deadline: float = engine.deadline
         self.realtime: bool = engine.realtime
+        self._reach = engine.reach
         self._route = route
         self._retrier = Retrier(route, engine.home)
 
@@ -73,7 +74,10 @@ class Node:
 
     def deadline_of(self, time: float) -> float:
         """The deadline of a call made then; later if the server had not been reached by then."""
-        return self.engine.reach.until(time, self.deadline)
+        until = time + self.deadline
+        if time >= self._reach.reached_at:
+            return until
+        return max(until, self._reach.given_up_at())
 
     def submit(self, call: Call, on_reply: OnReply, until: float | None = None) -> None:
         """Run a script. `on_reply` gets its reply, without the server's time, or an exception.
@@ -93,7 +97,8 @@ class Node:
         if until is None:
             until = self.until()
         server = self._route.server()
-        lane = server.connector(call).current()
+        connector = server.calls if call.confirm is None else server.confirmed()  # hot path
+        lane = connector.current()
 
         def first_reply(reply: Any) -> None:
             if isinstance(reply, Exception):
@@ -268,7 +273,11 @@ class Node:
             on_reply(outcome)
         else:
             try:
-                on_reply(replied.learn(outcome, started))
+                seconds, microseconds = outcome[:2]
+                del outcome[:2]
+                if jump := replied.clock.learn(seconds, microseconds, started):
+                    replied.warn_of_jump(jump)
+                on_reply(outcome)
             except Exception as error:  # noqa: BLE001 - its text may quote a body
                 reason = f"unexpected reply to script {call.script} ({type(error).__name__})"
                 on_reply(InvalidResponse(reason))

@@ -38,10 +38,3 @@ class Reach:
     def may_come(self) -> bool:
         """Whether trying again may help."""
         return self.ever or self._home.loop().time() < self.given_up_at()
-
-    def until(self, time: float, deadline: float) -> float:
-        """The deadline of a call made at `time`; later if nothing had been reached by then."""
-        until = time + deadline
-        if time >= self.reached_at:
-            return until
-        return max(until, self.given_up_at())

@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from .call import Call, Reply
+from .call import Call
 from .clock import Clock
 from .connector import Connector
 from .lane import Lane
@@ -56,21 +56,17 @@ class Server:
 
     def connector(self, call: Call) -> Connector:
         """The one whose lane takes the call."""
-        return self.confirmed() if call.confirm else self.calls
+        return self.calls if call.confirm is None else self.confirmed()
 
     def confirmed(self) -> Connector:
         if self._confirmed is None:
             self._confirmed = self._connect()
         return self._confirmed
 
-    def learn(self, reply: Reply, sent_at: float) -> list[Any]:
-        """Take the server's time off a reply. `sent_at` is when the call was made."""
-        seconds, microseconds = reply[:2]
-        del reply[:2]
-        if jump := self.clock.learn(seconds, microseconds, sent_at):
-            effect = _JUMPED_BACK if jump < 0 else _JUMPED_FORWARD
-            _logger.warning(_JUMPED, jump, effect, extra={"seconds": jump})
-        return reply
+    def warn_of_jump(self, seconds: float) -> None:
+        """Log that its clock has jumped."""
+        effect = _JUMPED_BACK if seconds < 0 else _JUMPED_FORWARD
+        _logger.warning(_JUMPED, seconds, effect, extra={"seconds": seconds})
 
     async def leave(self) -> None:
         """Drop the lanes, as the target's calls go to another server now. The calls in flight are
