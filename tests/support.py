@@ -29,12 +29,12 @@ class Server:
     another program.
     """
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, binary: str | None = None) -> None:
         self.folder = folder
         self.socket = f"{folder}/server.sock"
         self.url = f"unix://{self.socket}"
         self._command = [
-            os.environ.get("AIORSMQ_TEST_SERVER") or str(_find_binary()),
+            binary or os.environ.get("AIORSMQ_TEST_SERVER") or str(_find_binary()),
             *("--port", "0", "--unixsocket", self.socket, "--dir", str(folder), "--save", ""),
             *("--logfile", f"{folder}/server.log", "--enable-debug-command", "yes"),
             *options,
