@@ -19,7 +19,8 @@ from ._server.engine import DEADLINE, Engine
 from ._server.home import running_loop
 from ._server.node import Node
 from ._server.server_info import server_info
-from ._server.target import EmbeddedTarget, Target, direct_target, given_target, target_from_url
+from ._server.target import EmbeddedTarget, Target
+from ._server.targets import direct_target, given_target, target_from_url
 from .codecs import TEXT, Codec
 from .embedded import EmbeddedServer
 from .errors import InvalidParameterValue

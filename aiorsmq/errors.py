@@ -46,7 +46,10 @@ ONE_SHARD: Final = (
 )
 
 _BODIES = ("message", "body", "bodies", "line", "lines")
-_SECRETS = ("client", "host", "username", "password", "ssl_password")
+_SECRETS = (
+    *("client", "host", "username", "password", "ssl_password"),
+    *("sentinel_username", "sentinel_password"),
+)
 
 
 class RedisSMQException(Exception):

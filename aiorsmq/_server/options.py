@@ -9,10 +9,11 @@ import codecs
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from redis.asyncio import (
     ConnectionPool,
@@ -27,6 +28,7 @@ from redis.cluster import RedisCluster as SyncCluster
 from redis.exceptions import RedisError
 
 from ..errors import ONE_SHARD, InvalidParameterValue
+from .urls import HOST, redact_url
 
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds that each step of opening a connection may take: connecting, and each reply after it."""
@@ -39,19 +41,13 @@ _DEFAULT_OPTIONS: dict[str, Any] = {
     "socket_timeout": None,
 }
 
-_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
-_URL_FORMS = (
-    "redis://, rediss://, valkey://, valkeys:// or unix://, or be embedded:// or embedded:///folder"
-)
-_ENCODE_HINT = 'percent-encode the password: urllib.parse.quote(password, safe="")'
 _FROM_URL = "for a URL use AsyncRSMQ.from_url(...)"
 _REJECTED = "is rejected by redis-py"
 
-_HOST = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]+(%[\w.-]+)?")
-_ADDRESS = re.compile(r"([a-z][a-z-]*(\.[a-z][a-z0-9-]*)*|\d+(\.\d+){3})(:\d{1,5})?(/\d{1,2})?")
-"""A host, perhaps with a port and a database, that cannot be taken for a password."""
 _CLIENT_OPTIONS = ("ns", "realtime", "qname", "poll_interval", "deadline", "connect_timeout")
 """Keywords of `from_url`, which cannot be part of the URL."""
+SENTINEL_LOGIN: Final = ("sentinel_username", "sentinel_password")
+"""Options of redis+sentinel:// URLs."""
 
 
 class _Fault(NamedTuple):
@@ -64,69 +60,11 @@ class _Fault(NamedTuple):
     """Whether the option itself is bad, not just its value."""
 
 
-def check_url(url: object) -> str | None:
-    """Raise InvalidParameterValue for an unusable URL.
-
-    Returns the folder of an `embedded://` URL ("" if it has none), and None for any other URL.
-    """
-    text = url.strip() if isinstance(url, str) else ""
-    scheme = ""
-    try:
-        parts = urlsplit(text)
-        scheme = parts.scheme
-        if scheme == "embedded" and not (parts.netloc or parts.query):
-            return unquote(parts.path)
-        if scheme in _SCHEMES:
-            fault = _find_url_fault(text)
-        else:
-            address = text if _ADDRESS.fullmatch(text) else "localhost:6379"
-            fault = f"must start with {_URL_FORMS}, as in redis://{address}"
-    except ValueError:
-        fault = f"has an invalid host; {_ENCODE_HINT}"
-    if fault is None:
-        return None
-    is_harmless = not text or _ADDRESS.fullmatch(text)
-    shown = url if url is None or (is_harmless and url == text) else _redact_url(scheme)
-    raise InvalidParameterValue("url", shown, fault)
-
-
-def _redact_url(scheme: str) -> str:
-    """Return the scheme of a URL, or nothing of it: `user:password@host` seems to have a scheme."""
-    return f"{scheme}://..." if scheme in (*_SCHEMES, "embedded") else "..."
-
-
-def _find_url_fault(url: str) -> str | None:
-    """Return what is wrong with a URL, without quoting it: any part may belong to a password."""
-    parts = urlsplit(url)
-    fault = None
-    if "@" in parts.query or "#" in url or (parts.netloc and "@" in parts.path):
-        fault = "has an @ or # after the host"
-    elif re.search(r"[\t\r\n]", url):  # urlsplit removes them
-        fault = "contains a line break or tab"
-    elif parts.scheme == "unix":
-        if not parts.path.strip("/"):
-            fault = "has no path; a unix socket needs one, as in unix:///run/socket"
-        elif parts.netloc.rpartition("@")[2]:
-            fault = "has a host, but a unix socket has only a path, as in unix:///run/socket"
-    elif not _has_valid_port(url):
-        fault = "has an invalid port, which must be a number from 0 to 65535"
-    elif parts.hostname and not _HOST.fullmatch(unquote(parts.hostname)):
-        fault = "has an invalid host"
-    elif not re.fullmatch(r"/*[0-9]*/*", unquote(parts.path)):
-        fault = "has an invalid path, which must be the number of a database, as in /0"
-    return fault and f"{fault}; {_ENCODE_HINT}"
-
-
-def _has_valid_port(url: str) -> bool:
-    try:
-        _ = urlsplit(url).port
-    except ValueError:
-        return False
-    return True
-
-
-def own_client(url: str | None = None, /, **options: Any) -> Redis:
+def own_client(url: str | None = None, scheme: str = "", /, **options: Any) -> Redis:
     """Create a Redis client from redis-py's options, or from a URL that passed `check_url`. No I/O.
+
+    Args:
+        scheme: of the URL that the user gave, if that has another.
 
     Raises InvalidParameterValue for options and values that redis-py does not know, or would fail
     with at the first call.
@@ -147,7 +85,7 @@ def own_client(url: str | None = None, /, **options: Any) -> Redis:
     if not fault.option:  # redis-py does not name it: try each option on its own
         culprits = (name for name in passed if _find_fault(partial(make, **{name: passed[name]})))
         fault = fault._replace(option=next(culprits, ""))
-    redacted_url = "" if url is None else _redact_url(urlsplit(url).scheme)
+    redacted_url = "" if url is None else redact_url(scheme or urlsplit(url).scheme)
     raise _make_error(fault, redacted_url, passed, url_options)
 
 
@@ -238,12 +176,20 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, bytes | int | float)
 
 
+def check_sentinel_login(option: str, value: Any) -> str | bytes | None:
+    """Raise InvalidParameterValue for a user name or password of sentinels that cannot be one."""
+    with suppress(ValueError):
+        if value is None or (value != "" and _is_text(value)):
+            return value
+    raise InvalidParameterValue(option, value, "must be text that UTF-8 can encode, and not empty")
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
 _VALUE_CHECKS: dict[str, tuple[Callable[[Any], object], str]] = {
-    "host": (_HOST.fullmatch, f"must be a host name or address; {_FROM_URL}"),
+    "host": (HOST.fullmatch, f"must be a host name or address; {_FROM_URL}"),
     "port": (lambda value: 0 <= int(value) <= 65535, "must be a number from 0 to 65535"),
     "path": (lambda value: "://" not in value, f"must be the path of a socket; {_FROM_URL}"),
     "db": (lambda value: int(value) >= 0, "must be the number of a database"),
@@ -289,6 +235,8 @@ def _suggest(option: str) -> str:
     }
     if option == "url":
         return f"is unknown; {_FROM_URL}"
+    if option in SENTINEL_LOGIN:
+        return "requires sentinels: use a redis+sentinel:// URL"
     if option in _CLIENT_OPTIONS:
         return f"is not part of the URL: use from_url(url, {option}=...)"
     if option in valid_options:

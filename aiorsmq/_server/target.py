@@ -6,8 +6,8 @@ that pool: a small or busy pool cannot hold them up.
 
 import asyncio
 import math
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import anyio
 from redis.asyncio import Redis
@@ -22,7 +22,7 @@ from redis.exceptions import (
 
 from ..embedded import EmbeddedServer, is_volatile
 from .failures import LOGIN_REFUSED
-from .options import CONNECT_TIMEOUT, check_client, check_url, no_retry, own_client
+from .options import CONNECT_TIMEOUT, no_retry
 from .siblings import announce_server
 from .tasks import Tasks
 from .wire import Wire, seize
@@ -69,13 +69,8 @@ class Target:
             pushes: see `seize`.
         """
         connection = self._pool.make_connection()
-        connection.retry = no_retry()
-        connection.socket_timeout = CONNECT_TIMEOUT
-        connect_timeout = connection.socket_connect_timeout or math.inf
-        connection.socket_connect_timeout = min(connect_timeout, CONNECT_TIMEOUT)
-        await _connect(connection)
-        connection.socket_timeout = None  # else redis-py aborts reads while no reply is due
-        return seize(connection, tasks, pushes=pushes)
+        await log_in(connection, connection.connect)
+        return take_over(connection, tasks, pushes=pushes)
 
     def suspect(self) -> None:
         """Look whether the server is still the right one: it has answered as if it were not."""
@@ -115,36 +110,15 @@ class EmbeddedTarget(DirectTarget):
         await self.server.stop()
 
 
-def given_target(client: object) -> Target:
-    """The target of a client that was given; no I/O.
-
-    Raises InvalidParameterValue for a client that cannot connect.
-    """
-    return GivenTarget(check_client(client))
-
-
-def direct_target(**options: Any) -> Target:
-    """The target that redis-py's options name; no I/O.
-
-    Raises InvalidParameterValue for options that cannot connect.
-    """
-    return DirectTarget(own_client(**options))
-
-
-def target_from_url(url: str, **options: Any) -> Target:
-    """The target that a URL names; no I/O. Raises as `direct_target`."""
-    folder = check_url(url)
-    if folder is None:
-        return DirectTarget(own_client(url, **options))
-    server = EmbeddedServer(folder or None)
-    return EmbeddedTarget(server, own_client(server.url, **options))
-
-
-async def _connect(connection: AbstractConnection) -> None:
-    """Have redis-py connect and log in, and raise what the server said, not what wraps it."""
+async def log_in(connection: AbstractConnection, connect: Callable[[], Awaitable[None]]) -> None:
+    """Have redis-py connect and log in, once, and raise what the server said, not what wraps it."""
+    connection.retry = no_retry()
+    connection.socket_timeout = CONNECT_TIMEOUT
+    connect_timeout = connection.socket_connect_timeout or math.inf
+    connection.socket_connect_timeout = min(connect_timeout, CONNECT_TIMEOUT)
     try:
         with anyio.fail_after(OPEN_TIMEOUT):
-            await connection.connect()
+            await connect()
     except BaseException as error:
         await connection.disconnect(nowait=True)
         cause = error.__cause__
@@ -159,3 +133,9 @@ async def _connect(connection: AbstractConnection) -> None:
         if isinstance(refusal, LOGIN_REFUSED):
             raise refusal from None
         raise
+
+
+def take_over(connection: AbstractConnection, tasks: Tasks, *, pushes: bool) -> Wire:
+    """See `seize`; for a connection that `log_in` has opened."""
+    connection.socket_timeout = None  # else redis-py aborts reads while no reply is due
+    return seize(connection, tasks, pushes=pushes)
