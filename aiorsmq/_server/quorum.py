@@ -8,6 +8,7 @@ from typing import Final
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import ConnectionError, NoPermissionError
 
+from ..errors import ClientClosed
 from .failover import Address, Primary, View
 from .failures import LOGIN_REFUSED, SERVER_ERRORS
 from .futures import retrieve_error
@@ -46,6 +47,7 @@ class Quorum:
             self._tasks.start(sentinel.watch(self._tasks, partial(self._on_event, sentinel)))
 
     async def aclose(self) -> None:
+        """End everything that the set has started."""
         self._is_closed = True
         await self._tasks.finish(0)
 
@@ -68,7 +70,9 @@ class Quorum:
         return self.primary.require_address()
 
     def look(self) -> "asyncio.Task[None]":
-        """`find` without waiting for it."""
+        """`find`, without waiting for it. Raises ClientClosed after `aclose`."""
+        if self._is_closed:
+            raise ClientClosed
         if self._asking is None or self._asking.done():
             self._asking = self._tasks.start(self._ask_all())
             self._asking.add_done_callback(retrieve_error)

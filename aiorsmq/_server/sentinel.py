@@ -1,6 +1,7 @@
 """A primary and its replicas, watched by sentinels."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, NoPermissionError
 
+from ..errors import ClientClosed
 from .failover import Address
 from .quorum import Quorum
 from .sentinels import Sentinel
@@ -78,7 +80,8 @@ class SentinelTarget(Target):
 
     def suspect(self) -> None:
         if self._quorum is not None:
-            self._quorum.look()
+            with suppress(ClientClosed):
+                self._quorum.look()
 
     async def aclose(self) -> None:
         if self._quorum is not None:
