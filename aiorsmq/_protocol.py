@@ -22,6 +22,7 @@ _MAX_RECEIVES = 1_000_000
 _MIN_MAXSIZE = 1024
 _MAX_PEEK = 1000
 _QNAME = re.compile(r"[A-Za-z0-9_-]{1,160}")
+_TAGGED = re.compile(r"[^{}]*\{[^{}]+\}[^{}]*")
 _ID = re.compile(r"[A-Za-z0-9:_-]{1,128}")
 _POSITIVE_INT = re.compile(rb"[1-9][0-9]{0,14}")
 _LATEST_MS = 253_402_300_799_000  # the last second that a datetime can hold; a score can be later
@@ -68,6 +69,22 @@ def check_ns(ns: object) -> str:
     if isinstance(ns, str) and ns and ns.isprintable() and "://" not in ns:
         return ns
     raise InvalidParameterValue("ns", ns, "must be a non-empty str, printable and not a URL")
+
+
+def check_tag(ns: str, parameter: str = "ns") -> str:
+    """Check a namespace that is to be used in a cluster.
+
+    A queue's name has no braces, so only its namespace can have the hash tag that puts all of its
+    keys into one slot. The server looks at the first tag alone.
+    """
+    if _TAGGED.fullmatch(ns):
+        return ns
+    example = "rsmq" if "{" in ns or "}" in ns else ns
+    reason = (
+        f'must have one hash tag in a cluster, which keeps all keys on one node: "{{{example}}}" '
+        f'for all queues together, or such as "{example}:{{jobs}}" for each group of queues'
+    )
+    raise InvalidParameterValue(parameter, ns, reason)
 
 
 def is_qname(name: str) -> bool:

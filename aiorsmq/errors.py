@@ -40,9 +40,9 @@ __all__ = [
     "WrongEventLoop",
 ]
 
-ONE_SHARD: Final = (
-    'connect to the shard that owns the slot of "{rsmq}" '
-    'with AsyncRSMQ(host=..., port=..., ns="{rsmq}")'
+USE_CLUSTER: Final = (
+    'use AsyncRSMQ.from_url("redis+cluster://host:port,host:port", ns="{rsmq}") '
+    "or give it a redis.asyncio.RedisCluster"
 )
 
 _BODIES = ("message", "body", "bodies", "line", "lines")
@@ -206,8 +206,8 @@ class EmbeddedServerError(RedisSMQException):
 class UnsupportedServer(RedisSMQException):
     """The server cannot run this library's scripts (attribute: reason).
 
-    It is part of a cluster, or it has no Lua scripts, or it lacks a command that they call. In a
-    cluster, all keys of a queue must be on one shard, and the client must connect to that shard.
+    It is part of a cluster, which needs another kind of URL or client; or it has no Lua scripts, or
+    it lacks a command that they call.
     """
 
     def __init__(self, reason: str) -> None:

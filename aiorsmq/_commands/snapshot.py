@@ -102,7 +102,14 @@ async def _look(node: Node, queues: Sequence[Keys]) -> dict[str, _Look]:
 
     all_keys = [key for keys in queues for key in keys.pair]
     channels = [keys.channel for keys in queues]
-    return await node.run(Call("snapshot", queues[0].qname, all_keys, channels), read)
+    looks: dict[str, _Look] = await node.run(
+        Call("snapshot", queues[0].qname, all_keys, channels), read
+    )
+    for reply in await node.ask_others("PUBSUB", "NUMSUB", *channels):
+        listeners = dict(zip(reply[::2], reply[1::2], strict=True))
+        for keys in queues:
+            looks[keys.qname] = _with_listeners(looks[keys.qname], listeners[keys.channel.encode()])
+    return looks
 
 
 def _read(keys: Keys, values: Any, now_ms: float) -> _Look:
@@ -139,6 +146,15 @@ def _read(keys: Keys, values: Any, now_ms: float) -> _Look:
         stored={name: value.decode(errors="replace") for name, value in stored.items()},
     )
     return queue, name
+
+
+def _with_listeners(look: _Look, listeners: int) -> _Look:
+    """Count those in that are connected to another node."""
+    match look:
+        case Snapshot(consumers=int(consumers)) as queue, name:
+            return replace(queue, consumers=consumers + listeners), name
+        case _:
+            return look
 
 
 def _with_dead(queue: Snapshot, dead_letter_queue: str, looks: Mapping[str, _Look]) -> Snapshot:

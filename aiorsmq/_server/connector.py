@@ -33,6 +33,7 @@ class Connector:
         reach: shared with the client's other connectors.
         on_reached: called with the first lane of all, before any call is made on it.
         on_lost: called when the server or the network has ended a lane.
+        on_silence: see `Lane`.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Connector:
         *,
         on_reached: Callable[[Lane], None],
         on_lost: Callable[[], None],
+        on_silence: Callable[[], object] | None = None,
     ) -> None:
         self._target = target
         self._tasks = tasks
         self._reach = reach
         self._on_reached = on_reached
         self._on_lost = on_lost
+        self._on_silence = on_silence
         self._lane: Lane | None = None
         self._opening: asyncio.Task[Lane] | None = None
         self._closed = False
@@ -78,7 +81,7 @@ class Connector:
     async def _open(self) -> Lane:
         try:
             await self.drop(self._lane)
-            self._lane = Lane(await self._target.open(self._tasks), self._on_lost)
+            self._lane = Lane(await self._target.open(self._tasks), self._on_lost, self._on_silence)
         except SERVER_ERRORS as error:
             self.failure = error
             if isinstance(error, LOGIN_REFUSED) and self._reach.ever:
@@ -124,6 +127,12 @@ class Connector:
         if lane is not None and lane is self._lane:
             self._lane = None
             await lane.aclose()
+
+    async def retire(self) -> None:
+        """Drop the lane, unless the server is about to reply to calls on it."""
+        lane = self.current()
+        if lane is not None and not lane.is_alive():
+            await self.drop(lane)
 
     async def aclose(self) -> None:
         self._closed = True

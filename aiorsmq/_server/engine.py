@@ -8,6 +8,8 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 
+from .cluster import ClusterRoutes
+from .cluster_target import ClusterTarget
 from .home import Home
 from .listener import Listener
 from .reach import Reach
@@ -58,7 +60,7 @@ class Engine:
         open_wire = partial(target.open, self.upkeep, pushes=True)
         self.listener: Listener = Listener(open_wire, self.upkeep)
         self._on_lost = on_lost
-        self._routes = Routes(self._server(target))
+        self._routes = self._find_routes(target)
         self._quiet = asyncio.Event()
         target.on_moved = self._leave
 
@@ -66,13 +68,24 @@ class Engine:
         """See `Routes.route`."""
         return self._routes.route(ns)
 
-    def _server(self, target: Target) -> Server:
-        return Server(
+    def _find_routes(self, target: Target) -> Routes:
+        on_reached = warn_about_settings if target.keeps_data else _ignore
+        make_server = partial(
+            Server,
+            tasks=self.upkeep,
+            reach=self.reach,
+            on_reached=on_reached,
+            on_lost=self._on_lost,
+        )
+        if not isinstance(target, ClusterTarget):
+            return Routes(make_server(target))
+        return ClusterRoutes(
             target,
             self.upkeep,
             self.reach,
-            on_reached=warn_about_settings if self.target.keeps_data else _ignore,
-            on_lost=self._on_lost,
+            make_server=make_server,
+            on_reached=on_reached,
+            on_departure=self.listener.leave,
         )
 
     def _leave(self) -> None:

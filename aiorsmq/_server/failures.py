@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from redis.exceptions import (
     AskError,
@@ -11,6 +11,7 @@ from redis.exceptions import (
     AuthorizationError,
     BusyLoadingError,
     ClusterCrossSlotError,
+    ClusterDownError,
     ConnectionError,
     MasterDownError,
     MovedError,
@@ -21,7 +22,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from ..errors import ONE_SHARD, NotPermitted, RedisSMQException
+from ..errors import USE_CLUSTER, NotPermitted, RedisSMQException
 
 SERVER_ERRORS: Final = (RedisError, OSError)
 """What redis-py raises if the server cannot be reached or rejects a call."""
@@ -33,19 +34,19 @@ LOGIN_REFUSED: Final = (AuthenticationError, AuthorizationError)
 
 # Errors raised inside a script lose their class: all of them on Redis 6.2, ACL errors on every
 # version. Hence the regular expressions.
-_NOT_YET = (BusyLoadingError, MasterDownError, ReadOnlyError, TryAgainError)
-_NOT_YET_WORDS = re.compile(r"\b(LOADING|BUSY|MASTERDOWN|READONLY|TRYAGAIN)\b")
+_NOT_YET = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
+_NOT_YET_WORDS = re.compile(r"\b(LOADING|BUSY|CLUSTERDOWN|MASTERDOWN|READONLY|TRYAGAIN)\b")
 _NOT_PERMITTED_WORDS = re.compile(
     r"NOPERM|ACL failure|permission|[Tt]he user executing the script can't"
 )
-_NAMED_COMMAND = re.compile(r"run the '([\w-]+)")
+_NAMED_COMMAND = re.compile(r"run the '([\w|-]+)")
 # Redis 6.2 and 7.0 do not name the denied command, only its line in the script.
 _SCRIPT_LINE = re.compile(r"@user_script: ?(\d+)")
 _COMMAND = re.compile(r"redis\.p?call\('(\w+)'")
 _NO_SCRIPTS = re.compile(r"(unknown|unsupported) command\W+eval", re.IGNORECASE)
 _NO_COMMAND = re.compile("unknown (redis |valkey )?command called from", re.IGNORECASE)
 # Outside of a cluster client, redis-py 5 does not raise MovedError or AskError.
-_MOVED = re.compile(r"(?:(?:MOVED|ASK) )?\d+ (\S+:\d+)$")
+_MOVED = re.compile(r"(?:(?P<word>MOVED|ASK) )?\d+ (?P<host>\S*):(?P<port>\d+)$")
 _CLUSTER_ERRORS = (ClusterCrossSlotError, MovedError, AskError)
 
 
@@ -104,13 +105,38 @@ def is_replica(error: Exception) -> bool:
     return isinstance(error, ReadOnlyError) or "READONLY" in str(error)
 
 
+class Redirection(NamedTuple):
+    """Another node of the cluster takes a call."""
+
+    host: str
+    """Empty if it is that of the node which said so."""
+    port: int
+    is_ask: bool
+    """Whether it takes this call alone, and ASKING has to come ahead of it. Else the whole slot has
+    moved."""
+
+
+def redirection(error: Exception) -> Redirection | None:
+    """What MOVED or ASK says; None for any other error."""
+    match = _MOVED.match(str(error))
+    if match is None:
+        return None
+    is_ask = match["word"] == "ASK" or type(error) is AskError
+    return Redirection(match["host"], int(match["port"]), is_ask)
+
+
+def is_try_again(error: Exception) -> bool:
+    """Whether a slot is being moved key by key, and the call's keys are on both nodes."""
+    return isinstance(error, TryAgainError) or "TRYAGAIN" in str(error)
+
+
 def unsupported_reason(error: Exception) -> str | None:
     """Return why no call can succeed on this server, or None if the error does not say that."""
     text = str(error)
-    moved = _MOVED.match(text)
-    if moved or isinstance(error, _CLUSTER_ERRORS) or text.startswith("CROSSSLOT "):
-        address = f" (this slot is at {moved[1]})" if moved else ""
-        return f"the server is part of a cluster, which is not supported yet; {ONE_SHARD}{address}"
+    if _MOVED.match(text) or isinstance(error, _CLUSTER_ERRORS) or text.startswith("CROSSSLOT "):
+        return f"the server is part of a cluster; {USE_CLUSTER}"
+    if "cluster support disabled" in text:
+        return "the server is not part of a cluster; use a redis:// URL, or redis.asyncio.Redis"
     if _NO_SCRIPTS.search(text):
         return (
             "the server does not support EVALSHA and EVAL, but this library needs Lua scripts; "

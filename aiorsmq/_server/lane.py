@@ -15,6 +15,8 @@ OnReply = Callable[[Any], None]
 REPLY_TIMEOUT: Final = 5.0
 """Seconds without a byte, in or out, while calls wait for replies, after which a connection is
 given up. Times `Wire.patience`."""
+SILENCE: Final = 1.0
+"""Seconds without a byte while calls wait for replies, after which a server may be hung."""
 UPLOAD: Final = 65536
 """Bytes. If that many have left since the last look, there was an upload, even if none is left."""
 
@@ -28,11 +30,20 @@ class Lane:
     When the connection is lost, the calls in flight, and only those, get redis-py's ConnectionError
     or TimeoutError: the server may or may not have executed them. After that `on_lost` is called,
     unless this side closed the lane.
+
+    Args:
+        on_silence: called every SILENCE seconds while calls wait for a server that is silent.
     """
 
-    def __init__(self, wire: Wire, on_lost: Callable[[], None] = _ignore_loss) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        on_lost: Callable[[], None] = _ignore_loss,
+        on_silence: Callable[[], object] | None = None,
+    ) -> None:
         self.lost: bool = False
         self._on_lost = on_lost
+        self._on_silence = on_silence
         self._wire = wire
         self._loop = asyncio.get_running_loop()
         self._in_flight: deque[OnReply] = deque()
@@ -41,6 +52,8 @@ class Lane:
         self._sent = 0
         self._unsent = 0
         self._watchdog: asyncio.TimerHandle | None = None
+        self._patience = REPLY_TIMEOUT * wire.patience
+        self._check_after = self._patience if on_silence is None else SILENCE
         wire.attach(self._on_reply, self.lose)
 
     def call(self, on_reply: OnReply, *command: Argument) -> None:
@@ -56,8 +69,7 @@ class Lane:
             self._waiting_since = self._loop.time()
             if self._watchdog is None:
                 self._note_upload()
-                patience = REPLY_TIMEOUT * self._wire.patience
-                self._watchdog = self._loop.call_later(patience, self._check_silence)
+                self._watchdog = self._loop.call_later(self._check_after, self._check_silence)
         self._in_flight.append(on_reply)
         self._written += len(data)
         self._wire.write(data)
@@ -66,6 +78,10 @@ class Lane:
     def heard_at(self) -> float:
         """When the last byte came in, by the event loop's clock."""
         return self._wire.heard_at
+
+    def is_alive(self) -> bool:
+        """Whether calls are in flight, and the server has been heard within SILENCE."""
+        return bool(self._in_flight) and self._silence() < SILENCE
 
     def lose(self, error: Exception) -> None:
         if self.lost:
@@ -108,12 +124,18 @@ class Lane:
             return
         if self._note_upload():  # a large message on a slow line is not silence
             self._waiting_since = self._loop.time()
-        timeout = REPLY_TIMEOUT * self._wire.patience
-        remaining = max(self._waiting_since, self._wire.heard_at) + timeout - self._loop.time()
+        remaining = self._patience - self._silence()
         if remaining > 0:
-            self._watchdog = self._loop.call_later(remaining, self._check_silence)
+            check_after = min(remaining, self._check_after)
+            self._watchdog = self._loop.call_later(check_after, self._check_silence)
         else:
-            self.lose(TimeoutError(f"No reply from the server for {timeout:g} seconds"))
+            self.lose(TimeoutError(f"No reply from the server for {self._patience:g} seconds"))
+        if self._on_silence is not None and self._silence() >= SILENCE:
+            self._on_silence()
+
+    def _silence(self) -> float:
+        """Seconds for which calls have waited without a byte from the server."""
+        return self._loop.time() - max(self._waiting_since, self._wire.heard_at)
 
     def _note_upload(self) -> bool:
         """Whether an upload has progressed since the last look, even if more was added to it."""

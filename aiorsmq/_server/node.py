@@ -10,17 +10,23 @@ import asyncio
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
-from redis.exceptions import InvalidResponse, NoScriptError, RedisError, TimeoutError
+from redis.exceptions import (
+    InvalidResponse,
+    NoScriptError,
+    RedisError,
+    TimeoutError,
+    TryAgainError,
+)
 
 from ..errors import ClientClosed, UnsupportedServer
 from .call import Call, Reply
 from .clock import Clock
 from .deadlines import NO_REPLY, SLACK
 from .engine import Engine
-from .failures import LOGIN_REFUSED, is_not_yet, is_unknown
+from .failures import LOGIN_REFUSED, is_not_yet, is_try_again, is_unknown, redirection
 from .futures import resolve
 from .home import Home
 from .lane import OnReply
@@ -34,6 +40,12 @@ from .turn import Turn
 from .wire import Argument
 
 T = TypeVar("T")
+
+_SLOT_IN_MOVE: Final = (
+    "the slot of queue {!r} is being moved to another node of the cluster key by key, and a queue "
+    "without messages has to wait until that ends; Valkey 9 moves slots in one step "
+    "(CLUSTER MIGRATESLOTS)"
+)
 
 
 def _unchanged(reply: Reply) -> Reply:
@@ -146,6 +158,10 @@ class Node:
         replies = [await self.result(future, until) for future in futures]
         return None if lane.lost else replies
 
+    async def ask_others(self, *command: Argument) -> list[Any]:
+        """See `Route.ask_others`."""
+        return await self._route.ask_others(*command)
+
     async def result(self, future: "asyncio.Future[T]", until: float) -> T:
         """Wait until the future is done, or until the deadline of its call.
 
@@ -247,9 +263,11 @@ class Node:
             self._finish(call, server, started, on_reply, outcome, replied)
 
     def _missed_deadline(self, call: Call, errors: list[Exception]) -> Exception:
-        """The last error that the call met; NoScriptError explains nothing."""
+        """The last error that the call met; NoScriptError and redirections explain nothing."""
         for error in reversed(errors):
-            if not isinstance(error, NoScriptError):
+            if is_try_again(error):
+                return TryAgainError(_SLOT_IN_MOVE.format(call.qname))
+            if not (isinstance(error, NoScriptError) or redirection(error)):
                 return error
         name = f"{call.script} of queue {call.qname!r}"
         return self.late(f"{name} did not succeed within {self.deadline:g} seconds")

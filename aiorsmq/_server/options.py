@@ -18,7 +18,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from redis.asyncio import (
     ConnectionPool,
     Redis,
-    RedisCluster,
     SSLConnection,
     UnixDomainSocketConnection,
 )
@@ -27,7 +26,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster as SyncCluster
 from redis.exceptions import RedisError
 
-from ..errors import ONE_SHARD, InvalidParameterValue
+from ..errors import InvalidParameterValue
 from .urls import HOST, redact_url
 
 CONNECT_TIMEOUT: Final = 5.0
@@ -95,8 +94,8 @@ def no_retry() -> Retry:
 
 def check_client(client: object) -> Redis:
     """Raise InvalidParameterValue for anything but a client whose options allow it to connect."""
-    if isinstance(client, RedisCluster | SyncCluster):
-        reason = f"must not be a cluster client, clusters are not supported yet; {ONE_SHARD}"
+    if isinstance(client, SyncCluster):
+        reason = "must be a redis.asyncio.RedisCluster, which accepts the same options"
     elif isinstance(client, str):
         reason = f"must be a redis.asyncio.Redis; {_FROM_URL}, for a host AsyncRSMQ(host=...)"
     elif not isinstance(client, Redis):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from redis.exceptions import (
     AuthenticationError,
@@ -29,7 +29,7 @@ from .futures import resolve, retrieve_error
 from .home import Home
 from .lane import Lane
 from .lua import load
-from .route import Route
+from .route import Hop, Route
 from .server import Server
 from .wire import Argument
 
@@ -38,6 +38,7 @@ class Attempt(NamedTuple):
     """One that was sent."""
 
     server: Server
+    lane: Lane
     reply: "asyncio.Future[Reply]"
 
 
@@ -49,12 +50,17 @@ class Failure(NamedTuple):
     lane: Lane | None
 
 
+MAX_HOPS: Final = 5
+"""How often a call is sent on, from node to node of a cluster, before it pauses."""
+
+
 class Retrier:
     """The second and later attempts at a call, after a first one that failed or was never made.
 
     Each attempt sends the script's source (EVAL): a server that was restarted has forgotten it.
-    After each failure, in this order: raise what is final (missing queue, no permission, server
-    unsupported); log in again if the login was refused; then follow the call's RetryPolicy.
+    After each failure, in this order: go where a node of a cluster has sent the call; raise what is
+    final (missing queue, no permission, server unsupported); log in again if the login was refused;
+    then follow the call's RetryPolicy.
     """
 
     def __init__(self, route: Route, home: Home) -> None:
@@ -78,43 +84,67 @@ class Retrier:
             attempts: each attempt is added. Cancelling this leaves them alone.
         """
         args = call.args
+        hop: Hop | None = None
+        hops = 0
         if first is not None:
-            args = await self._next_args(first, call, args)
-            if not isinstance(first.error, NoScriptError):
-                self.trouble[call.script] = first.error
+            hop, args = await self._after(first, call, args)
         once = call.policy is RetryPolicy.NEVER
         pauses = backoff()
         while True:
-            server = self._route.server()
-            connector = server.connector(call)
             try:
-                lane = await connector.lane()
+                server, lane = await self._open(call, hop)
             except CONNECT_ERRORS as not_sent:
-                if once or not connector.may_pass(not_sent):
+                hop = None
+                self._route.suspect()
+                if once or not self._route.server().connector(call).may_pass(not_sent):
                     raise
                 errors.append(not_sent)
                 self.trouble[call.script] = not_sent
+            except RedisError as refusal:  # of a cluster's map
+                _raise_if_final(refusal, call)
+                raise
             else:
                 if once and not errors:
                     # Opening took a while: the caller may want something else by now.
                     raise ConnectionError("the connection was just opened")
                 try:
-                    attempts.append(Attempt(server, self._evaluate(lane, call, args)))
+                    attempts.append(Attempt(server, lane, self._evaluate(lane, call, args, hop)))
                     return await asyncio.shield(attempts[-1].reply)
                 except RedisError as error:
                     errors.append(error)
-                    args = await self._next_args(Failure(error, server, lane), call, args)
-                    self.trouble[call.script] = error
+                    hop, args = await self._after(Failure(error, server, lane), call, args)
+                    hops += hop is not None
+                    if hop is not None and hops < MAX_HOPS:
+                        continue
             await asyncio.sleep(next(pauses))
 
+    async def _open(self, call: Call, hop: Hop | None) -> tuple[Server, Lane]:
+        if hop is None:
+            return await self._route.open(call)
+        return hop.server, await hop.server.connector(call).lane()
+
     def _evaluate(
-        self, lane: Lane, call: Call, args: Sequence[Argument]
+        self, lane: Lane, call: Call, args: Sequence[Argument], hop: Hop | None
     ) -> "asyncio.Future[Reply]":
         source = load(call.script).source
         reply: asyncio.Future[Reply] = self._home.loop().create_future()
         reply.add_done_callback(retrieve_error)  # at its deadline, a call stops waiting
+        if hop is not None and hop.is_asking:  # for the next command on the lane
+            lane.call(partial(_resolve_if_error, reply), "ASKING")
         lane.call(partial(resolve, reply), "EVAL", source, len(call.keys), *call.keys, *args)
         return reply
+
+    async def _after(
+        self, failure: Failure, call: Call, args: Sequence[Argument]
+    ) -> tuple[Hop | None, Sequence[Argument]]:
+        """Where the next attempt goes, if a node has said so, and its arguments; raises the error
+        if there must be none."""
+        hop = self._route.redirect(failure.error, failure.server)
+        if hop is None:
+            args = await self._next_args(failure, call, args)
+            if not isinstance(failure.error, NoScriptError):
+                self.trouble[call.script] = failure.error
+        return hop, args
 
     async def _next_args(
         self, failure: Failure, call: Call, args: Sequence[Argument]
@@ -127,6 +157,8 @@ class Retrier:
             return args
         if isinstance(error, NoScriptError):
             return args
+        if is_unknown(error) or is_not_yet(error):
+            self._route.suspect()
         if call.policy is RetryPolicy.NEVER:
             raise error
         if is_unknown(error):
@@ -148,6 +180,11 @@ class Retrier:
         await connector.relogin(failure.lane, error)
         if call.policy is RetryPolicy.NEVER or not connector.may_pass(error):
             raise error
+
+
+def _resolve_if_error(future: "asyncio.Future[Any]", reply: Any) -> None:
+    if isinstance(reply, Exception):
+        resolve(future, reply)
 
 
 def _raise_if_final(error: Exception, call: Call) -> None:

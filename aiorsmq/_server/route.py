@@ -1,8 +1,20 @@
 """Which server takes a call."""
 
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
+from .call import Call
+from .lane import Lane
 from .server import Server
+from .wire import Argument
+
+
+class Hop(NamedTuple):
+    """Where a server has sent a call on to."""
+
+    server: Server
+    is_asking: bool
+    """Whether ASKING must come ahead of the call."""
 
 
 class Route:
@@ -14,6 +26,25 @@ class Route:
     def server(self) -> Server:
         """Who takes their calls, as far as is known."""
         return self._server
+
+    async def open(self, call: Call) -> tuple[Server, Lane]:
+        """The server that takes a call, and the lane to it, opened if need be. Raises redis-py's
+        errors; then nothing has been sent."""
+        return self._server, await self._server.connector(call).lane()
+
+    def redirect(self, error: Exception, server: Server) -> Hop | None:
+        """Where a call goes on, if that is what a server's error says."""
+        del error, server
+        return None
+
+    def suspect(self) -> None:
+        """Look, in the background, whether another server takes the calls: one has failed."""
+
+    async def ask_others(self, *command: Argument) -> list[Any]:
+        """What other servers reply to a plain command that changes nothing: those that announce
+        what this one announces, as far as they reply within a second."""
+        del command
+        return []
 
 
 class Routes:

@@ -33,6 +33,7 @@ class Server:
         on_reached: called with the first lane to any server of the client, before any call is made
             on it.
         on_lost: called when the server or the network has ended a lane.
+        on_silence: see `Lane`.
     """
 
     def __init__(
@@ -43,13 +44,20 @@ class Server:
         *,
         on_reached: Callable[[Lane], None],
         on_lost: Callable[[], None],
+        on_silence: Callable[[], object] | None = None,
     ) -> None:
         self.clock: Clock = Clock()
         self.in_flight: int = 0
         """How many calls it works on, or is to work on."""
         self._tasks = tasks
         self._connect = partial(
-            Connector, target, tasks, reach, on_reached=on_reached, on_lost=on_lost
+            Connector,
+            target,
+            tasks,
+            reach,
+            on_reached=on_reached,
+            on_lost=on_lost,
+            on_silence=on_silence,
         )
         self.calls: Connector = self._connect()
         self._confirmed: Connector | None = None
@@ -73,6 +81,11 @@ class Server:
         made again there, as far as that is safe."""
         for connector in self._connectors():
             await connector.drop(connector.current())
+
+    async def retire(self) -> None:
+        """Drop the lanes that no call needs, as the server takes no more."""
+        for connector in self._connectors():
+            await connector.retire()
 
     async def aclose(self) -> None:
         for connector in self._connectors():

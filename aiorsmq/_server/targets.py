@@ -3,11 +3,12 @@
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.sentinel import SentinelConnectionPool
 
 from ..embedded import EmbeddedServer
 from ..errors import InvalidParameterValue
+from .cluster_target import ClusterTarget, given_cluster
 from .options import SENTINEL_LOGIN, check_client, check_sentinel_login, own_client
 from .sentinel import SentinelTarget
 from .target import DirectTarget, EmbeddedTarget, GivenTarget, Target
@@ -22,6 +23,8 @@ def given_target(client: object) -> Target:
 
     Raises InvalidParameterValue for a client that cannot connect.
     """
+    if isinstance(client, RedisCluster):
+        return given_cluster(client)
     checked = check_client(client)
     pool = checked.connection_pool
     if isinstance(pool, SentinelConnectionPool):
@@ -61,7 +64,18 @@ def target_from_url(url: str, **options: Any) -> Target:
     several = split_set_url(url)
     if several is None:
         return DirectTarget(own_client(url, **options))
+    if several.kind == "cluster":
+        return _cluster_from_url(several, options)
     return _sentinels_from_url(several, options)
+
+
+def _cluster_from_url(url: SetUrl, options: dict[str, Any]) -> Target:
+    """The target of redis+cluster://..."""
+    place = f"{url.login}@" if url.login else ""
+    client = own_client(url.one_server(place, query=url.query), url.scheme, **options)
+    if client.connection_pool.connection_kwargs.get("db"):
+        raise InvalidParameterValue("db", options.get("db"), "must be 0 in a cluster")
+    return ClusterTarget(client, url.places, is_ours=True)
 
 
 def _sentinels_from_url(url: SetUrl, options: dict[str, Any]) -> Target:

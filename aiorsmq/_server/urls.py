@@ -12,11 +12,12 @@ from ..errors import InvalidParameterValue
 
 _ONE_SERVER = ("redis", "rediss", "valkey", "valkeys")
 _SCHEMES = (*_ONE_SERVER, "unix")
-_SETS: Final = {"sentinel": 26379}
+_SETS: Final = {"sentinel": 26379, "cluster": 6379}
 """What follows a `+` in the scheme of a URL that names several servers, and their usual port."""
 _URL_FORMS = (
     "redis://, rediss://, valkey://, valkeys:// or unix://, or be embedded:// or "
-    "embedded:///folder, or redis+sentinel://host:port,host:port/service"
+    "embedded:///folder, or redis+sentinel://host:port,host:port/service, or "
+    "redis+cluster://host:port,host:port"
 )
 _ENCODE_HINT = 'percent-encode the password: urllib.parse.quote(password, safe="")'
 
@@ -151,7 +152,9 @@ def _find_set_fault(url: str) -> str | None:
     elif re.search(r"[\[\]]", urlsplit(f"redis://{parts.login}@host").netloc):
         fault = "has a bracket before the hosts"
     else:
-        fault = _find_place_fault(parts) or _find_sentinel_fault(parts)
+        is_cluster = parts.scheme.endswith("+cluster")
+        find_path_fault = _find_database if is_cluster else _find_sentinel_fault
+        fault = _find_place_fault(parts) or find_path_fault(parts)
     return fault and f"{fault}; {_ENCODE_HINT}"
 
 
@@ -166,6 +169,12 @@ def _find_place_fault(parts: _Parts) -> str | None:
             return "has an invalid host, or none between two commas"
         if port is not None and not (re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65535):
             return "has an invalid port, which must be a number from 0 to 65535"
+    return None
+
+
+def _find_database(parts: _Parts) -> str | None:
+    if not re.fullmatch(r"/*0?/*", unquote(parts.path)):
+        return "has a path, but a cluster has no other database than 0"
     return None
 
 

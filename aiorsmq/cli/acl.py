@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from .errors import WrongUsage
 from .output import notes
-from .roles import ROLES
+from .roles import IN_CLUSTER, ROLES
 from .server import DEFAULT_SERVER, Server
 
 
@@ -28,14 +28,21 @@ async def acl(
         dead_letter_queue: of that queue.
         user: the name of the user; by default that of the role.
     """
-    print(acl_line(role, user or role, server.ns, queue, dead_letter_queue))
+    is_cluster = "+cluster://" in server.url
+    print(acl_line(role, user or role, server.ns, queue, dead_letter_queue, is_cluster=is_cluster))
     notes.print(
         f"For redis-cli's prompt: this user {ROLES[role].purpose}. Put a password for PASSWORD."
     )
 
 
 def acl_line(
-    role: str, user: str, ns: str = "rsmq", queue: str | None = None, dead: str | None = None
+    role: str,
+    user: str,
+    ns: str = "rsmq",
+    queue: str | None = None,
+    dead: str | None = None,
+    *,
+    is_cluster: bool = False,
 ) -> str:
     """The arguments of `ACL SETUSER`, with that in front; `PASSWORD` stands for the password."""
     if any(word.isspace() or not word.isprintable() for word in f"{user}{ns}{queue}{dead}"):
@@ -50,7 +57,8 @@ def acl_line(
     else:
         keys = [f"~{glob(name)}" for name in rights.key_names(ns, queue, dead)]
         channels = [f"&{glob(name)}" for name in rights.channel_names(ns, queue, dead)]
-    commands = [f"+{command}" for command in rights.commands]
+    besides = IN_CLUSTER if is_cluster else ()
+    commands = [f"+{command}" for command in (*rights.commands, *besides)]
     begin = f"ACL SETUSER {user} reset on >PASSWORD"
     return " ".join([begin, *keys, *channels, *commands])
 

@@ -34,6 +34,8 @@ def _fill(patterns: str, ns: str, queue: str, dead: str | None) -> list[str]:
 
 
 _COMMON: Final = "eval evalsha time hmget"
+IN_CLUSTER: Final = ("asking", "cluster|slots")
+"""What every role needs besides, in a cluster."""
 _LISTEN: Final = "subscribe unsubscribe ping"
 _LOOK: Final = (
     "hexists hlen hscan sismember smembers zcard zcount zrange zrangebyscore zrank zscan zscore"

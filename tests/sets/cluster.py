@@ -163,6 +163,12 @@ class Cluster(Group):
         """Move a slot key by key, with a pause of so many seconds after each key."""
         source = self.owner(slot)
         self.begin_move(slot, source, target)
+        self.finish_move(slot, source, target, pause=pause)
+
+    def finish_move(
+        self, slot: int, source: ClusterNode, target: ClusterNode, *, pause: float = 0.0
+    ) -> None:
+        """Move the keys that are still there, and then the slot."""
         while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 10):
             for key in keys:
                 self.move_key(key, source, target)

@@ -13,17 +13,17 @@ from sets.sentinels import Sentinels
 def sentinels(request):
     """A primary, a replica and three sentinels. A test that disturbs them leaves them whole."""
     with Sentinels() as sentinels:
-        yield from _keep_logs(sentinels, request)
+        yield from keep_logs(sentinels, request)
 
 
 @pytest.fixture(scope="module")
 def cluster(request):
     """Three primaries with a replica each. A test that disturbs them leaves them whole."""
     with Cluster() as cluster:
-        yield from _keep_logs(cluster, request)
+        yield from keep_logs(cluster, request)
 
 
-def _keep_logs(group, request):
+def keep_logs(group, request):
     """Hand the set to the tests, and keep its logs if one of them fails."""
     failed = request.session.testsfailed
     yield group
