@@ -217,7 +217,7 @@ def ids_in(server: Server, qname: str = "jobs") -> list[str]:
 
 def connector_of(rsmq: AsyncRSMQ) -> Connector:
     """What opens the lane of a client's calls."""
-    return rsmq._node._route.server().calls
+    return rsmq._node._route.server.calls
 
 
 async def wait_for_listener(server: Server, *qnames: str) -> None:

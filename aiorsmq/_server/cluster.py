@@ -55,14 +55,14 @@ class ClusterRoute(Route):
 
     def lead_to(self, server: Server | None) -> None:
         """Have a server take the calls; None: nobody does."""
-        self._server = self._nowhere if server is None else server
+        self.server = self._nowhere if server is None else server
 
     async def open(self, call: Call) -> tuple[Server, Lane]:
         """See `Route.open`. A node that hangs is given up once the slot is another's."""
         while True:
-            if self._server is self._nowhere:
+            if self.server is self._nowhere:
                 await asyncio.shield(self._routes.look())
-            server = self._server
+            server = self.server
             if server is self._nowhere:
                 raise ConnectionError(f"no node of the cluster has slot {self.slot}")
             try:
@@ -88,7 +88,7 @@ class ClusterRoute(Route):
 
     async def ask_others(self, *command: Argument) -> list[Any]:
         """See `Route.ask_others`."""
-        return await self._routes.ask_others(self._server, command)
+        return await self._routes.ask_others(self.server, command)
 
 
 class ClusterRoutes(Routes):
@@ -194,7 +194,7 @@ class ClusterRoutes(Routes):
         self._target.nodes = slots.nodes
         for route in self._by_slot.values():
             self._lead(route)
-        owners = {route.server() for route in self._by_slot.values()}
+        owners = {route.server for route in self._by_slot.values()}
         for server in self._by_address.values():
             if server not in owners:
                 self._tasks.start(server.retire())

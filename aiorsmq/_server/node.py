@@ -78,7 +78,7 @@ class Node:
     @property
     def clock(self) -> Clock:
         """The server's."""
-        return self._route.server().clock
+        return self._route.server.clock
 
     def until(self) -> float:
         """The deadline of a call made now, by the event loop's clock."""
@@ -108,7 +108,7 @@ class Node:
         started = self.home.loop().time()
         if until is None:
             until = self.until()
-        server = self._route.server()
+        server = self._route.server
         connector = server.calls if call.confirm is None else server.confirmed()  # hot path
         lane = connector.current()
 
@@ -148,7 +148,7 @@ class Node:
         exception in its place. None if there is no connection, or if it was lost. Has a deadline of
         its own."""
         until = self.until()
-        lane = self._route.server().calls.current()
+        lane = self._route.server.calls.current()
         if lane is None:
             return None
         futures: list[asyncio.Future[Any]] = []
@@ -183,7 +183,7 @@ class Node:
 
         def look() -> None:
             nonlocal timer
-            lane = self._route.server().calls.current()
+            lane = self._route.server.calls.current()
             heard_at = ends if lane is None or self.trouble(script) else lane.heard_at
             latest = ends + max(patience, self.deadline)
             cancel_at = min(max(ends, heard_at) + patience, latest)
@@ -218,11 +218,11 @@ class Node:
 
     def failure(self) -> Exception | None:
         """Why the server cannot be reached, if it cannot."""
-        return self._route.server().calls.failure
+        return self._route.server.calls.failure
 
     def is_busy(self) -> bool:
         """Whether the server is working on calls of this client."""
-        return self._route.server().in_flight > 0
+        return self._route.server.in_flight > 0
 
     def concerns_all(self, error: Exception) -> bool:
         """Whether an error was not the call's fault: other calls would meet it as well."""
@@ -231,7 +231,7 @@ class Node:
     def is_outage(self, error: Exception) -> bool:
         """Whether trying again later may help: a server that was reached before is away or not
         ready, or refuses the login for now."""
-        if not isinstance(error, RedisError) or not self._route.server().calls.may_pass(error):
+        if not isinstance(error, RedisError) or not self._route.server.calls.may_pass(error):
             return False
         return isinstance(error, LOGIN_REFUSED) or is_unknown(error) or is_not_yet(error)
 

@@ -96,7 +96,7 @@ class Retrier:
             except CONNECT_ERRORS as not_sent:
                 hop = None
                 self._route.suspect()
-                if once or not self._route.server().connector(call).may_pass(not_sent):
+                if once or not self._route.server.connector(call).may_pass(not_sent):
                     raise
                 errors.append(not_sent)
                 self.trouble[call.script] = not_sent

@@ -21,16 +21,13 @@ class Route:
     """The way to the server of some queues. Here there is only one server."""
 
     def __init__(self, server: Server) -> None:
-        self._server = server
-
-    def server(self) -> Server:
+        self.server: Server = server
         """Who takes their calls, as far as is known."""
-        return self._server
 
     async def open(self, call: Call) -> tuple[Server, Lane]:
         """The server that takes a call, and the lane to it, opened if need be. Raises redis-py's
         errors; then nothing has been sent."""
-        return self._server, await self._server.connector(call).lane()
+        return self.server, await self.server.connector(call).lane()
 
     def redirect(self, error: Exception, server: Server) -> Hop | None:
         """Where a call goes on, if that is what a server's error says."""
