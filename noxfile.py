@@ -25,7 +25,7 @@ LOCK = PROJECT / "lock.txt"
 LOCKED = {"PIP_CONSTRAINT": str(LOCK), "PIP_BUILD_CONSTRAINT": str(LOCK)}
 """For pip. Newer ones take the second for what they install to build with, older ones the first."""
 
-APART = [f"--ignore=tests/{folder}" for folder in ("interop", "examples", "chaos")]
+APART = [f"--ignore=tests/{folder}" for folder in ("interop", "examples", "chaos", "sets", "tls")]
 PLAIN = (*APART, "-n", "2", "--loop", "asyncio")
 """On asyncio's own event loop, by two processes, each with its own server."""
 OTHER_PLUGINS_OFF = ("-p", "no:asyncio", "-p", "no:aiohttp")

@@ -13,7 +13,7 @@ from ..errors import ClientClosed
 from .failover import Address
 from .quorum import Quorum
 from .sentinels import Sentinel
-from .target import Target, log_in, take_over
+from .target import Target, take_over
 from .tasks import Tasks
 from .wire import Wire
 
@@ -97,7 +97,7 @@ class SentinelTarget(Target):
         a replica would answer reads, with what was true before."""
         host = self._force_host or address[0]
         port = address[1]
-        await log_in(connection, partial(_connect_to, connection, host, port))
+        await self.log_in(connection, partial(_connect_to, connection, host, port))
         await connection.send_command("ROLE")
         try:
             reply = cast(Any, await connection.read_response(disable_decoding=True))

@@ -7,6 +7,7 @@ that pool: a small or busy pool cannot hold them up.
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 import anyio
@@ -14,6 +15,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
     AuthorizationError,
+    ConnectionError,
     NoPermissionError,
     RedisError,
     ResponseError,
@@ -25,6 +27,7 @@ from .failures import LOGIN_REFUSED
 from .options import CONNECT_TIMEOUT, no_retry
 from .siblings import announce_server
 from .tasks import Tasks
+from .tls import explain, warn_about_tls
 from .wire import Wire, seize
 
 OPEN_TIMEOUT: Final = 30.0
@@ -45,6 +48,7 @@ class Target:
         self.on_moved: Callable[[], None] = _ignore
         """Called when the server is another one now: all connections are dropped."""
         self._pool = client.connection_pool
+        self._was_reached = False
 
     @property
     def address(self) -> str:
@@ -69,8 +73,17 @@ class Target:
             pushes: see `seize`.
         """
         connection = self._pool.make_connection()
-        await log_in(connection, connection.connect)
+        await self.log_in(connection, connection.connect)
         return take_over(connection, tasks, pushes=pushes)
+
+    async def log_in(
+        self, connection: AbstractConnection, connect: Callable[[], Awaitable[None]]
+    ) -> None:
+        """See the function; warns once of what TLS leaves unchecked."""
+        await log_in(connection, connect, was_reached=self._was_reached)
+        if not self._was_reached:
+            self._was_reached = True
+            warn_about_tls(connection)
 
     def suspect(self) -> None:
         """Look whether the server is still the right one: it has answered as if it were not."""
@@ -110,8 +123,17 @@ class EmbeddedTarget(DirectTarget):
         await self.server.stop()
 
 
-async def log_in(connection: AbstractConnection, connect: Callable[[], Awaitable[None]]) -> None:
-    """Have redis-py connect and log in, once, and raise what the server said, not what wraps it."""
+async def log_in(
+    connection: AbstractConnection,
+    connect: Callable[[], Awaitable[None]],
+    *,
+    was_reached: bool = True,
+) -> None:
+    """Have redis-py connect and log in, once, and raise what the server said, not what wraps it.
+
+    Args:
+        was_reached: see `explain`.
+    """
     connection.retry = no_retry()
     connection.socket_timeout = CONNECT_TIMEOUT
     connect_timeout = connection.socket_connect_timeout or math.inf
@@ -119,23 +141,51 @@ async def log_in(connection: AbstractConnection, connect: Callable[[], Awaitable
     try:
         with anyio.fail_after(OPEN_TIMEOUT):
             await connect()
-    except BaseException as error:
+            if not _has_login(connection):
+                await _probe(connection)
+    except Exception as error:  # noqa: BLE001 - raised again
         await connection.disconnect(nowait=True)
-        cause = error.__cause__
-        if type(error) is asyncio.TimeoutError or isinstance(cause, TimeoutError):
-            raise TimeoutError("Timeout connecting to server") from None
-        if ", with args beginning with" in str(error):
-            # A proxy that does not know AUTH quotes its arguments: the password.
-            raise ResponseError(str(error).partition(", with args")[0]) from None
-        refusal = cause if isinstance(cause, RedisError) else error  # redis-py 8.1 wraps it
-        if isinstance(refusal, NoPermissionError):
-            raise AuthorizationError(str(refusal)) from None
-        if isinstance(refusal, LOGIN_REFUSED):
-            raise refusal from None
+        raise explain(_refusal(error), connection, was_reached=was_reached) from None
+    except BaseException:
+        await connection.disconnect(nowait=True)
         raise
+
+
+def _refusal(error: Exception) -> Exception:
+    """What the server said, without what wraps it, and without secrets."""
+    cause = error.__cause__
+    if type(error) is asyncio.TimeoutError or isinstance(cause, TimeoutError):
+        return TimeoutError("Timeout connecting to server")
+    if ", with args beginning with" in str(error):
+        # A proxy that does not know AUTH quotes its arguments: the password.
+        return ResponseError(str(error).partition(", with args")[0])
+    if isinstance(error, RuntimeError) and "closed" in str(error):
+        # What uvloop raises for writing to a connection that the server has closed.
+        return ConnectionError("Connection closed by the server")
+    refusal = cause if isinstance(cause, RedisError) else error  # redis-py 8.1 wraps it
+    if isinstance(refusal, NoPermissionError):
+        return AuthorizationError(str(refusal))
+    return refusal if isinstance(refusal, LOGIN_REFUSED) else error
 
 
 def take_over(connection: AbstractConnection, tasks: Tasks, *, pushes: bool) -> Wire:
     """See `seize`; for a connection that `log_in` has opened."""
     connection.socket_timeout = None  # else redis-py aborts reads while no reply is due
     return seize(connection, tasks, pushes=pushes)
+
+
+def _has_login(connection: AbstractConnection) -> bool:
+    """Whether redis-py has waited for a reply of the server's, so that the server is known to be
+    one, and to have accepted a client certificate."""
+    settings = ("db", "client_name", "username", "password", "credential_provider")
+    libraries = ("driver_info", "lib_name", "lib_version")
+    return connection.redis_connect_func is None and any(
+        getattr(connection, name, None) for name in (*settings, *libraries)
+    )
+
+
+async def _probe(connection: AbstractConnection) -> None:
+    """Wait for a reply."""
+    await connection.send_command("PING")
+    with suppress(ResponseError):
+        await connection.read_response()
