@@ -174,6 +174,22 @@ def servers(session: nox.Session) -> None:
         session.run(*command, *further, *session.posargs, env=env)
 
 
+@nox.session(python=_interpreter(SERVERS_PYTHON))
+def sets(session: nox.Session) -> None:
+    """Sentinels and clusters, which lose nothing whatever happens to their servers: a table of
+    faults, on Valkey 9 and Redis 7; or two minutes of it with `-- --profile quick`.
+    """
+    _install(session, "test")
+    listed = session.run("python", "tests/servers.py", session.create_tmp(), silent=True) or ""
+    (redis,) = re.findall(r"^(redis-7\S*)\t(.+)$", listed, re.MULTILINE)
+    servers = {"valkey-9": "", redis[0]: redis[1]}  # the first is the embedded one
+    for binary in list(servers.values())[: 1 if "quick" in session.posargs else None]:
+        env = {"AIORSMQ_TEST_SERVER": binary}
+        session.run("pytest", "-q", "-n", "2", "--loop", "asyncio", "tests/sets", env=env)
+    named = [f"--server={name}={binary}" for name, binary in servers.items()]
+    session.run("python", "tests/sets/faults.py", *named, *session.posargs)
+
+
 @nox.session
 def redis_versions(session: nox.Session) -> None:
     """The fast and the fallback connection code, with every minor version of redis-py."""

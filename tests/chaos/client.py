@@ -26,6 +26,7 @@ class Client:
         self.chance = random.Random(options["seed"])
         self.rsmq = AsyncRSMQ.from_url(
             options["url"],
+            ns=options["ns"],
             poll_interval=options["poll_interval"],
             deadline=options["deadline"],
         )

@@ -22,6 +22,7 @@ QNAME = "jobs"
 CLIENT = Path(__file__).parent / "client.py"
 DEFAULTS = {
     "qname": QNAME,
+    "ns": "rsmq",
     "vt": 0.5,
     "poll_interval": 1.0,
     "deadline": DEADLINE,
@@ -115,6 +116,8 @@ class Load:
     `history`.
     """
 
+    ns = "rsmq"
+
     def __init__(self, server: Server, folder: Path, chance) -> None:
         self.server = server
         self.programs: list[Program] = []
@@ -123,7 +126,7 @@ class Load:
         self._chance = chance
 
     async def create_queue(self, qname: str = QNAME) -> None:
-        async with AsyncRSMQ.from_url(self.server.url) as rsmq:
+        async with AsyncRSMQ.from_url(self.server.url, ns=self.ns) as rsmq:
             await rsmq.queue(qname).create()
 
     def start(self, role: str, *, url: str | None = None, **options: Any) -> Program:
@@ -131,7 +134,8 @@ class Load:
         unknown = options.keys() - DEFAULTS.keys()
         assert not unknown, unknown
         own = {"role": role, "name": f"{role}{len(self.programs)}", "seed": self._chance.random()}
-        program = Program(self._folder, DEFAULTS | own | {"url": url or self.server.url} | options)
+        where = {"url": url or self.server.url, "ns": self.ns}
+        program = Program(self._folder, DEFAULTS | own | where | options)
         self.programs.append(program)
         return program
 
@@ -178,7 +182,7 @@ class Load:
         started = time.monotonic()
         if not (self._running("consumer") or self._running("worker")):
             self.start("consumer", tasks=1, pause=0)
-        await wait_until(lambda: self.server.redis.zcard(f"rsmq:{QNAME}") == 0, timeout=within)
+        await wait_until(lambda: self.server.redis.zcard(f"{self.ns}:{QNAME}") == 0, timeout=within)
         return time.monotonic() - started
 
     async def judge(self, *, in_order: bool = False) -> Verdict:
@@ -190,13 +194,18 @@ class Load:
         """
         await self._end("consumer")
         await self._end("worker")
-        await wait_until(lambda: self.server.clients() == 0)
-        assert self.server.redis.pubsub_channels() == []
+        await self.nothing_is_left()
         check_keys(self.server.redis)
         ordered = [
             program.name for program in self.programs if in_order and program.asks_one_by_one
         ]
-        return check(self.operations(), read_content(self.server.redis, QNAME), one_by_one=ordered)
+        content = read_content(self.server.redis, QNAME, self.ns)
+        return check(self.operations(), content, one_by_one=ordered)
+
+    async def nothing_is_left(self) -> None:
+        """See that the programs have left neither a connection nor a subscription."""
+        await wait_until(lambda: self.server.clients() == 0)
+        assert self.server.redis.pubsub_channels() == []
 
     def operations(self) -> list[Operation]:
         return self.history + read_history(program.history for program in self.programs)

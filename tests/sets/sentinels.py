@@ -107,10 +107,21 @@ class Sentinels(Group):
         return [node for node in self.well if is_replica_of(node, primary)]
 
     def failover(self) -> Node:
-        """Have a planned failover made, and return the new primary once the sentinels know it."""
+        """Have a planned failover made, and return the new primary once the sentinels know it.
+
+        It is asked for again if the sentinels give it up: one of them can take a replica that is
+        being promoted for one that has to be told whom to replicate.
+        """
         before = self.primary()
-        sentinel = next(sentinel for sentinel in self.sentinels if sentinel.is_well)
-        until("a failover is begun", lambda: sentinel.ask("SENTINEL", "FAILOVER", SERVICE))
+        leader = next(sentinel for sentinel in self.sentinels if sentinel.is_well)
+
+        def is_done() -> bool:
+            state = leader.state()
+            if state["port"] == str(before.port) and "failover" not in state["flags"]:
+                leader.ask("SENTINEL", "FAILOVER", SERVICE)
+            return state["port"] != str(before.port)
+
+        until(f"{leader} has replaced {before}", is_done, seconds=60)
         return self.wait_for_failover(before)
 
     def wait_for_failover(self, before: Node, *, seconds: float = 60) -> Node:
