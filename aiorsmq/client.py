@@ -121,7 +121,7 @@ class AsyncRSMQ:
         **redis_options: Any,
     ) -> "AsyncRSMQ":
         """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, or
-        embedded://.
+        embedded://, or redis+sentinel://[user:password@]host:port,host:port/service[/db].
 
         valkey:// is the same as redis://, and valkeys:// as rediss://. Percent-encode special
         characters in a password. A URL in which one may not be encoded is refused, with

@@ -49,6 +49,8 @@ class Quorum:
     async def aclose(self) -> None:
         """End everything that the set has started."""
         self._is_closed = True
+        for sentinel in self._sentinels:
+            sentinel.is_closed = True
         await self._tasks.finish(0)
 
     def _on_event(self, sentinel: Sentinel, event: bytes) -> None:

@@ -56,6 +56,8 @@ class Sentinel:
         self._is_refused = False
         """Whether the sentinel refuses some of the commands with which one listens."""
         self._refusal_logged = False
+        self.is_closed: bool = False
+        """Set to end `watch`: something that it awaits may swallow a cancellation."""
 
     @property
     def address(self) -> str:
@@ -112,10 +114,10 @@ class Sentinel:
     async def watch(self, tasks: Tasks, on_event: OnEvent) -> None:
         """Call `on_event` with each of EVENTS that concerns the service, and with one of ASK_EVENTS
         whenever some may have been missed: after subscribing, and every PING_INTERVAL if that is
-        refused. Never returns."""
+        refused. Ends with `is_closed`."""
         pauses = backoff()
         refusals = backoff(RETRY_REFUSED)
-        while True:
+        while not self.is_closed:
             pause = pauses
             try:
                 await self._listen(tasks, on_event)
@@ -134,7 +136,7 @@ class Sentinel:
             lost: asyncio.Future[None] = loop.create_future()
             wire.attach(partial(self._hear, on_event), partial(resolve, lost))
             wire.write(b"".join(pack(("SUBSCRIBE", event)) for event in EVENTS))
-            while True:
+            while not self.is_closed:
                 pinged_at = loop.time()
                 wire.write(pack(("PING",)))
                 await asyncio.wait([lost], timeout=PING_INTERVAL)

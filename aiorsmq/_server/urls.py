@@ -22,7 +22,8 @@ _URL_FORMS = (
 _ENCODE_HINT = 'percent-encode the password: urllib.parse.quote(password, safe="")'
 
 _NAME = r"[\w.-]+"
-HOST: Final = re.compile(rf"{_NAME}|[0-9A-Fa-f:.]+(%{_NAME})?")
+_IP = rf"[0-9A-Fa-f:.]+(%{_NAME})?"
+HOST: Final = re.compile(rf"{_NAME}|{_IP}")
 _ADDRESS = re.compile(r"([a-z][a-z-]*(\.[a-z][a-z0-9-]*)*|\d+(\.\d+){3})(:\d{1,5})?(/\d{1,2})?")
 """A host, perhaps with a port and a database, that cannot be taken for a password."""
 _PLACE = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::(.*))?")
@@ -164,7 +165,7 @@ def _find_place_fault(parts: _Parts) -> str | None:
         if place is None:
             return "has an invalid host; IPv6 addresses need brackets, as in [::1]:26379"
         address, name, port = place.groups()
-        pattern = HOST.pattern if address is not None else _NAME
+        pattern = _NAME if address is None else _IP
         if not re.fullmatch(pattern, unquote(address or name or "")):
             return "has an invalid host, or none between two commas"
         if port is not None and not (re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65535):

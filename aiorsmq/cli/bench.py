@@ -81,6 +81,8 @@ def bench(
 
 
 async def run(server: Server, options: Options, json: bool) -> None:
+    if "+" in server.url.partition("://")[0]:
+        raise NotDone("bench measures one server, not a set of them: give the URL of the primary")
     async with server.connect() as rsmq, own_queue(rsmq) as queue:
         if rsmq.embedded_server is not None:
             server = replace(server, url=rsmq.embedded_server.url)

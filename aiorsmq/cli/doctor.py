@@ -89,8 +89,11 @@ def adapt(command: str, rsmq: AsyncRSMQ, server: Server) -> str:
     if command.startswith("redis-cli "):
         words = command.split()
         host, _, port = rsmq.address.rpartition(":")
-        place = ["-h", host, "-p", port] if host else ["-s", rsmq.address]
-        place += ["--tls"] * server.url.startswith(("rediss:", "valkeys:"))
+        if rsmq.address.startswith("service "):  # behind sentinels, who name another after a fault
+            place = ["-h", "PRIMARY", "-p", "PORT"]
+        else:
+            place = ["-h", host, "-p", port] if host else ["-s", rsmq.address]
+        place += ["--tls"] * server.url.startswith(("rediss", "valkeys"))
         return " ".join(["redis-cli", *map(shlex.quote, place), *words[1:]])
     flags: list[str] = []
     if command.startswith("aiorsmq "):
@@ -106,7 +109,7 @@ def mask(url: str) -> str:
     """A URL with PASSWORD for its password."""
     url = re.sub(r"://([^:/?@]*):[^/?@]*@", r"://\1:PASSWORD@", url)
     url = re.sub(r"://[^:/?@]+@", "://:PASSWORD@", url)
-    return re.sub(r"([?&]password=)[^&]*", r"\1PASSWORD", url)
+    return re.sub(r"([?&](?:sentinel_)?password=)[^&]*", r"\1PASSWORD", url)
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

@@ -94,7 +94,7 @@ class RSMQ:
         **redis_options: Any,
     ) -> "RSMQ":
         """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, or
-        embedded://.
+        embedded://, or redis+sentinel://[user:password@]host:port,host:port/service[/db].
 
         Each client of `embedded://` has a server of its own: clients that are to share queues get
         the `url` of one `EmbeddedServer`. The server belongs to the process that uses it first.

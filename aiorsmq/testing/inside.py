@@ -9,6 +9,7 @@ from .._commands.receive import Claim, receive
 from .._consuming.line import ConsumerLine
 from .._protocol import Seconds
 from .._server.futures import resolve
+from .._server.urls import SetUrl, split_set_url
 from ..client import AsyncRSMQ
 from ..queue import Queue
 
@@ -16,6 +17,11 @@ T = TypeVar("T")
 
 # ruff: noqa: SLF001
 # pyright: reportPrivateUsage=false
+
+
+def sentinel_url(url: str) -> SetUrl | None:
+    """What a URL of sentinels says; None for other URLs."""
+    return split_set_url(url)
 
 
 async def advance_queue(queue: Queue[Any], duration: Seconds) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,7 @@ from ..client import AsyncRSMQ
 from ..embedded import EmbeddedServer
 from ..errors import EmbeddedServerError, ExtraNotInstalled
 from .keeper import Keeper
+from .plain import plain_client
 
 T = TypeVar("T")
 
@@ -40,8 +40,7 @@ class Server:
     @cached_property
     def redis(self) -> redis.Redis:
         """redis-py's plain client, to look at what is stored and to play another program."""
-        url = re.sub("^valkey", "redis", self.url)
-        return redis.Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType]
+        return plain_client(self.url)
 
     @contextmanager
     def namespace(self) -> Generator[str]:
