@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -11,6 +12,9 @@ import pytest
 import redis
 from aiorsmq import AsyncRSMQ, ClientClosed, InvalidParameterValue
 from aiorsmq._server import engine, lane, listener, target
+from aiorsmq.pyrsmq import RedisSMQ
+from aiorsmq.sync import RSMQ
+from aiorsmq.testing import rsmq_test_server
 from anyio.to_thread import run_sync
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 
@@ -349,3 +353,57 @@ class TestClients:
         client = Sentinel(sentinels.addresses).slave_for(SERVICE)
         with pytest.raises(InvalidParameterValue, match=r"use Sentinel\(...\).master_for"):
             AsyncRSMQ(client)
+
+
+async def run_cli(*arguments, expect=0):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "aiorsmq", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert process.returncode == expect, output
+    return output.decode()
+
+
+class TestWaysIn:
+    async def test_command_line(self, sentinels, rsmq):
+        """The command line takes their URL, and shows it without a password."""
+        await rsmq.queue("jobs").send("x")
+        for node in sentinels.nodes:
+            node.ask("ACL", "SETUSER", "app", "reset", "on", ">s%cret", "~*", "&*", "+@all")
+        url = sentinels.url.replace("://", "://app:s%25cret@")
+        for command, said in (("ls", "jobs"), ("info jobs", "1"), ("check", "OK"), ("doctor", "")):
+            output = await run_cli(*command.split(), "--url", url)
+            assert said in output
+            assert "cret" not in output
+        output = await run_cli("bench", "--url", url, expect=1)
+        assert "give the URL of the primary" in output
+        output = await run_cli("ls", "--url", url.replace("s%25cret", "wrong"), expect=1)
+        assert output.startswith(f"service {SERVICE} at 127.0.0.1:")
+        assert "refuses the login" in output
+        for node in sentinels.nodes:
+            node.ask("ACL", "DELUSER", "app")
+
+    def test_sync(self, sentinels):
+        """So does the synchronous client."""
+        with RSMQ.from_url(sentinels.url) as rsmq:
+            queue = rsmq.queue("jobs")
+            queue.create()
+            sentinels.failover()
+            id = queue.send("x")
+            assert queue.receive().id == id
+
+    async def test_pyrsmq(self, sentinels):
+        """PyRSMQ's API takes a client of them."""
+        client = Sentinel(sentinels.addresses).master_for(SERVICE)
+        async with RedisSMQ(client, qname="jobs") as controller:
+            await controller.createQueue().exec()
+            assert await controller.listQueues().exec() == {"jobs"}
+
+    def test_kit(self, sentinels):
+        """Tests can run on a set, too."""
+        with rsmq_test_server(sentinels.url) as server, server.namespace() as ns:
+            server.create_queue(ns, "jobs")
+            assert server.redis.exists(f"{ns}:jobs:Q")
+        assert not sentinels.primary().redis.keys("*")

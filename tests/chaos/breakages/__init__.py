@@ -13,6 +13,7 @@ from .listener import LISTENER
 from .looks import LOOKS
 from .repeats import REPEATS
 from .scripts import SCRIPTS
+from .sentinel import SENTINEL
 from .shutdown import SHUTDOWN
 from .values import VALUES
 from .worker import WORKER
@@ -30,6 +31,7 @@ _SUBJECTS = (
     VALUES,
     EMBEDDED,
     LOOKS,
+    SENTINEL,
     SHUTDOWN,
 )
 BREAKAGES = {name: breakage for subject in _SUBJECTS for name, breakage in subject.items()}

@@ -85,14 +85,14 @@ CONNECTION = {
     ),
     "a-login-is-quoted": Breakage(
         "an error repeats with what a server was logged in to that knows no logins",
-        (Edit("target:_connect", '", with args beginning with" in str(error)', "False"),),
+        (Edit("target:log_in", '", with args beginning with" in str(error)', "False"),),
         ("test_connection.py::test_login_at_a_server_that_knows_none",),
     ),
     "one-time-for-all-of-a-handshake": Breakage(
         "a connection whose opening takes several slow round trips is never opened",
         (
             Edit(
-                "target:_connect",
+                "target:log_in",
                 "anyio.fail_after(OPEN_TIMEOUT)",
                 "anyio.fail_after(CONNECT_TIMEOUT)",
             ),
