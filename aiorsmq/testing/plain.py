@@ -32,3 +32,11 @@ def plain_client(url: str) -> redis.Redis:
     own = {name: settings[name] for name in settings if name not in ("host", "port")}
     options: dict[str, Any] = own | tls
     return sentinels.master_for(service, **options)
+
+
+def close_client(client: redis.Redis) -> None:
+    """Close a client that `plain_client` made, and what it asks sentinels with."""
+    client.close()
+    manager: Any = getattr(client.connection_pool, "sentinel_manager", None)
+    for sentinel in manager.sentinels if manager is not None else ():
+        sentinel.close()

@@ -15,7 +15,7 @@ from ..client import AsyncRSMQ
 from ..embedded import EmbeddedServer
 from ..errors import EmbeddedServerError, ExtraNotInstalled
 from .keeper import Keeper
-from .plain import plain_client
+from .plain import close_client, plain_client
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ def rsmq_test_server(url: str | None = None) -> Generator[Server]:
             server.redis.ping()  # pyright: ignore[reportUnknownMemberType]
         except redis.RedisError as error:
             raise EmbeddedServerError(f"cannot use the server for tests: {error}") from None
-        stack.callback(server.redis.close)
+        stack.callback(close_client, server.redis)
         yield server
 
 

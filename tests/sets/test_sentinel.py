@@ -369,19 +369,25 @@ async def run_cli(*arguments, expect=0):
 class TestWaysIn:
     async def test_command_line(self, sentinels, rsmq):
         """The command line takes their URL, and shows it without a password."""
-        await rsmq.queue("jobs").send("x")
         for node in sentinels.nodes:
             node.ask("ACL", "SETUSER", "app", "reset", "on", ">s%cret", "~*", "&*", "+@all")
         url = sentinels.url.replace("://", "://app:s%25cret@")
-        for command, said in (("ls", "jobs"), ("info jobs", "1"), ("check", "OK"), ("doctor", "")):
-            output = await run_cli(*command.split(), "--url", url)
-            assert said in output
-            assert "cret" not in output
-        output = await run_cli("bench", "--url", url, expect=1)
-        assert "give the URL of the primary" in output
-        output = await run_cli("ls", "--url", url.replace("s%25cret", "wrong"), expect=1)
-        assert output.startswith(f"service {SERVICE} at 127.0.0.1:")
-        assert "refuses the login" in output
+        wrong = url.replace("s%25cret", "wrong")
+        commands = ("ls", "info jobs", "check", "doctor")
+        outputs = await asyncio.gather(
+            *(run_cli(*command.split(), "--url", url) for command in commands),
+            run_cli("bench", "--url", url, expect=1),
+            run_cli("ls", "--url", wrong, expect=1),
+        )
+        assert not any("cret" in output for output in outputs)
+        listed, described, judged, examined, measured, refused = outputs
+        assert "jobs" in listed
+        assert "jobs" in described
+        assert judged.startswith("OK")
+        assert examined == "Nothing is wrong.\n"
+        assert "give the URL of the primary" in measured
+        assert f"service {SERVICE} at 127.0.0.1:" in refused
+        assert "refuses the login" in refused
         for node in sentinels.nodes:
             node.ask("ACL", "DELUSER", "app")
 

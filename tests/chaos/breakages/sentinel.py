@@ -39,7 +39,7 @@ SENTINEL = {
         ("inside/test_failover.py::test_highest_epoch",),
     ),
     "one-sentinel-is-not-listened-to": Breakage(
-        "the first sentinel is not listened to, although only the one in charge tells of the danger",
+        "a sentinel is not listened to, and only the one in charge tells of the danger",
         (
             Edit(
                 "Quorum.__init__",
