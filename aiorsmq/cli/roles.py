@@ -34,9 +34,9 @@ def _fill(patterns: str, ns: str, queue: str, dead: str | None) -> list[str]:
 
 
 _COMMON: Final = "eval evalsha time hmget"
-IN_CLUSTER: Final = ("asking", "cluster|slots")
-"""What every role needs besides, in a cluster."""
-_LISTEN: Final = "subscribe unsubscribe ping"
+# Without it, a connection that a router forgot while it was idle is found out later.
+_PROBE: Final = "ping"
+_LISTEN: Final = f"subscribe unsubscribe {_PROBE}"
 _LOOK: Final = (
     "hexists hlen hscan sismember smembers zcard zcount zrange zrangebyscore zrank zscan zscore"
 )
@@ -49,7 +49,7 @@ ROLES: Final = {
     "producer": Role(
         "sends",
         f"{_COMMON} hset zadd",
-        "zcard publish",
+        f"zcard publish {_PROBE}",
         _PAIR,
         "{ns}:rt:{queue}",
     ),
@@ -66,6 +66,14 @@ ROLES: Final = {
         "zmscore",
         f"hincrby hrandfield srem publish {_LISTEN}",
         f"{_PAIR} {_DEAD} {{ns}}:QUEUES",
+        "{ns}:rt:{queue} {ns}:rt:{dead}",
+    ),
+    "dead-letters": Role(
+        "looks at dead letters, and sends them back, edits or deletes them",
+        f"{_COMMON} hdel hexists hset rename scard smembers zadd zcard zcount zmscore zrange "
+        "zrangebyscore zrank zrem zscore",
+        f"hincrby publish pubsub|numsub {_PROBE}",
+        f"{_PAIR} {_DEAD} {{ns}}:{{dead}}:purged {{ns}}:QUEUES",
         "{ns}:rt:{queue} {ns}:rt:{dead}",
     ),
     "observer": Role(
@@ -87,3 +95,22 @@ ROLES: Final = {
     ),
 }
 """By name."""
+
+ADDITIONS: Final = {
+    "replicas": "wait",
+    "fsync": "waitaof",
+    "sentinel": "role",
+    "cluster": "cluster|slots asking",
+}
+"""Commands that a user needs besides those of its role: for sends that `aiorsmq.replicas()` or
+`aiorsmq.fsync()` confirms, behind sentinels, and in a cluster."""
+
+AT_SENTINELS: Final = Role(
+    "asks sentinels for the primary, and listens to them; create it at each sentinel",
+    "sentinel|master sentinel|get-master-addr-by-name",
+    f"subscribe {_PROBE}",
+    "",
+    "+failover-state-send-slaveof-noone -failover-abort-slave-timeout +promoted-slave "
+    "+switch-master +monitor",
+)
+"""The user that `sentinel_username` names."""

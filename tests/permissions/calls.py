@@ -67,9 +67,10 @@ async def send_again(place):
     """The reply of the first attempt is lost."""
     await place.prepare()
     yield
+    await place.jobs.send("a")  # its connection is open
     place.proxy.cut_after_execution = 1
     await place.jobs.send("x")
-    assert place.bodies() == ["x"]
+    assert place.bodies() == ["a", "x"]
 
 
 async def receive(place):
@@ -237,6 +238,27 @@ async def work(place):
     finally:
         assert set(place.bodies() + place.bodies("dead") + handled) == {"good", "bad"}
         assert place.bodies("dead") in ([], ["bad"])
+
+
+async def renew(place):
+    """A handler takes so long that the lease of its message must be renewed."""
+    (id,) = await place.prepare("slow", max_receives=2, dead_letter_queue="dead")
+    yield
+    scores = []
+
+    async def handler(message):
+        scores.append(place.server.redis.zscore("rsmq:jobs", id))
+        worker._intakes[0].leases._renew_at = 0.0  # at its next tick
+        await wait_until(
+            lambda: place.refusals or place.server.redis.zscore("rsmq:jobs", id) > scores[0]
+        )
+
+    worker = place.jobs.worker(handler)
+    working = asyncio.ensure_future(worker.run(signals=False))
+    await wait_until(lambda: working.done() or place.refusals or (scores and not place.bodies()))
+    worker.stop()
+    await working
+    assert place.refusals or place.bodies() == []
 
 
 async def die(place):
@@ -541,6 +563,41 @@ async def snapshots(place):
         ("dead", 0, None),
         ("jobs", 1, 0),
     ]
+
+
+async def peek_dead(place):
+    await bury(place, "a", "b")
+    yield
+    assert [message.body for message in await place.user.queue("dead").peek(5)] == ["a", "b"]
+
+
+async def get_dead(place):
+    await bury(place, "a")
+    (letter,) = await place.own.queue("dead").peek()
+    yield
+    assert (await place.user.queue("dead").get(letter.id)).reason == "tired"
+
+
+async def find_dead(place):
+    await bury(place, "a", "b")
+    yield
+    found = await place.user.queue("dead").find(reason="tired", text="b", state="visible")
+    assert [message.raw for message in found.messages] == [b"b"]
+
+
+async def delete_dead(place):
+    await bury(place, "a", "b")
+    letters = await place.own.queue("dead").peek()
+    yield
+    assert await place.user.queue("dead").delete_many([letters[0].id]) == [True]
+    assert place.bodies("dead") == ["b"]
+
+
+async def purge_dead(place):
+    await bury(place, "a", "b")
+    yield
+    assert await place.user.queue("dead").purge() == 2
+    assert place.bodies("dead") == []
 
 
 async def audit_dead(place):

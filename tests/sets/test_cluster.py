@@ -351,7 +351,7 @@ async def user(cluster):
 @pytest.mark.parametrize("role", ["producer", "worker"])
 async def test_rights(cluster, queue, user, role):
     """In a cluster, a user needs `asking` and `cluster|slots` besides the words of its role."""
-    rules = acl_line(role, "someone", NS, "jobs", "dead", is_cluster=True).split()[5:]
+    rules = acl_line(role, "someone", NS, "jobs", "dead", ["cluster"]).split()[5:]
     user.grant(*rules)
     jobs = user.queue("jobs")
     await jobs.send("x")
