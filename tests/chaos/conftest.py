@@ -8,12 +8,23 @@ import secrets
 
 import hypothesis
 import pytest
+from hypothesis.stateful import run_state_machine_as_test
 
 from chaos.history import LIMIT
 from chaos.load import Load
 from chaos.network import Proxy
+from sets.conftest import cluster, sentinels  # noqa: F401 - fixtures
 
 SEED = os.environ.get("AIORSMQ_CHAOS_SEED") or str(secrets.randbelow(10**9))
+
+STEPS = 50
+"""The most steps of one program."""
+PHASES = (
+    (hypothesis.Phase.generate, hypothesis.Phase.shrink)
+    if os.environ.get("AIORSMQ_CHAOS_SHRINK") != "no"
+    else (hypothesis.Phase.generate,)
+)
+"""Making a failing program shorter takes a minute, which the controls do not have."""
 
 _reported = pytest.StashKey[list[tuple[str, str, str]]]()
 
@@ -149,6 +160,41 @@ def fuzz(seed, scale, report, caplog):
         report(f"{count} examples, 0 surprises", "0 surprises")
 
     return fuzz
+
+
+@pytest.fixture
+def programs(seed, scale, report, caplog):
+    """`programs(machine, site, quick, full)` runs programs of a state machine: how many, and how
+    many steps they must have together, by the profile.
+    """
+    # the steps of a failure are what is to be read
+    caplog.set_level(logging.CRITICAL, "aiorsmq")
+
+    def programs(machine, site, quick, full):
+        seeded = hypothesis.seed(seed.getrandbits(64))(type("Seeded", (machine,), {"site": site}))
+        number, limit = scale(quick, full)
+        settings = hypothesis.settings(
+            max_examples=number,
+            stateful_step_count=STEPS,
+            deadline=None,
+            database=None,
+            print_blob=True,
+            phases=PHASES,
+            report_multiple_bugs=False,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        differences = "1 difference"
+        try:
+            run_state_machine_as_test(seeded, settings=settings)
+            differences = "0 differences"
+        finally:
+            report(
+                f"{seeded.steps} steps of {number} programs{seeded.said()}, {differences}",
+                f"at least {limit} steps, 0 differences",
+            )
+        assert seeded.steps >= limit
+
+    return programs
 
 
 @pytest.fixture

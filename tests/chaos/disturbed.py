@@ -31,16 +31,11 @@ class DisturbedPrograms(DyingPrograms):
 
     @rule()
     def scripts_are_forgotten(self):
-        self.server.redis.script_flush()
+        self.site.forget_scripts()
 
     @rule(noticed=st.booleans())
     def connections_are_killed(self, noticed):
-        for kind in ("normal", "pubsub"):
-            self.server.redis.client_kill_filter(_type=kind, skipme=True)
-        while self.server.clients():
-            # until the end of the stream has arrived: the client does the same then, however fast
-            # it is
-            pass
+        self.site.kill_clients()
         self.killed = True
         if noticed:
             self.look("jobs")
@@ -89,9 +84,9 @@ class DisturbedPrograms(DyingPrograms):
 
     def write(self, field, value):
         if value is None:
-            self.server.redis.hdel("rsmq:jobs:Q", field)
+            self.site.redis.hdel(self.site.key("jobs:Q"), field)
         else:
-            self.server.redis.hset("rsmq:jobs:Q", field, value)
+            self.site.redis.hset(self.site.key("jobs:Q"), field, value)
 
     @rule(vt=whole_seconds, delay=st.sampled_from([0, 50]))
     def node_creates(self, vt, delay):
@@ -165,14 +160,14 @@ class DisturbedPrograms(DyingPrograms):
         """
 
         async def cancelled():
-            calls = self.server.script_calls()
+            calls = self.site.server.script_calls()
             asking = asyncio.ensure_future(
                 self.queue.pop() if pop else self.queue.receive_many(limit, vt=100)
             )
             for _ in range(turns):
                 await asyncio.sleep(0)
             patience = 0 if later is None else 50
-            while patience and self.server.script_calls() == calls:  # nothing is read then
+            while patience and self.site.server.script_calls() == calls:  # nothing is read then
                 patience -= 1
             for _ in range(later or 0):
                 await asyncio.sleep(0)
@@ -211,7 +206,7 @@ class DisturbedPrograms(DyingPrograms):
         """
         self.run(self.queue.attributes())
         self.run(self.queue.attributes())
-        if self.server.redis.hget("rsmq:jobs:Q", "totalrecv") is not None:
+        if self.site.redis.hget(self.site.key("jobs:Q"), "totalrecv") is not None:
             self.model.attributes.setdefault("totalrecv", b"0")
 
         def same():

@@ -48,22 +48,24 @@ QUEUES = ("jobs", "dead")
 class Programs(RuleBasedStateMachine):
     """The client's verbs."""
 
-    server = None
+    site = None
     steps = 0
 
     def __init__(self):
         super().__init__()
-        self.server.redis.flushall()
+        self.site.clear()
         self.models = {}
         self.models |= {name: Model(name, self.models) for name in QUEUES}
         self.model = self.models["jobs"]
-        self.node = Node(self.server.redis, "jobs")
+        self.node = Node(self.site, "jobs")
         self.trouble = []
         self.runner = asyncio.Runner()
         self.runner.get_loop().set_exception_handler(
             lambda _, context: self.trouble.append(context)
         )
-        self.rsmq = AsyncRSMQ.from_url(self.server.url, poll_interval=3600)
+        self.rsmq = AsyncRSMQ.from_url(
+            self.site.url, ns=self.site.ns, poll_interval=3600, **self.site.options
+        )
         self.queues = {name: self.rsmq.queue(name, codec=BYTES) for name in QUEUES}
         self.queue = self.queues["jobs"]
         self.latest_id, self.sent_by_node = "", 0
@@ -72,6 +74,11 @@ class Programs(RuleBasedStateMachine):
         self.latest = 0
         self.begun = False
         self.killed = self.unsure = False
+
+    @classmethod
+    def said(cls):
+        """What there is to report besides."""
+        return ""
 
     def teardown(self):
         self.runner.run(self.rsmq.aclose())
@@ -87,26 +94,29 @@ class Programs(RuleBasedStateMachine):
         self.begun = True
 
     def the_server_holds_what_the_model_holds(self):
-        with self.server.redis.pipeline() as at_once:
+        with self.site.redis.pipeline() as at_once:
             for name in QUEUES:
-                at_once.hgetall(f"rsmq:{name}:Q").zrange(f"rsmq:{name}", 0, -1, withscores=True)
-                at_once.hgetall(f"rsmq:{name}:reasons")
-            *content, listed, keys = at_once.smembers("rsmq:QUEUES").keys("*").execute()
+                key = self.site.key(name)
+                at_once.hgetall(f"{key}:Q").zrange(key, 0, -1, withscores=True)
+                at_once.hgetall(f"{key}:reasons")
+            *content, listed, keys = at_once.smembers(self.site.key("QUEUES")).keys("*").execute()
         for at, (name, model) in enumerate(self.models.items()):
             fields, scores, reasons = content[3 * at : 3 * at + 3]
             if moved := model.meet(fields, dict(scores), reasons, name.encode() in listed):
-                self.server.redis.zadd(f"rsmq:{name}", moved)
+                self.site.redis.zadd(self.site.key(name), moved)
         known = {
-            f"rsmq:{name}{what}" for name in QUEUES for what in ("", ":Q", ":reasons", ":deleted")
+            self.site.key(name + what)
+            for name in QUEUES
+            for what in ("", ":Q", ":reasons", ":deleted")
         }
-        assert {key.decode() for key in keys} <= known | {"rsmq:QUEUES"}
+        assert {key.decode() for key in keys} <= known | {self.site.key("QUEUES")}
 
     def now(self):
         """A millisecond of its own for each step: so the order of scores does not depend on how
         fast we are.
         """
         while True:
-            if (now := now_ms(self.server)) > self.latest:
+            if (now := now_ms(self.site)) > self.latest:
                 return now
 
     def run(self, work):
@@ -130,9 +140,9 @@ class Programs(RuleBasedStateMachine):
     def let_pass(self, periods):
         for name, model in self.models.items() if periods else ():
             if model.messages:
-                with self.server.redis.pipeline() as all_at_once:
+                with self.site.redis.pipeline() as all_at_once:
                     for id in model.messages:
-                        all_at_once.zincrby(f"rsmq:{name}", -periods * 50_000, id)
+                        all_at_once.zincrby(self.site.key(name), -periods * 50_000, id)
                     all_at_once.execute()
                 model.let_pass(periods * 50_000)
 
@@ -356,7 +366,7 @@ class Programs(RuleBasedStateMachine):
         moved = before - model.messages.keys()
 
         def are_gone():
-            return not moved.intersection(self.server.redis.zrange(f"rsmq:{at}", 0, -1))
+            return not moved.intersection(self.site.redis.zrange(self.site.key(at), 0, -1))
 
         there = model.dead.messages if model.dead else {}
         if moved:

@@ -45,10 +45,14 @@ return 1
 class Node:
     """Each verb takes the server's time in ms, as Node asks for it before each. It announces."""
 
-    def __init__(self, redis, qname):
-        self.redis = redis
+    def __init__(self, site, qname):
+        self.site = site
         self.qname = qname
-        self.messages, self.queue = f"rsmq:{qname}", f"rsmq:{qname}:Q"
+        self.messages, self.queue = site.key(qname), site.key(f"{qname}:Q")
+
+    @property
+    def redis(self):
+        return self.site.redis
 
     def create(self, now, vt, delay, maxsize):
         created = self.redis.hsetnx(self.queue, "vt", vt)
@@ -56,12 +60,14 @@ class Node:
             times = {"created": now // 1000, "modified": now // 1000}
             for name, value in ({"delay": delay, "maxsize": maxsize} | times).items():
                 self.redis.hsetnx(self.queue, name, value)
-            self.redis.sadd("rsmq:QUEUES", self.qname)
+            self.redis.sadd(self.site.key("QUEUES"), self.qname)
         return bool(created)
 
     def delete_queue(self):
         with self.redis.pipeline() as all_or_none:
-            all_or_none.delete(self.queue, self.messages).srem("rsmq:QUEUES", self.qname).execute()
+            all_or_none.delete(self.queue, self.messages).srem(
+                self.site.key("QUEUES"), self.qname
+            ).execute()
 
     def set_vt(self, now, vt):
         self.redis.hset(self.queue, mapping={"modified": now // 1000, "vt": vt})
@@ -71,7 +77,7 @@ class Node:
             all_or_none.zadd(self.messages, {id: now + delay_ms}).hset(self.queue, id, body)
             all_or_none.hincrby(self.queue, "totalsent", 1).zcard(self.messages)
             *_, count = all_or_none.execute(raise_on_error=False)
-        self.redis.publish(f"rsmq:rt:{self.qname}", count)
+        self.redis.publish(self.site.key(f"rt:{self.qname}"), count)
 
     def receive(self, now, vt_ms):
         return self.redis.eval(RECEIVE, 3, self.messages, now, now + vt_ms)
