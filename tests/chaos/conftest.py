@@ -189,10 +189,11 @@ def programs(seed, scale, report, caplog):
             differences = "0 differences"
         finally:
             report(
-                f"{seeded.steps} steps of {number} programs{seeded.said()}, {differences}",
+                f"{seeded.steps} steps of {number} programs{seeded.summary()}, {differences}",
                 f"at least {limit} steps, 0 differences",
             )
         assert seeded.steps >= limit
+        return seeded
 
     return programs
 

@@ -76,7 +76,7 @@ class Programs(RuleBasedStateMachine):
         self.killed = self.unsure = False
 
     @classmethod
-    def said(cls):
+    def summary(cls):
         """What there is to report besides."""
         return ""
 

@@ -1,25 +1,71 @@
-"""The same programs on sets of servers, whose servers change between two steps or during one."""
+"""The same programs on sets of servers, to which something happens now and then."""
 
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import invariant
 
 from chaos.disturbed import DisturbedPrograms
-from chaos.draws import rarely
 
 
-class SentinelPrograms(DisturbedPrograms):
-    """Behind sentinels, which make another server the primary."""
+class SetPrograms(DisturbedPrograms):
+    """Every so many steps something happens to the set, as often as `site.events` says.
 
-    failovers = 0
-    most = 3
+    Chance has no part in it: so it happens in each run.
+    """
+
+    events = 0
+    every = 25
 
     @classmethod
-    def said(cls):
-        return f", {cls.failovers} failovers"
+    def summary(cls):
+        return f", {cls.events} events"
 
-    @precondition(lambda self: self.failovers < self.most)
-    @rule(really=rarely)
-    def another_becomes_the_primary(self, really):
-        if really:
-            self.site.fail_over()
-            type(self).failovers += 1
-            self.killed = True
+    @invariant()
+    def a_step_is_done(self):
+        super().a_step_is_done()
+        cls = type(self)
+        if cls.events < self.site.events and cls.steps >= cls.every * (cls.events + 1):
+            cls.events += 1
+            self.something_happens()
+
+    def something_happens(self):
+        raise NotImplementedError
+
+
+class SentinelPrograms(SetPrograms):
+    """Behind sentinels, which make another server the primary."""
+
+    def something_happens(self):
+        self.site.fail_over()
+        self.killed = True
+
+
+class ClusterPrograms(SetPrograms):
+    """In a cluster. Node rsmq can only send there."""
+
+    def __init__(self):
+        super().__init__()
+        self.moves = False
+
+    def something_happens(self):
+        """The slot moves, or moves while the client makes its next calls, or a replica takes
+        over.
+        """
+        match self.events % 3:
+            case 0:
+                self.site.fail_over()
+            case 1:
+                self.moves = True
+            case 2:
+                self.site.move()
+
+    def run(self, work):
+        if not self.moves:
+            return super().run(work)
+        self.moves = False
+        with self.site.moving():
+            return super().run(work)
+
+    def node_receives(self):
+        """Not a rule here: its scripts have keys of other slots."""
+
+    def node_settles(self):
+        """Likewise."""

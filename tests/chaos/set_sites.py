@@ -1,14 +1,36 @@
 """Where programs run: sets of servers, and what may happen to them."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
 from redis.crc import key_slot
 
 from chaos.site import Site
 from sets.cluster import Cluster
+from sets.node import Node
 from sets.sentinels import Sentinels
+
+PAUSE = 0.02
+"""Seconds before each key that moves."""
 
 
 class SetSite(Site):
-    """One of the servers of a set: it has other clients than ours, too."""
+    """One of the servers of a set: it has other clients than ours, too.
+
+    Args:
+        events: how often something is to happen to the set.
+    """
+
+    def __init__(self, server: Node, events: int) -> None:
+        super().__init__(server)
+        self.events = events
+
+    def _write(self) -> None:
+        """So that WAIT has something to wait for: all that was written so far."""
+        self.redis.set("last", "write")
+        self.redis.delete("last")
 
     def kill_clients(self) -> None:
         for client in self._clients():
@@ -29,8 +51,8 @@ class SetSite(Site):
 class SentinelSite(SetSite):
     """What three sentinels say is the primary."""
 
-    def __init__(self, sentinels: Sentinels) -> None:
-        super().__init__(sentinels.primary())
+    def __init__(self, sentinels: Sentinels, events: int) -> None:
+        super().__init__(sentinels.primary(), events)
         self._sentinels = sentinels
 
     @property
@@ -39,11 +61,10 @@ class SentinelSite(SetSite):
 
     def fail_over(self) -> None:
         """As planned; the replica has everything by then, which sentinels do not see to."""
-        self.redis.set("last", "write")
-        self.redis.delete("last")
+        self._sentinels.wait_until_whole()
+        self._write()
         assert self.redis.wait(1, 10_000) == 1
         self._server = self._sentinels.failover()
-        self._sentinels.wait_until_whole()
 
 
 class ClusterSite(SetSite):
@@ -52,8 +73,8 @@ class ClusterSite(SetSite):
     ns = "{rsmq}"
     slot = key_slot(b"rsmq")
 
-    def __init__(self, cluster: Cluster) -> None:
-        super().__init__(cluster.owner(self.slot))
+    def __init__(self, cluster: Cluster, events: int) -> None:
+        super().__init__(cluster.owner(self.slot), events)
         self._cluster = cluster
 
     @property
@@ -61,11 +82,28 @@ class ClusterSite(SetSite):
         return self._cluster.url
 
     def fail_over(self) -> None:
-        self._server = self._cluster.failover(self._server)
         self._cluster.wait_until_whole()
+        self._server = self._cluster.failover(self._server)
 
-    def move(self) -> None:
-        """Move all queues to another node."""
-        target = next(node for node in self._cluster.primaries() if node is not self._server)
-        self._cluster.move(self.slot, target)
+    def move(self, begun: threading.Event | None = None) -> None:
+        """Move all queues to another node, key by key; faster than a call is given up."""
+        source = self._server
+        target = next(node for node in self._cluster.primaries() if node is not source)
+        self._cluster.begin_move(self.slot, source, target)
+        if begun is not None:
+            begun.set()
+        for key in source.ask("CLUSTER", "GETKEYSINSLOT", self.slot, 10):
+            time.sleep(PAUSE)
+            self._cluster.move_key(key, source, target)
+        self._cluster.end_move(self.slot, source, target)
         self._server = target
+
+    @contextmanager
+    def moving(self):
+        """`move` while the block runs."""
+        begun = threading.Event()
+        with ThreadPoolExecutor(1) as thread:
+            move = thread.submit(self.move, begun)
+            begun.wait()
+            yield
+        move.result()

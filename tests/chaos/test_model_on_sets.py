@@ -1,9 +1,18 @@
 """A queue on a set of servers, under everything at once, compared with a model of it."""
 
-from chaos.on_sets import SentinelPrograms
-from chaos.set_sites import SentinelSite
+from chaos.on_sets import ClusterPrograms, SentinelPrograms
+from chaos.set_sites import ClusterSite, SentinelSite
 
 
-def test_sentinels(sentinels, programs):
-    """Failovers as planned change nothing that a program sees."""
-    programs(SentinelPrograms, SentinelSite(sentinels), (10, 300), (100, 3000))
+def test_sentinels(sentinels, programs, scale):
+    """Planned failovers change nothing that a program sees."""
+    site = SentinelSite(sentinels, events=scale(1, 10))
+    machine = programs(SentinelPrograms, site, (6, 200), (60, 2000))
+    assert machine.events == site.events
+
+
+def test_cluster(cluster, programs, scale):
+    """Nor do moves of the queues' slot, and replicas that take over."""
+    site = ClusterSite(cluster, events=scale(9, 60))
+    machine = programs(ClusterPrograms, site, (10, 300), (100, 3000))
+    assert machine.events == site.events
