@@ -110,13 +110,12 @@ class TestClients:
                 AsyncRSMQ(client)
 
     async def test_client_of_a_cluster(self, refused):
-        """Clusters are not supported yet; the error says what to do."""
-        for client in (
-            redis.RedisCluster.__new__(redis.RedisCluster),
-            redis.asyncio.RedisCluster(host="host"),
-        ):
-            async with refused("client", client, 'ns="{rsmq}"'):
-                AsyncRSMQ(client)
+        """A client of a cluster is redis-py's asynchronous one; its namespace has a hash tag."""
+        blocking = redis.RedisCluster.__new__(redis.RedisCluster)
+        async with refused("client", blocking, "must be a redis.asyncio.RedisCluster"):
+            AsyncRSMQ(blocking)
+        async with refused("ns", "rsmq", "must have one hash tag in a cluster"):
+            AsyncRSMQ(redis.asyncio.RedisCluster(host="host"))
 
     async def test_client_that_cannot_connect(self, refused):
         """A client that was made with what redis-py does not know is refused here, not by the first
