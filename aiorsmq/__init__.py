@@ -29,8 +29,8 @@ Loggers, all below "aiorsmq":
 - aiorsmq.work: start and end of the program `aiorsmq work`
 - aiorsmq.pyrsmq: PyRSMQ's API
 - aiorsmq.startup.channel, aiorsmq.startup.embedded, aiorsmq.startup.eviction,
-  aiorsmq.startup.persistence, aiorsmq.startup.tls: warnings about the server and the way to it,
-  one logger for each to silence it
+  aiorsmq.startup.persistence, aiorsmq.startup.sentinel, aiorsmq.startup.tls: warnings about the
+  server and the way to it, one logger for each to silence it
 
 Records about a message or a queue have these attributes, by `extra=`, as far as they apply:
 queue, id, attempt (the receive count), reason, seconds (for which the handler ran, or which the

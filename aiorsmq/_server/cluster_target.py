@@ -56,7 +56,7 @@ class ClusterTarget(Target):
         host, port = address
         settings: dict[str, Any] = self._pool.connection_kwargs | {"host": host, "port": port}
         pool = ConnectionPool(connection_class=self._pool.connection_class, **settings)
-        return Target(Redis(connection_pool=pool))
+        return Target(Redis(connection_pool=pool), self._handshakes)
 
     async def open(self, tasks: Tasks, *, pushes: bool = False) -> Wire:
         self.listening_at = self.nodes[next(self._turns) % len(self.nodes)]

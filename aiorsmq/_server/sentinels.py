@@ -17,6 +17,7 @@ from .lane import Lane
 from .options import CONNECT_TIMEOUT
 from .target import log_in, take_over
 from .tasks import Tasks
+from .tls import Handshakes
 from .wire import Wire, pack
 
 PING_INTERVAL: Final = 3.0
@@ -52,6 +53,7 @@ class Sentinel:
     def __init__(self, client: Redis, service: str, min_others: int = 0) -> None:
         self._pool = client.connection_pool
         self._service = service.encode()
+        self._handshakes = Handshakes()
         self._min_others = min_others
         self._is_refused = False
         """Whether the sentinel refuses some of the commands with which one listens."""
@@ -108,7 +110,7 @@ class Sentinel:
 
     async def _open(self, tasks: Tasks) -> Wire:
         connection = self._pool.make_connection()
-        await log_in(connection, connection.connect)
+        await log_in(connection, connection.connect, self._handshakes)
         return take_over(connection, tasks, pushes=True)
 
     async def watch(self, tasks: Tasks, on_event: OnEvent) -> None:

@@ -27,7 +27,7 @@ from .failures import LOGIN_REFUSED
 from .options import CONNECT_TIMEOUT, no_retry
 from .siblings import announce_server
 from .tasks import Tasks
-from .tls import explain, warn_about_tls
+from .tls import Handshakes
 from .wire import Wire, seize
 
 OPEN_TIMEOUT: Final = 30.0
@@ -41,14 +41,17 @@ class Target:
     """A server, reached with the settings of a redis-py client's pool.
 
     Which one is for the subclasses to say.
+
+    Args:
+        handshakes: of a client that has several targets.
     """
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, handshakes: Handshakes | None = None) -> None:
         self.client: Redis = client
         self.on_moved: Callable[[], None] = _ignore
         """Called when the server is another one now: all connections are dropped."""
         self._pool = client.connection_pool
-        self._was_reached = False
+        self._handshakes = handshakes or Handshakes()
 
     @property
     def address(self) -> str:
@@ -80,10 +83,8 @@ class Target:
         self, connection: AbstractConnection, connect: Callable[[], Awaitable[None]]
     ) -> None:
         """See the function; warns once of what TLS leaves unchecked."""
-        await log_in(connection, connect, was_reached=self._was_reached)
-        if not self._was_reached:
-            self._was_reached = True
-            warn_about_tls(connection)
+        await log_in(connection, connect, self._handshakes)
+        self._handshakes.note_success(connection)
 
     def suspect(self) -> None:
         """Look whether the server is still the right one: it has answered as if it were not."""
@@ -126,14 +127,9 @@ class EmbeddedTarget(DirectTarget):
 async def log_in(
     connection: AbstractConnection,
     connect: Callable[[], Awaitable[None]],
-    *,
-    was_reached: bool = True,
+    handshakes: Handshakes,
 ) -> None:
-    """Have redis-py connect and log in, once, and raise what the server said, not what wraps it.
-
-    Args:
-        was_reached: see `explain`.
-    """
+    """Have redis-py connect and log in, once, and raise what the server said, not what wraps it."""
     connection.retry = no_retry()
     connection.socket_timeout = CONNECT_TIMEOUT
     connect_timeout = connection.socket_connect_timeout or math.inf
@@ -145,7 +141,7 @@ async def log_in(
                 await _probe(connection)
     except Exception as error:  # noqa: BLE001 - raised again
         await connection.disconnect(nowait=True)
-        raise explain(_refusal(error), connection, was_reached=was_reached) from None
+        raise handshakes.explain(_refusal(error), connection) from None
     except BaseException:
         await connection.disconnect(nowait=True)
         raise

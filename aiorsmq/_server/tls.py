@@ -20,11 +20,32 @@ _ONLY_TLS: Final = "the server may speak only TLS (connect by a rediss:// URL, o
 _CUT: Final = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, EOFError)
 
 
-def warn_about_tls(connection: AbstractConnection) -> None:
-    """Log a warning if the server's certificate is not checked, or not the name in it."""
-    if not isinstance(connection, SSLConnection):
-        return
-    context: ssl.SSLContext = cast(Any, connection).ssl_context.get()
+class Handshakes:
+    """What a client has learned of TLS; shared by all of its targets."""
+
+    def __init__(self) -> None:
+        self._has_succeeded = False
+
+    def note_success(self, connection: AbstractConnection) -> None:
+        """Warn, once, if the server's certificate is not checked, or not the name in it."""
+        if not self._has_succeeded:
+            self._has_succeeded = True
+            if isinstance(connection, SSLConnection):
+                _warn(cast(Any, connection).ssl_context.get())
+
+    def explain(self, error: Exception, connection: AbstractConnection) -> Exception:
+        """Add to the error of a failed connect what TLS may have to do with it."""
+        if type(error) not in (ConnectionError, TimeoutError):
+            return error
+        hint = None
+        if isinstance(connection, SSLConnection):
+            hint = _NO_TLS_OR_CERTIFICATE if type(error) is TimeoutError else _tls_hint(error)
+        elif not (self._has_succeeded or isinstance(connection, UnixDomainSocketConnection)):
+            hint = _ONLY_TLS if type(error) is ConnectionError and _is_cut(error) else None
+        return error if hint is None else type(error)(f"{error}; {hint}")
+
+
+def _warn(context: ssl.SSLContext) -> None:
     if context.verify_mode == ssl.CERT_NONE:
         _logger.warning(
             "the server's certificate is not checked: anybody on the way can read and change "
@@ -35,23 +56,6 @@ def warn_about_tls(connection: AbstractConnection) -> None:
             "the name in the server's certificate is not checked: anybody with another certificate "
             "of the same CA can pretend to be the server; set ssl_check_hostname to True"
         )
-
-
-def explain(error: Exception, connection: AbstractConnection, *, was_reached: bool) -> Exception:
-    """Add to the error of a failed connect what TLS may have to do with it.
-
-    Args:
-        was_reached: whether such a connection has succeeded before, so that the server speaks the
-            same.
-    """
-    if type(error) not in (ConnectionError, TimeoutError):
-        return error
-    hint = None
-    if isinstance(connection, SSLConnection):
-        hint = _NO_TLS_OR_CERTIFICATE if type(error) is TimeoutError else _tls_hint(error)
-    elif not (was_reached or isinstance(connection, UnixDomainSocketConnection)):
-        hint = _ONLY_TLS if type(error) is ConnectionError and _is_cut(error) else None
-    return error if hint is None else type(error)(f"{error}; {hint}")
 
 
 def _tls_hint(error: Exception) -> str | None:

@@ -163,7 +163,7 @@ async def test_tls_1_3_alone(tls_server, trusting):
 
 
 def wire_of(rsmq):
-    wire = rsmq._node._route.server().calls.current()._wire
+    wire = rsmq._node._route.server.calls.current()._wire
     assert isinstance(wire, TransportWire)
     return wire
 
