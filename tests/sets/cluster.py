@@ -9,17 +9,19 @@ import redis
 from redis.crc import key_slot
 
 from sets.group import Group, free_ports, launch_all
-from sets.node import Node, fields, is_replica_of, until
+from sets.node import Node, Tls, fields, is_replica_of, until
 
 PRIMARIES = 3
 SLOTS = 16384
+FAILOVER_TIMEOUT = 6.0
+"""Seconds after which a replica has given up a failover that it was asked for."""
 
 
 class ClusterNode(Node):
     """A node of a cluster; `bus` is the port on which it speaks to the other nodes."""
 
-    def __init__(self, *args, bus: int, binary: str | None) -> None:
-        super().__init__(*args, "--cluster-port", str(bus), binary=binary)
+    def __init__(self, *args, bus: int, **options) -> None:
+        super().__init__(*args, "--cluster-port", str(bus), **options)
         self.bus = bus
 
     @property
@@ -66,16 +68,22 @@ class Cluster(Group):
     Args:
         node_timeout: seconds without a reply after which a node takes another for dead.
         binary: the server, Redis 7 or newer; by default the one that all tests run on.
+        tls: see `Tls`; the binary has to know TLS then.
         options: of all nodes, such as `"--cluster-require-full-coverage", "no"`.
     """
 
     nodes: list[ClusterNode]
 
-    def __init__(self, *options: str, node_timeout: float = 2.0, binary: str | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        *options: str,
+        node_timeout: float = 2.0,
+        binary: str | None = None,
+        tls: Tls | None = None,
+    ) -> None:
+        super().__init__(binary, tls)
         self._options = options
         self._node_timeout = node_timeout
-        self._binary = binary
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -83,7 +91,9 @@ class Cluster(Group):
 
     @property
     def url(self) -> str:
-        return f"redis+cluster://{','.join(f'{host}:{port}' for host, port in self.addresses)}"
+        return (
+            f"{self.scheme}+cluster://{','.join(f'{host}:{port}' for host, port in self.addresses)}"
+        )
 
     def assemble(self) -> None:
         count = PRIMARIES * 2
@@ -94,10 +104,7 @@ class Cluster(Group):
             *("--repl-diskless-sync-delay", "0", *self._options),
         )
         for port, bus in zip(ports[:count], ports[count:], strict=True):
-            folder = self.folder / str(port)
-            self.nodes.append(
-                ClusterNode(folder, port, self._guard, *options, bus=bus, binary=self._binary)
-            )
+            self.nodes.append(self._make(ClusterNode, port, *options, bus=bus))
         launch_all(self.nodes)
         first, *others = self.nodes
         for epoch, node in enumerate(self.nodes, 1):  # else they have to agree on them first
@@ -140,11 +147,21 @@ class Cluster(Group):
 
     def failover(self, primary: ClusterNode) -> ClusterNode:
         """Have the replica of a node take its slots, by CLUSTER FAILOVER; returns the replica once
-        it has.
+        it has. It is asked again if it gives up, as it does if the others do not vote in time.
         """
         replica = self.replica_of(primary)
-        replica.ask("CLUSTER", "FAILOVER")
-        until(f"{replica} has taken over", lambda: replica.part().is_primary)
+        given_up = 0.0
+
+        def is_done() -> bool:
+            nonlocal given_up
+            if replica.part().is_primary:
+                return True
+            if time.monotonic() > given_up:
+                given_up = time.monotonic() + FAILOVER_TIMEOUT
+                replica.ask("CLUSTER", "FAILOVER")
+            return False
+
+        until(f"{replica} has taken over", is_done, seconds=60)
         return replica
 
     def wait_for_failover(self, slot: int, before: ClusterNode) -> ClusterNode:

@@ -8,7 +8,7 @@ import tempfile
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from sets.node import Guard, Node
+from sets.node import Guard, Node, Tls
 
 PORTS = range(10_000, 30_000)
 """Below those that the system gives to clients: a server that was killed finds its port free."""
@@ -20,7 +20,9 @@ class Group:
     Its methods block; in a test with an event loop, call those that wait in a thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, binary: str | None, tls: Tls | None) -> None:
+        self._binary = binary
+        self._tls = tls
         self.nodes: list[Node] = []
         """The servers that have data."""
         self.keeps_logs = False
@@ -57,8 +59,18 @@ class Group:
         """The nodes that run and are not frozen."""
         return [node for node in self.nodes if node.is_well]
 
+    @property
+    def scheme(self) -> str:
+        """Of URLs of its servers."""
+        return "redis" if self._tls is None else "rediss"
+
     def node(self, port: int) -> Node:
         return next(node for node in self.servers if node.port == port)
+
+    def _make(self, kind: type[Node], port: int, *args: str, **options):
+        """A server that is not started yet."""
+        folder = self.folder / str(port)
+        return kind(folder, port, self._guard, *args, binary=self._binary, tls=self._tls, **options)
 
     def _end(self) -> None:
         for server in self.servers:

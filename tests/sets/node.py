@@ -6,7 +6,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
@@ -57,21 +57,54 @@ class Guard:
         self._process.wait()
 
 
+class Tls(NamedTuple):
+    """The files of a set whose servers speak TLS and nothing else."""
+
+    certificate: str
+    """For 127.0.0.1."""
+    key: str
+    ca: str
+
+    def settings(self, port: int) -> dict[str, str]:
+        """Of a server."""
+        return {
+            "port": "0",
+            "tls-port": str(port),
+            "tls-cert-file": self.certificate,
+            "tls-key-file": self.key,
+            "tls-ca-cert-file": self.ca,
+            "tls-auth-clients": "no",
+            "tls-replication": "yes",
+            "tls-cluster": "yes",
+        }
+
+
 class Node(Server):
     """A server of a set, on a TCP port. What its own client asks it replies within `PROMPT`
     seconds, or the client raises.
     """
 
     def __init__(
-        self, folder: Path, port: int, guard: Guard, *options: str, binary: str | None
+        self,
+        folder: Path,
+        port: int,
+        guard: Guard,
+        *options: str,
+        binary: str | None,
+        tls: Tls | None = None,
     ) -> None:
         folder.mkdir()
-        listening = ("--port", str(port), "--bind", "127.0.0.1", "--protected-mode", "no")
+        self.settings = {"port": str(port)} if tls is None else tls.settings(port)
+        self.settings |= {"bind": "127.0.0.1", "protected-mode": "no"}
+        listening = [word for name, value in self.settings.items() for word in (f"--{name}", value)]
         super().__init__(folder, *listening, *options, binary=binary)
         self.port = port
-        self.url = f"redis://127.0.0.1:{port}"
+        self.url = f"{'redis' if tls is None else 'rediss'}://127.0.0.1:{port}"
         self.redis = redis.Redis(
+            host="127.0.0.1",
             port=port,
+            ssl=tls is not None,
+            ssl_ca_certs=tls and tls.ca,
             protocol=2,
             socket_timeout=PROMPT,
             socket_connect_timeout=PROMPT,

@@ -1,7 +1,7 @@
 """A primary with replicas, watched by three sentinels."""
 
 from sets.group import Group, free_ports, launch_all
-from sets.node import Node, fields, is_replica_of, until
+from sets.node import Node, Tls, fields, is_replica_of, until
 
 SERVICE = "main"
 """The name by which the sentinels know the primary."""
@@ -12,17 +12,14 @@ FAILOVER_TIMEOUT = 10.0
 class SentinelNode(Node):
     """A sentinel: it keeps what it knows in the file that configures it."""
 
-    def __init__(self, *args, binary: str | None) -> None:
-        super().__init__(*args, binary=binary)
+    def __init__(self, *args, **options) -> None:
+        super().__init__(*args, **options)
         self._configuration = self.folder / "sentinel.conf"
         self._command = [self._command[0], str(self._configuration), "--sentinel"]
 
     def watch(self, primary: Node, down_after: float) -> None:
         """Say what to watch, before it is started for the first time."""
-        options = {
-            "port": self.port,
-            "bind": "127.0.0.1",
-            "protected-mode": "no",
+        options = self.settings | {
             "dir": self.folder,
             "logfile": f"{self.folder}/server.log",
             "sentinel monitor": f"{SERVICE} 127.0.0.1 {primary.port} 2",
@@ -44,6 +41,7 @@ class Sentinels(Group):
         replicas: how many.
         down_after: seconds without a reply after which a sentinel takes the primary for dead.
         binary: the server; by default the one that all tests run on.
+        tls: see `Tls`; the binary has to know TLS then.
         options: of the primary and the replicas.
     """
 
@@ -53,13 +51,13 @@ class Sentinels(Group):
         replicas: int = 1,
         down_after: float = 2.0,
         binary: str | None = None,
+        tls: Tls | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(binary, tls)
         self.sentinels: list[SentinelNode] = []
         self._options = options
         self._replicas = replicas
         self._down_after = down_after
-        self._binary = binary
 
     @property
     def servers(self) -> list[Node]:
@@ -73,7 +71,7 @@ class Sentinels(Group):
     @property
     def url(self) -> str:
         hosts = ",".join(f"{host}:{port}" for host, port in self.addresses)
-        return f"redis+sentinel://{hosts}/{SERVICE}"
+        return f"{self.scheme}+sentinel://{hosts}/{SERVICE}"
 
     def assemble(self) -> None:
         ports = free_ports(1 + self._replicas + 3)
@@ -81,14 +79,9 @@ class Sentinels(Group):
         primary, *_ = ports
         for port in ports[:-3]:
             role = () if port == primary else ("--replicaof", "127.0.0.1", str(primary))
-            self.nodes.append(
-                Node(
-                    self.folder / str(port), port, self._guard, *common, *role, binary=self._binary
-                )
-            )
+            self.nodes.append(self._make(Node, port, *common, *role))
         for port in ports[-3:]:
-            folder = self.folder / str(port)
-            self.sentinels.append(SentinelNode(folder, port, self._guard, binary=self._binary))
+            self.sentinels.append(self._make(SentinelNode, port))
             self.sentinels[-1].watch(self.nodes[0], self._down_after)
         launch_all(self.nodes)
         until("the replicas have the primary's data", self._is_replicated)

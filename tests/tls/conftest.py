@@ -62,14 +62,20 @@ def foreigner(tmp_path):
     return Authority(tmp_path / "foreign")
 
 
+@pytest.fixture(scope="session")
+def tls_binary():
+    """A server that knows TLS."""
+    binary = os.environ.get("AIORSMQ_TEST_SERVER") or shutil.which("redis-server")
+    assert binary, "these tests need a server with TLS: see AIORSMQ_TEST_SERVER in conftest.py"
+    return binary
+
+
 @pytest.fixture
-def tls_server(own_server, authority, monkeypatch):
+def tls_server(own_server, authority, tls_binary, monkeypatch):
     """`tls_server(*options)`: a server on a TLS port, `server.tls_port`. Its certificate is for
     "localhost", if no other is given; it asks for no client certificate.
     """
-    binary = os.environ.get("AIORSMQ_TEST_SERVER") or shutil.which("redis-server")
-    assert binary, "these tests need a server with TLS: see AIORSMQ_TEST_SERVER in conftest.py"
-    monkeypatch.setenv("AIORSMQ_TEST_SERVER", binary)
+    monkeypatch.setenv("AIORSMQ_TEST_SERVER", tls_binary)
 
     def start(*options, files=None):
         files = files or authority.issue("localhost")
