@@ -105,6 +105,11 @@ class TestRefusals:
         text = await refusal(trusting(server, **foreigner.issue("me").options, **login))
         assert "requires a client certificate that it accepts (ssl_certfile" in text
 
+    async def test_expired_client_certificate(self, tls_server, trusting, authority):
+        server = tls_server("--tls-auth-clients", "yes")
+        text = await refusal(trusting(server, **authority.issue("me", lasts=-HOUR).options))
+        assert "requires a client certificate that it accepts (ssl_certfile" in text
+
     @logins
     async def test_plain_client(self, tls_server, login):
         """A client without TLS at a TLS port is told of TLS."""
@@ -153,10 +158,13 @@ async def test_client_certificate(tls_server, trusting, authority):
         await round_trip(rsmq)
 
 
-async def test_tls_1_3_alone(tls_server, trusting):
+@pytest.mark.parametrize(
+    "options", [{}, {"ssl_min_version": ssl.TLSVersion.TLSv1_3}], ids=["no option", "option"]
+)
+async def test_tls_1_3_alone(tls_server, trusting, options):
     """A server that allows TLS 1.3 alone needs no option, and nothing slower."""
     server = tls_server("--tls-protocols", "TLSv1.3")
-    async with trusting(server) as rsmq:
+    async with trusting(server, **options) as rsmq:
         await round_trip(rsmq)
         tls = wire_of(rsmq)._transport.get_extra_info("ssl_object")
         assert tls.version() == "TLSv1.3"
