@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sys
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -12,6 +11,10 @@ import pytest
 import redis
 from aiorsmq import AsyncRSMQ, ClientClosed, InvalidParameterValue
 from aiorsmq._server import engine, lane, listener, target
+from aiorsmq.cli import bench
+from aiorsmq.cli.app import new_app
+from aiorsmq.cli.errors import EXPECTED, NotDone, explain
+from aiorsmq.cli.server import Server
 from aiorsmq.pyrsmq import RedisSMQ
 from aiorsmq.sync import RSMQ
 from aiorsmq.testing import rsmq_test_server
@@ -355,39 +358,37 @@ class TestClients:
             AsyncRSMQ(client)
 
 
-async def run_cli(*arguments, expect=0):
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "aiorsmq", *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
-    assert process.returncode == expect, output
-    return output.decode()
+async def run_command(capsys, command, url):
+    """What a command of the command line says, in this process."""
+    error = ""
+    options = {"exit_on_error": False, "result_action": "return_value"}
+    try:
+        await new_app("test").run_async((*command.split(), "--url", url), **options)
+    except EXPECTED as raised:
+        error = explain(raised)
+    return capsys.readouterr().out + error
 
 
 class TestWaysIn:
-    async def test_command_line(self, sentinels, rsmq):
+    async def test_command_line(self, sentinels, rsmq, capsys):
         """The command line takes their URL, and shows it without a password."""
         for node in sentinels.nodes:
             node.ask("ACL", "SETUSER", "app", "reset", "on", ">s%cret", "~*", "&*", "+@all")
         url = sentinels.url.replace("://", "://app:s%25cret@")
         wrong = url.replace("s%25cret", "wrong")
         commands = ("ls", "info jobs", "check", "doctor")
-        outputs = await asyncio.gather(
-            *(run_cli(*command.split(), "--url", url) for command in commands),
-            run_cli("bench", "--url", url, expect=1),
-            run_cli("ls", "--url", wrong, expect=1),
-        )
+        outputs = [await run_command(capsys, command, url) for command in commands]
+        outputs.append(await run_command(capsys, "ls", wrong))
         assert not any("cret" in output for output in outputs)
-        listed, described, judged, examined, measured, refused = outputs
+        listed, described, judged, examined, refused = outputs
         assert "jobs" in listed
         assert "jobs" in described
         assert judged.startswith("OK")
         assert examined == "Nothing is wrong.\n"
-        assert "give the URL of the primary" in measured
         assert f"service {SERVICE} at 127.0.0.1:" in refused
         assert "refuses the login" in refused
+        with pytest.raises(NotDone, match="give the URL of the primary"):
+            await bench.run(Server(url), bench.Options(1, 1, 1), json=False)
         for node in sentinels.nodes:
             node.ask("ACL", "DELUSER", "app")
 
