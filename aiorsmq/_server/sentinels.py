@@ -123,9 +123,8 @@ class Sentinel:
             pause = pauses
             try:
                 await self._listen(tasks, on_event)
-            except (*LOGIN_REFUSED, NoPermissionError) as error:
+            except LOGIN_REFUSED:
                 pause = refusals
-                self._log_refusal(error)
             except SERVER_ERRORS as error:
                 _logger.debug("cannot listen to sentinel %s: %s", self.address, error)
             await asyncio.sleep(next(pause))
@@ -177,8 +176,8 @@ class Sentinel:
         if not self._refusal_logged:
             self._refusal_logged = True
             _unheard.warning(
-                "sentinel %s may not be listened to, so a failover is noticed late; its user needs "
-                "+subscribe +ping and channels %s: %s",
+                "sentinel %s does not let this client listen, so a failover is noticed late; its "
+                "user needs +subscribe +ping and channels %s: %s",
                 self.address,
                 " ".join(f"&{event.decode()}" for event in EVENTS),
                 error,
