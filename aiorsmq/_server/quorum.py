@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from redis.asyncio.sentinel import MasterNotFoundError
-from redis.exceptions import ConnectionError, NoPermissionError
+from redis.exceptions import ConnectionError
 
 from ..errors import ClientClosed
 from .failover import Address, Primary, View
@@ -111,7 +111,7 @@ class Quorum:
     def _no_primary(self, answers: dict[str, Answer]) -> Exception:
         """What `find` raises if no sentinel knows the primary."""
         for place, error in answers.items():
-            if isinstance(error, (*LOGIN_REFUSED, NoPermissionError)):
+            if isinstance(error, LOGIN_REFUSED):
                 return type(error)(f"sentinel {place} refuses this client: {error}")
         reasons = "; ".join(f"{place}: {error}" for place, error in answers.items() if error)
         if ignorant := [place for place, answer in answers.items() if answer is None]:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ConnectionError, NoPermissionError
+from redis.exceptions import AuthorizationError, ConnectionError, NoPermissionError
 
 from ..errors import ClientClosed
 from .failover import Address
@@ -102,7 +102,7 @@ class SentinelTarget(Target):
         try:
             reply = cast(Any, await connection.read_response(disable_decoding=True))
         except NoPermissionError as error:
-            raise NoPermissionError(f"behind sentinels the user needs +role: {error}") from None
+            raise AuthorizationError(f"behind sentinels the user needs +role: {error}") from None
         if reply[0] != b"master":
             raise ConnectionError(f"{host}:{port} is not the primary yet, or not any more")
 

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import anyio
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError, TimeoutError
+from redis.exceptions import AuthorizationError, NoPermissionError, TimeoutError
 
 from .failover import View
 from .failures import LOGIN_REFUSED, SERVER_ERRORS, backoff, is_unknown
@@ -77,8 +77,9 @@ class Sentinel:
                 state, address = await self._request(tasks)
         except asyncio.TimeoutError:
             raise TimeoutError("no answer") from None
-        if isinstance(state, NoPermissionError) or isinstance(address, NoPermissionError):
-            raise NoPermissionError(f"{_GRANT}: {state}")
+        for reply in (state, address):
+            if isinstance(reply, NoPermissionError):  # a NoPermissionError would be the script's
+                raise AuthorizationError(f"{_GRANT}: {reply}")
         if isinstance(state, LOGIN_REFUSED):
             raise state
         if isinstance(state, Exception) or not isinstance(address, list):

@@ -8,6 +8,8 @@ from aiorsmq._server.failover import Primary, View
 from aiorsmq._server.home import Home
 from redis.exceptions import ConnectionError
 
+from support import PATIENCE
+
 ONE = ("host", 1)
 TWO = ("host", 2)
 
@@ -89,7 +91,7 @@ async def test_held_for_a_while(primary, monkeypatch):
     primary.learn("a", old())
     primary.hold()
     assert primary.is_held()
-    await primary.settled()
+    await asyncio.wait_for(primary.settled(), PATIENCE)
     assert not primary.is_held()
 
 

@@ -20,6 +20,7 @@ from aiorsmq.sync import RSMQ
 from aiorsmq.testing import rsmq_test_server
 from anyio.to_thread import run_sync
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
+from redis.exceptions import AuthorizationError
 
 from sets.node import fields, is_replica_of, until
 from sets.sentinels import SERVICE, Sentinels
@@ -306,8 +307,11 @@ class TestSentinels:
             with pytest.raises(redis.AuthenticationError, match=r"^sentinel 127") as caught:
                 await rsmq.list_queues()
             assert "wrong" not in str(caught.value)
-        async with AsyncRSMQ.from_url(sentinels.url, sentinel_username="app") as rsmq:
-            assert "s@cret" not in repr(rsmq)
+        for sentinel in sentinels.sentinels:
+            sentinel.ask("ACL", "SETUSER", "app", "-sentinel|master")
+        async with AsyncRSMQ.from_url(f"{url}s%40cret") as rsmq:
+            with pytest.raises(AuthorizationError, match=r"user needs \+sentinel\|master"):
+                await rsmq.list_queues()
         for sentinel in sentinels.sentinels:
             sentinel.ask("ACL", "DELUSER", "app")
             sentinel.ask("ACL", "LOG", "RESET")
@@ -332,6 +336,16 @@ def is_heard(sentinel):
 
 
 class TestClients:
+    async def test_no_role(self, sentinels):
+        """A user who may not ask a server whether it is the primary is told so."""
+        for node in sentinels.nodes:
+            node.ask("ACL", "SETUSER", "app", "reset", "on", ">pw", "~*", "&*", "+@all", "-role")
+        async with AsyncRSMQ.from_url(sentinels.url, username="app", password="pw") as rsmq:
+            with pytest.raises(AuthorizationError, match=r"user needs \+role"):
+                await rsmq.list_queues()
+        for node in sentinels.nodes:
+            node.ask("ACL", "DELUSER", "app")
+
     async def test_given(self, sentinels):
         """A client that redis-py's Sentinel made follows the primary in the same way, whatever its
         options, and stays the user's to close.
