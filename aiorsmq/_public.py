@@ -24,6 +24,7 @@ from .errors import (
     MessageTooLong,
     NoDeadLetterQueue,
     NoMessageInQueue,
+    NotConfirmed,
     NotPermitted,
     QueueAlreadyExists,
     QueueDoesNotExist,
@@ -34,6 +35,7 @@ from .errors import (
 from .handlers import Reject, Retry, exponential
 from .models import (
     Audit,
+    Confirm,
     DeadLetter,
     Ensured,
     EventKind,
@@ -51,6 +53,8 @@ from .models import (
     StoredMessage,
     WorkerEvent,
     WorkerStats,
+    fsync,
+    replicas,
 )
 from .queue import Queue
 from .runs import Import, Redrive
@@ -67,6 +71,7 @@ __all__ = [
     "BytesCodec",
     "ClientClosed",
     "Codec",
+    "Confirm",
     "DeadLetter",
     "EmbeddedServer",
     "EmbeddedServerError",
@@ -85,6 +90,7 @@ __all__ = [
     "MsgspecCodec",
     "NoDeadLetterQueue",
     "NoMessageInQueue",
+    "NotConfirmed",
     "NotPermitted",
     "Place",
     "PydanticCodec",
@@ -109,6 +115,8 @@ __all__ = [
     "WorkerStats",
     "WrongEventLoop",
     "exponential",
+    "fsync",
+    "replicas",
 ]
 
 try:

@@ -24,9 +24,9 @@ from ._server.targets import direct_target, given_target, target_from_url
 from .codecs import TEXT, Codec
 from .embedded import EmbeddedServer
 from .errors import InvalidParameterValue
-from .models import Ensured, Message, QueueAttributes, QueueSettings, Receipt, ServerInfo, Snapshot
+from .methods import NamedQueues
+from .models import Confirm, Message, ServerInfo, Snapshot, check_confirm
 from .queue import Queue
-from .stream import Messages
 from .worker import Worker, WorkerOptions
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ MIN_POLL_INTERVAL: Final = 0.01
 MIN_DEADLINE: Final = 0.1
 
 
-class AsyncRSMQ:
+class AsyncRSMQ(NamedQueues):
     """RSMQ on one Redis or Valkey server.
 
     Creating it does no I/O and needs no running event loop; the first call connects. It uses two
@@ -62,6 +62,8 @@ class AsyncRSMQ:
         connect_timeout: seconds, from the first call, to wait for a server that has never been
             reached: one that refuses connections, is loading its data, or whose host name does not
             resolve yet. A refused login is raised at once.
+        confirm: what each send waits for besides the server's reply: `replicas(n, timeout)` or
+            `fsync()`. Confirmed sends have a third connection to themselves, opened with the first.
 
     Calls to a server that cannot be reached raise redis-py's errors: after `connect_timeout` if it
     has never been reached, otherwise at the deadline. An attempt to connect that has begun by then
@@ -80,6 +82,7 @@ class AsyncRSMQ:
         poll_interval: Seconds = DEFAULT_POLL_INTERVAL,
         deadline: Seconds = DEADLINE,
         connect_timeout: Seconds = 0,
+        confirm: Confirm | None = None,
         **redis_options: Any,
     ) -> None:
         self._ns = check_ns(ns)
@@ -104,6 +107,7 @@ class AsyncRSMQ:
             realtime=realtime,
             on_lost=partial(_look_again, self._cores),
         )
+        self._confirm = check_confirm(confirm, self._engine.deadline)
         self._node = Node(self._engine, self._engine.route(self._ns))
         self._closing: asyncio.Task[None] | None = None
 
@@ -118,6 +122,7 @@ class AsyncRSMQ:
         poll_interval: Seconds = DEFAULT_POLL_INTERVAL,
         deadline: Seconds = DEADLINE,
         connect_timeout: Seconds = 0,
+        confirm: Confirm | None = None,
         **redis_options: Any,
     ) -> "AsyncRSMQ":
         """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, or
@@ -140,59 +145,33 @@ class AsyncRSMQ:
             poll_interval=poll_interval,
             deadline=deadline,
             connect_timeout=connect_timeout,
+            confirm=confirm,
         )
 
     @overload
-    def queue(self, name: str) -> Queue[str]: ...
+    def queue(self, name: str, *, confirm: Confirm | None = None) -> Queue[str]: ...
     @overload
-    def queue(self, name: str, *, codec: Codec[T]) -> Queue[T]: ...
-    def queue(self, name: str, *, codec: Codec[Any] = TEXT) -> Queue[Any]:
+    def queue(self, name: str, *, codec: Codec[T], confirm: Confirm | None = None) -> Queue[T]: ...
+    def queue(
+        self, name: str, *, codec: Codec[Any] = TEXT, confirm: Confirm | None = None
+    ) -> Queue[Any]:
         """A handle for one queue. Does no I/O; the queue need not exist.
 
         Args:
             codec: encodes and decodes bodies: TEXT, BYTES, JSON, MsgspecCodec(type),
                 PydanticCodec(type), or any object with `encode` and `decode`.
+            confirm: what each send of this handle waits for; None is the client's.
         """
-        return self._queue(check_qname(name, "name"), codec)
+        checked = check_confirm(confirm, self._engine.deadline)
+        return self._queue(check_qname(name, "name"), codec, checked)
 
-    def _queue(self, name: str, codec: Codec[T]) -> Queue[T]:
+    def _queue(self, name: str, codec: Codec[T], confirm: Confirm | None = None) -> Queue[T]:
         core = self._cores.get(name)
         if core is None:
             keys = Keys(self._ns, name)
             core = QueueCore(self._node, keys, poll_interval=self._poll_interval)
             self._cores[name] = core
-        return Queue(core, codec)
-
-    async def create_queue(
-        self,
-        *,
-        qname: str | None = None,
-        vt: Seconds | None = None,
-        delay: Seconds | None = None,
-        maxsize: int | None = None,
-        max_receives: int | None = None,
-        dead_letter_queue: str | None = None,
-        exist_ok: bool = False,
-    ) -> bool:
-        """See `Queue.create`."""
-        return await self._named(qname).create(
-            vt=vt,
-            delay=delay,
-            maxsize=maxsize,
-            max_receives=max_receives,
-            dead_letter_queue=dead_letter_queue,
-            exist_ok=exist_ok,
-        )
-
-    async def ensure_queue(
-        self, *, qname: str | None = None, **settings: Unpack[QueueSettings]
-    ) -> Ensured:
-        """See `Queue.ensure`."""
-        return await self._named(qname).ensure(**settings)
-
-    async def delete_queue(self, *, qname: str | None = None, missing_ok: bool = False) -> bool:
-        """See `Queue.delete`."""
-        return await self._named(qname).delete(missing_ok=missing_ok)
+        return Queue(core, codec, confirm or self._confirm)
 
     async def list_queues(self) -> set[str]:
         """The names of all queues in the namespace.
@@ -227,56 +206,6 @@ class AsyncRSMQ:
         None. The clock is told by a script, as to every call.
         """
         return await server_info(self._node)
-
-    async def get_queue_attributes(self, *, qname: str | None = None) -> QueueAttributes:
-        """See `Queue.attributes`."""
-        return await self._named(qname).attributes()
-
-    async def set_queue_attributes(
-        self, *, qname: str | None = None, **settings: Unpack[QueueSettings]
-    ) -> QueueAttributes:
-        """See `Queue.set_attributes`."""
-        return await self._named(qname).set_attributes(**settings)
-
-    async def send_message(
-        self, *, message: str | bytes, qname: str | None = None, delay: Seconds | None = None
-    ) -> str:
-        """See `Queue.send`."""
-        return await self._named(qname)._send_as("message", message, delay)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-
-    async def receive_message(
-        self, *, qname: str | None = None, vt: Seconds | None = None, wait: Seconds = 0
-    ) -> Message[str] | None:
-        """See `Queue.receive`."""
-        return await self._named(qname).receive(vt=vt, wait=wait)
-
-    async def pop_message(
-        self, *, qname: str | None = None, wait: Seconds = 0
-    ) -> Message[str] | None:
-        """See `Queue.pop`."""
-        return await self._named(qname).pop(wait=wait)
-
-    async def change_message_visibility(
-        self, *, id: str | Receipt, vt: Seconds, qname: str | None = None
-    ) -> bool:
-        """See `Queue.change_visibility`."""
-        return await self._named(qname).change_visibility(id, vt)
-
-    async def delete_message(self, *, id: str | Receipt, qname: str | None = None) -> bool:
-        """See `Queue.delete_message`."""
-        return await self._named(qname).delete_message(id)
-
-    def messages(
-        self,
-        qname: str | None = None,
-        *,
-        vt: Seconds | None = None,
-        prefetch: int = 0,
-        pop: bool = False,
-        create: bool = False,
-    ) -> Messages[str]:
-        """See `Queue.messages`."""
-        return self._named(qname).messages(vt=vt, prefetch=prefetch, pop=pop, create=create)
 
     def worker(
         self,
@@ -386,12 +315,6 @@ class AsyncRSMQ:
     def __repr__(self) -> str:
         state = "" if self._closing is None else " closed"
         return f"<AsyncRSMQ {self._ns!r} at {self.address}{state}>"
-
-    def _named(self, qname: str | None) -> Queue[str]:
-        name = self._qname if qname is None else qname
-        if name is None:
-            raise InvalidParameterValue("qname", None, "must be given here or to AsyncRSMQ")
-        return self._queue(check_qname(name), TEXT)
 
 
 def _look_again(cores: WeakValueDictionary[str, QueueCore]) -> None:

@@ -8,6 +8,7 @@ RedisSMQException
 ├── NoDeadLetterQueue
 ├── NotPermitted                (also a NoPermissionError, redis-py's)
 ├── MessageTooLong              (also a ValueError)
+├── NotConfirmed
 ├── ClientClosed                (also a RuntimeError)
 ├── WrongEventLoop              (also a RuntimeError)
 ├── EmbeddedServerError
@@ -20,6 +21,7 @@ Exceptions that PyRSMQ has too keep their names. Every fact in an error text is 
 import pickle
 import re
 import reprlib
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import redis.exceptions
@@ -32,6 +34,7 @@ __all__ = [
     "MessageTooLong",
     "NoDeadLetterQueue",
     "NoMessageInQueue",
+    "NotConfirmed",
     "NotPermitted",
     "QueueAlreadyExists",
     "QueueDoesNotExist",
@@ -185,6 +188,65 @@ class MessageTooLong(RedisSMQException, ValueError):
             f"{place}message too long for queue {self.qname!r}: "
             f"{self.size} bytes, maxsize is {self.maxsize}; Queue.set_attributes() can raise it"
         )
+
+
+class NotConfirmed(RedisSMQException):
+    """What was sent is stored, but it was not confirmed in time that it is where `confirm` wants
+    it.
+
+    It may have been received by now. To send it again would make a second message; `retry()`
+    does not.
+
+    Attributes:
+        ids: the ids of the messages: one, or all of a `send_many`.
+        replicas: how many replicas have said that they have them; 0 for `fsync()`.
+        needed: how many had to; 0 for `fsync()`.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        replicas: int,
+        needed: int,
+        repeat: "Callable[[], Awaitable[str | list[str]]] | None" = None,
+    ) -> None:
+        super().__init__(tuple(ids), replicas, needed)
+        self.ids: tuple[str, ...] = tuple(ids)
+        self.replicas = replicas
+        self.needed = needed
+        self._repeat = repeat
+
+    def __str__(self) -> str:
+        number = len(self.ids)
+        subject = "the message is" if number == 1 else f"the {number} messages are"
+        pronoun = "it" if number == 1 else "them"
+        if self.needed:
+            reason = f"{self.replicas} of {self.needed} replicas have {pronoun}"
+        else:
+            reason = f"the server has not yet written {pronoun} to its disk"
+        return f"{subject} stored, but not confirmed: {reason}; retry() asks again"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        state = vars(self) | {"_repeat": None}  # belongs to a client, which stays in its process
+        return type(self), self.args, state
+
+    async def retry(self) -> "str | list[str]":
+        """Wait for the confirmation again, as long as the first time, and return what the send
+        would have: the id, or the list of ids.
+
+        Makes no second message while the connection is the same. On another connection, which may
+        lead to another server, what is not found is stored again under its id: what a failover has
+        lost, but also a message that was received and deleted by then.
+
+        Raises NotConfirmed again, and what a send raises; then this may be called once more.
+        Cancelling stops the waiting.
+        """
+        return await self.repeat()
+
+    def repeat(self) -> "Awaitable[str | list[str]]":
+        if self._repeat is None:
+            raise WrongEventLoop("only the client that sent the message can retry() this")
+        return self._repeat()
 
 
 class ClientClosed(RedisSMQException, RuntimeError):

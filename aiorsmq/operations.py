@@ -18,6 +18,7 @@ from .codecs import Codec, check_codec, encode_body
 from .errors import InvalidParameterValue
 from .models import (
     Audit,
+    Confirm,
     DeadLetter,
     Found,
     Place,
@@ -35,10 +36,11 @@ T = TypeVar("T")
 class QueueOperations(Generic[T]):
     """The part of `Queue` that operators use; see there for what holds for all its methods."""
 
-    def __init__(self, core: QueueCore, codec: Codec[T]) -> None:
+    def __init__(self, core: QueueCore, codec: Codec[T], confirm: Confirm | None = None) -> None:
         self.name: str = core.keys.qname
         self._core = core
         self._codec = check_codec(codec)
+        self._sender = core.sender_for(confirm)
         self._reader = MessageReader(core, codec)
 
     async def snapshot(self) -> Snapshot:

@@ -7,11 +7,12 @@ from typing import TypeVar, Unpack
 
 from ._commands import admin
 from ._commands.receive import peek
+from ._commands.send import Sender
 from ._protocol import Seconds, check_count, check_peek_limit, check_seconds, milliseconds
 from ._working.intake import Intake
 from .codecs import encode_body
 from .errors import InvalidParameterValue
-from .models import Ensured, Message, QueueAttributes, Receipt, id_and_fence
+from .models import Confirm, Ensured, Message, QueueAttributes, Receipt, check_confirm, id_and_fence
 from .operations import QueueOperations
 from .stream import Messages
 from .transfer import QueueTransfer
@@ -117,7 +118,13 @@ class Queue(QueueOperations[T], QueueTransfer[T]):
         settings = admin.queue_settings(vt, delay, maxsize, max_receives, dead_letter_queue)
         return await admin.set_queue_attributes(self._core.node, self._core.keys, settings)
 
-    async def send(self, body: T | bytes, *, delay: Seconds | None = None) -> str:
+    async def send(
+        self,
+        body: T | bytes,
+        *,
+        delay: Seconds | None = None,
+        confirm: Confirm | None = None,
+    ) -> str:
         """Send one message and return its id.
 
         Bytes are sent as they are, anything else is encoded by the queue's codec. When this
@@ -126,34 +133,49 @@ class Queue(QueueOperations[T], QueueTransfer[T]):
 
         Args:
             delay: seconds until the message becomes visible; the queue's `delay` if None.
+            confirm: return only when replicas or the disk have the message, too: see `replicas()`
+                and `fsync()`. None is what this handle was made with.
 
-        Raises MessageTooLong if the body is over the queue's maxsize, and InvalidParameterValue if
-        the codec cannot encode it. For a codec of yours that error names what it raised, but not
-        its text, which may quote the body. Cancelling stops the waiting, not the send.
+        Raises MessageTooLong if the body is over the queue's maxsize, NotConfirmed if it is stored
+        and not confirmed in time, and InvalidParameterValue if the codec cannot encode it. For a
+        codec of yours that error names what it raised, but not its text, which may quote the body.
+        Cancelling stops the waiting, not the send.
         """
-        return await self._send_as("body", body, delay)
+        return await self._send_as("body", body, delay, confirm)
 
-    async def _send_as(self, parameter: str, body: T | bytes, delay: Seconds | None) -> str:
+    async def _send_as(
+        self, parameter: str, body: T | bytes, delay: Seconds | None, confirm: Confirm | None
+    ) -> str:
         """`send`, with another name for the body in errors."""
         delay_ms = None if delay is None else milliseconds("delay", delay)
-        return await self._core.sender.send((encode_body(self._codec, body, parameter), delay_ms))
+        message = (encode_body(self._codec, body, parameter), delay_ms)
+        sender = self._sender if confirm is None else self._sender_for(confirm)
+        return await sender.send(message)
+
+    def _sender_for(self, confirm: Confirm | None) -> Sender:
+        return self._core.sender_for(check_confirm(confirm, self._core.node.deadline))
 
     async def send_many(
-        self, bodies: Iterable[T | bytes], *, delay: Seconds | None = None
+        self,
+        bodies: Iterable[T | bytes],
+        *,
+        delay: Seconds | None = None,
+        confirm: Confirm | None = None,
     ) -> list[str]:
         """Send messages in order, all or none, in one script call; return their ids.
 
         No other producer's message comes between them. Thousands of messages keep the server from
         other work for milliseconds. Otherwise as `send`; MessageTooLong is about the first message
-        that is too long.
+        that is too long, NotConfirmed about all of them.
         """
         if isinstance(bodies, str | bytes) or not isinstance(bodies, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidParameterValue(
                 "bodies", bodies, "must be an iterable of bodies, not a single body"
             )
         delay_ms = None if delay is None else milliseconds("delay", delay)
+        sender = self._sender if confirm is None else self._sender_for(confirm)
         messages = [(encode_body(self._codec, body, "bodies"), delay_ms) for body in bodies]
-        return await self._core.sender.send_all(messages) if messages else []
+        return await sender.send_all(messages) if messages else []
 
     async def receive(self, *, vt: Seconds | None = None, wait: Seconds = 0) -> Message[T] | None:
         """Receive the next visible message and hide it for its lease; None if there is none.

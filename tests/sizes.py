@@ -27,7 +27,7 @@ NO_NAMES = frozenset(WORDS.split())
 PUBLIC = {
     name: {"to", "where"}
     for name in ("redrive", "redrive_steps", "replace", "keys_of", "model_of", "move", "edit")
-}
+} | {"init": {"needed"}}
 """Parameters that users pass by name."""
 
 RETIRED = """

@@ -7,18 +7,21 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from .._protocol import Keys
-from .._server.batch import Batch, OnResults
+from .._server.batch import Batch, InFlight, OnResults
 from .._server.call import Call, Reply, RetryPolicy
 from .._server.futures import resolve
 from .._server.node import Node
 from .._server.wire import Argument
 from ..errors import MessageTooLong, NotPermitted
+from ..models import Confirm
 
 NewMessage = tuple[bytes, int | None]
 """A body and its delay in ms; None for the queue's."""
 
 RETRY: Final = b"retry "
 """The mark of a repetition, followed by the dead-letter queue's name, if known; see `send.lua`."""
+REWRITE: Final = b"rewrite "
+"""The mark of one that is to be confirmed."""
 
 
 class Sender:
@@ -28,11 +31,14 @@ class Sender:
     ids, and the script finds what has been stored, in the queue or by now in its dead-letter queue.
     """
 
-    def __init__(self, node: Node, keys: Keys) -> None:
+    confirm: Confirm | None = None
+    retry_mark = RETRY
+
+    def __init__(self, node: Node, keys: Keys, in_flight: InFlight | None = None) -> None:
         self._node = node
         self._keys = keys
         self._channel = keys.channel if node.realtime else ""
-        self._batch: Batch[NewMessage, str] = Batch(partial(self._submit, "each"), node)
+        self._batch: Batch[NewMessage, str] = Batch(partial(self._submit, "each"), node, in_flight)
 
     def send(self, message: NewMessage) -> Awaitable[str]:
         return self._batch.submit(message, len(message[0]))
@@ -41,13 +47,7 @@ class Sender:
         """Send all or none, in a script call of their own."""
         stored: asyncio.Future[list[str]] = self._node.home.admit().create_future()
         until = self._node.until()
-
-        def on_results(outcome: Sequence[str | Exception] | Exception) -> None:
-            results = [outcome] if isinstance(outcome, Exception) else outcome
-            error = next((result for result in results if isinstance(result, Exception)), None)
-            resolve(stored, error or [id for id in results if isinstance(id, str)])
-
-        self._submit("all", messages, on_results, until)
+        self._submit("all", messages, partial(resolve_all, stored), until)
         return await self._node.result(stored, until)
 
     def _submit(
@@ -59,24 +59,37 @@ class Sender:
         mark: Argument = "first",
     ) -> None:
         us, ids = self._node.clock.mint(len(messages))
+        args = self._args(mark, mode, us, ids, messages)
+        self._store(Send(mode, messages, on_results, until, ids, args), self._keys.pair)
+
+    def _args(
+        self,
+        mark: Argument,
+        mode: str,
+        us: int,
+        ids: Sequence[str],
+        messages: Sequence[NewMessage],
+    ) -> list[Argument]:
         bodies, delays = zip(*messages, strict=True)
         args: list[Argument] = [mark, mode, us, self._channel, _encode_delays(delays)]
         args += chain.from_iterable(zip(ids, bodies, strict=True))
-        self._store(_Send(mode, messages, on_results, until, ids, args), self._keys.pair)
+        return args
 
-    def _store(self, send: "_Send", all_keys: Sequence[str]) -> None:
+    def _store(self, send: "Send", all_keys: Sequence[str]) -> None:
         args = send.args
+        retry_mark = self.retry_mark
         call = Call(
             "send",
             self._keys.qname,
             all_keys,
             args,
             RetryPolicy.SAFE_WITH_MARK,
-            lambda: (RETRY, *args[1:]),
+            lambda: (retry_mark, *args[1:]),
+            confirm=self.confirm,
         )
         self._node.submit(call, partial(self._on_stored, send, all_keys), send.until)
 
-    def _on_stored(self, send: "_Send", all_keys: Sequence[str], reply: Reply | Exception) -> None:
+    def _on_stored(self, send: "Send", all_keys: Sequence[str], reply: Reply | Exception) -> None:
         if isinstance(reply, NotPermitted) and reply.command is None and len(all_keys) > 2:
             # A user that may only send must not look into the dead-letter queue.
             self._store(send, self._keys.pair)
@@ -85,15 +98,15 @@ class Sender:
         elif reply == [b"clock"]:
             # Nothing is stored. The reply told the server's time: new ids will be accepted.
             self._node.clock.restart()
-            self._submit(send.mode, send.messages, send.on_results, send.until, RETRY)
+            self._submit(send.mode, send.messages, send.on_results, send.until, self.retry_mark)
         elif reply[0] == b"dead-letter queue":
-            send.args[0] = RETRY + reply[1]
+            send.args[0] = self.retry_mark + reply[1]
             dead_letters = self._keys.sibling(reply[1].decode())
             self._store(send, (*self._keys.pair, dead_letters.queue))
         else:
             send.on_results(self._results(send, reply))
 
-    def _results(self, send: "_Send", reply: Reply) -> list[str | Exception]:
+    def _results(self, send: "Send", reply: Reply) -> list[str | Exception]:
         status, maxsize, *too_long = reply
         if status != b"stored":
             raise ValueError("unknown status")
@@ -104,7 +117,7 @@ class Sender:
         return results
 
 
-class _Send(NamedTuple):
+class Send(NamedTuple):
     """A script call for some messages, until it has succeeded or failed."""
 
     mode: str
@@ -114,6 +127,15 @@ class _Send(NamedTuple):
     until: float
     ids: list[str]
     args: list[Argument]
+
+
+def resolve_all(
+    stored: "asyncio.Future[list[str]]", outcome: Sequence[str | Exception] | Exception
+) -> None:
+    """Set the outcome of messages that are stored together or not at all."""
+    results = [outcome] if isinstance(outcome, Exception) else outcome
+    error = next((result for result in results if isinstance(result, Exception)), None)
+    resolve(stored, error or [id for id in results if isinstance(id, str)])
 
 
 def _encode_delays(delays: Sequence[int | None]) -> str:

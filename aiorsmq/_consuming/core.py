@@ -11,13 +11,14 @@ from .._commands.admin import create_queue
 from .._commands.dead import IF_VISIBLE, DeadLetters, Drop
 from .._commands.receive import pop, receive
 from .._commands.send import Sender
+from .._commands.send_confirmed import ConfirmedSender
 from .._commands.settle import QueueSettler
 from .._protocol import Keys, Seconds, milliseconds
 from .._record import Record, log_fields
 from .._server.failures import CALL_ERRORS, SERVER_ERRORS
 from .._server.node import Node
 from .._server.tasks import Tasks
-from ..models import Death
+from ..models import Confirm, Death
 from .line import ConsumerLine
 from .pause import Pause
 
@@ -38,9 +39,21 @@ class QueueCore:
         self.settler: QueueSettler = QueueSettler(node, keys)
         self.dead: DeadLetters = DeadLetters(node, keys)
         self.pause: Pause = Pause(keys.qname)
+        self._confirmed_senders: WeakValueDictionary[Confirm, ConfirmedSender]
+        self._confirmed_senders = WeakValueDictionary()
         self._asides: set[asyncio.Task[Any]] = set()
         self._lines: WeakValueDictionary[int | str | None, ConsumerLine] = WeakValueDictionary()
         self._default_line = self._new_line(None)  # kept alive, and what it knows with it
+
+    def sender_for(self, confirm: Confirm | None) -> Sender:
+        """The one that those share who want the same confirmation."""
+        if confirm is None:
+            return self.sender
+        sender = self._confirmed_senders.get(confirm)
+        if sender is None:
+            sender = ConfirmedSender(self.node, self.keys, confirm)
+            self._confirmed_senders[confirm] = sender
+        return sender
 
     def receiving(self, vt: Seconds | None) -> ConsumerLine:
         """The line of those who receive with this vt; None is the queue's."""

@@ -5,3 +5,10 @@ local function is_off(us)
   local age = time[1] * 1000000 + time[2] - us
   return age < -100000 or age > 1000000
 end
+
+-- Writes to the queue's hash without changing it. WAIT covers what precedes the last write of its
+-- own connection: without a write it would confirm what no replica has. Returns the status.
+local function rewrite(queue, total)
+  local written = redis.pcall('HSET', queue, 'totalsent', total)
+  return type(written) == 'table' and 'unwritten' or 'stored'
+end

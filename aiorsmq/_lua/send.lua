@@ -1,13 +1,16 @@
 -- Stores messages in one step and announces them once.
 -- Include: prelude_dead_letters
+-- Include: prelude_minted
 -- KEYS     messages (ZSET), queue (HASH); in a retry, if permitted: dead-letter queue (HASH)
--- ARGV     1: 'first'; in a retry 'retry ' and the name of the dead-letter queue, if known
+-- ARGV     1: 'first'; in a retry 'retry ', or 'rewrite ' if it is to be confirmed, and the name
+--             of the dead-letter queue, if known
 --          2: 'all' to store all or none, 'each' to leave out those that are too long
 --          3: the time in the ids, in us
 --          4: the channel, or '' to announce nothing
 --          5: '' if all take the queue's delay, else each one's in ms or '-', separated by spaces
 --          6...: per message: id, body
 -- Returns  {s, us, 'stored', maxsize, positions of the messages left out as too long...}
+--          {s, us, 'unwritten', as for 'stored'...}, if a 'rewrite' could not write
 --          {s, us, 'clock'}, and stores nothing, if the time in the ids is not the server's
 --          {s, us, 'dead-letter queue', its name}, and stores nothing, if they may be there by now
 -- Errors   QUEUE_DOES_NOT_EXIST
@@ -15,13 +18,11 @@
 -- Check: the time in the ids, the name of the dead-letter queue.
 local queue = attributes(KEYS[2], 'totalsent')
 local is_retry = ARGV[1] ~= 'first'
-local us = time[1] * 1000000 + time[2]
-local age = us - ARGV[3]
-if not is_retry and (age < -100000 or age > 1000000) then
+if not is_retry and is_off(ARGV[3]) then
   return {time[1], time[2], 'clock'}
 end
 local dead_letter_queue = is_retry and policy(KEYS[2], '')
-if dead_letter_queue and 'retry ' .. dead_letter_queue ~= ARGV[1] then
+if dead_letter_queue and string.match(ARGV[1], ' (.*)') ~= dead_letter_queue then
   return {time[1], time[2], 'dead-letter queue', dead_letter_queue}
 end
 
@@ -36,20 +37,17 @@ local skip_rest = has_duplicates and modified < math.floor(ARGV[3] / 1000000)
 local maxsize = maxsize_of(queue)
 local reply = {time[1], time[2], 'stored', maxsize}
 local is_atomic = ARGV[2] == 'all'
-if has_duplicates and is_atomic then
-  return reply
-end
 local delays = {}
 for ms in string.gmatch(ARGV[5], '%S+') do
   delays[#delays + 1] = ms
 end
-local now = math.floor(us / 1000)
+local now = now_ms()
 local default_place = text(now + delay_of(queue) * 1000)
 local max_length = maxsize < 0 and math.huge or maxsize
 local messages = ARGV -- from 6 on; those to store are moved up to there
 local places = {}
 local last = 0
-for i = 6, #messages, 2 do
+for i = 6, is_atomic and has_duplicates and 0 or #messages, 2 do
   local id = messages[i]
   local body = messages[i + 1]
   local is_duplicate = duplicates[i]
@@ -83,6 +81,8 @@ for i = 1, last, 1000 do -- unpack has a limit
 end
 if new < n then
   redis.call('HSET', KEYS[2], 'totalsent', add(queue[4], new))
+elseif n == 0 and string.find(ARGV[1], '^rewrite') then
+  reply[3] = rewrite(KEYS[2], total)
 end
 if new > 0 then
   announce(ARGV[4], KEYS[1])

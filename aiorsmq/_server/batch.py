@@ -68,6 +68,27 @@ class InFlight:
             self.threshold = MAX_ITEMS << self.calls
 
 
+class Gathering(InFlight):
+    """Of calls that take long, but no longer if several go out together.
+
+    All that wait go out, in several calls if they must; the next gather until these are done.
+    """
+
+    def next_call(self, waiting: int, is_busy: bool) -> int:
+        del is_busy
+        return min(waiting, MAX_ITEMS) if waiting >= self.threshold else 0
+
+    def begin(self, items: int) -> None:
+        self.calls += 1
+        self.threshold = 1 if items == MAX_ITEMS else math.inf
+
+    def end(self, items: int) -> None:
+        del items
+        self.calls -= 1
+        if not self.calls:
+            self.threshold = 1
+
+
 class _Sent(Generic[Result]):
     """A script call in flight."""
 
@@ -84,17 +105,19 @@ class Batch(Generic[Item, Result]):
 
     Args:
         commit: runs one script call for some items until a deadline.
+        in_flight: counts them.
     """
 
     def __init__(
         self,
         commit: "Callable[[Sequence[Item], OnResults[Result], float], None]",
         node: Node,
+        in_flight: InFlight | None = None,
     ) -> None:
         self._commit = commit
         self._node = node
         self._home = node.home
-        self._in_flight = InFlight()
+        self._in_flight = in_flight or InFlight()
         self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._bytes = 0
         """The size of all waiting items."""

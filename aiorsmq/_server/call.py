@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
+from ..models import Confirm
 from .wire import Argument
 
 Reply = list[Any]
@@ -49,9 +50,8 @@ class Call(NamedTuple):
     holds_messages: bool = False
     """Whether the reply does. A reply that is arriving at the deadline is then waited for, so that
     its messages can be put back."""
-
-    confirm: Any = None
-    """How replicas or the disk confirm what it wrote; None if they need not."""
+    confirm: Confirm | None = None
+    """What confirms what it writes, and on the lane for that; None if nothing needs to."""
 
     def __repr__(self) -> str:  # without args: they hold bodies
         return f"<Call of {self.script} of queue {self.qname!r}>"

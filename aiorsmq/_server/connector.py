@@ -14,12 +14,16 @@ from .options import CONNECT_TIMEOUT
 from .reach import Reach
 from .target import Target
 from .tasks import Tasks
+from .wire import Wire
 
 LOGIN_PATIENCE: Final = 60.0
 """Seconds for which a client that was logged in before retries a refused login, counted from the
 first refusal: its password or token may be in rotation."""
 LOGIN_PAUSE: Final = 0.25
 """Seconds between two logins of such a client, however many calls want one."""
+
+NewLane = Callable[[Wire, Callable[[], None], Callable[[], object] | None], Lane]
+"""As Lane itself."""
 
 
 class Connector:
@@ -31,6 +35,7 @@ class Connector:
 
     Args:
         reach: shared with the client's other connectors.
+        new_lane: makes a lane of a wire.
         on_reached: called with the first lane of all, before any call is made on it.
         on_lost: called when the server or the network has ended a lane.
         on_silence: see `Lane`.
@@ -42,6 +47,7 @@ class Connector:
         tasks: Tasks,
         reach: Reach,
         *,
+        new_lane: NewLane = Lane,
         on_reached: Callable[[Lane], None],
         on_lost: Callable[[], None],
         on_silence: Callable[[], object] | None = None,
@@ -49,6 +55,7 @@ class Connector:
         self._target = target
         self._tasks = tasks
         self._reach = reach
+        self._new_lane = new_lane
         self._on_reached = on_reached
         self._on_lost = on_lost
         self._on_silence = on_silence
@@ -81,7 +88,8 @@ class Connector:
     async def _open(self) -> Lane:
         try:
             await self.drop(self._lane)
-            self._lane = Lane(await self._target.open(self._tasks), self._on_lost, self._on_silence)
+            wire = await self._target.open(self._tasks)
+            self._lane = self._new_lane(wire, self._on_lost, self._on_silence)
         except SERVER_ERRORS as error:
             self.failure = error
             if isinstance(error, LOGIN_REFUSED) and self._reach.ever:

@@ -44,6 +44,7 @@ _NAMED_COMMAND = re.compile(r"run the '([\w|-]+)")
 _SCRIPT_LINE = re.compile(r"@user_script: ?(\d+)")
 _COMMAND = re.compile(r"redis\.p?call\('(\w+)'")
 _NO_SCRIPTS = re.compile(r"(unknown|unsupported) command\W+eval", re.IGNORECASE)
+_NO_WAITAOF = re.compile(r"(unknown|unsupported) command\W+waitaof", re.IGNORECASE)
 _NO_COMMAND = re.compile("unknown (redis |valkey )?command called from", re.IGNORECASE)
 # Outside of a cluster client, redis-py 5 does not raise MovedError or AskError.
 _MOVED = re.compile(r"(?:(?P<word>MOVED|ASK) )?\d+ (?P<host>\S*):(?P<port>\d+)$")
@@ -142,6 +143,8 @@ def unsupported_reason(error: Exception) -> str | None:
             "the server does not support EVALSHA and EVAL, but this library needs Lua scripts; "
             "use Redis 6.2, Valkey 8, or newer"
         )
+    if _NO_WAITAOF.search(text):
+        return "the server lacks WAITAOF, which fsync() needs; use Redis 7.2, Valkey 8, or newer"
     if _NO_COMMAND.search(text):
         return (
             "the server lacks or has renamed a command that the scripts call; use Redis 6.2, "

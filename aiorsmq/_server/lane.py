@@ -21,7 +21,7 @@ UPLOAD: Final = 65536
 """Bytes. If that many have left since the last look, there was an upload, even if none is left."""
 
 
-def _ignore_loss() -> None: ...
+def ignore_loss() -> None: ...
 
 
 class Lane:
@@ -38,10 +38,12 @@ class Lane:
     def __init__(
         self,
         wire: Wire,
-        on_lost: Callable[[], None] = _ignore_loss,
+        on_lost: Callable[[], None] = ignore_loss,
         on_silence: Callable[[], object] | None = None,
     ) -> None:
         self.lost: bool = False
+        self.allowance: float = 0.0
+        """Seconds for which the server may be silent on purpose."""
         self._on_lost = on_lost
         self._on_silence = on_silence
         self._wire = wire
@@ -94,11 +96,11 @@ class Lane:
             try:
                 self._in_flight.popleft()(error)
             except Exception as raised:  # noqa: BLE001 - the other calls must hear of the loss
-                self._report(raised)
+                self.report(raised)
         self._on_lost()
 
     async def aclose(self) -> None:
-        self._on_lost = _ignore_loss
+        self._on_lost = ignore_loss
         self.lose(ConnectionError("Connection closed by the client"))
         await self._wire.aclose()
 
@@ -111,9 +113,9 @@ class Lane:
         try:
             on_reply(reply)
         except Exception as raised:  # noqa: BLE001 - the wire must go on reading
-            self._report(raised)
+            self.report(raised)
 
-    def _report(self, raised: Exception) -> None:
+    def report(self, raised: Exception) -> None:
         self._loop.call_exception_handler(
             {"message": "Exception in the callback of a reply", "exception": raised}
         )
@@ -124,12 +126,13 @@ class Lane:
             return
         if self._note_upload():  # a large message on a slow line is not silence
             self._waiting_since = self._loop.time()
-        remaining = self._patience - self._silence()
+        patience = self._patience + self.allowance
+        remaining = patience - self._silence()
         if remaining > 0:
             check_after = min(remaining, self._check_after)
             self._watchdog = self._loop.call_later(check_after, self._check_silence)
         else:
-            self.lose(TimeoutError(f"No reply from the server for {self._patience:g} seconds"))
+            self.lose(TimeoutError(f"No reply from the server for {patience:g} seconds"))
         if self._on_silence is not None and self._silence() >= SILENCE:
             self._on_silence()
 

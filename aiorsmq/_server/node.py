@@ -123,7 +123,11 @@ class Node:
             self.tasks.start(self._persist(call, server, started, until, on_reply, None))
         else:
             sha1 = load(call.script).sha1
-            lane.call(first_reply, "EVALSHA", sha1, len(call.keys), *call.keys, *call.args)
+            if call.confirm is None:
+                lane.call(first_reply, "EVALSHA", sha1, len(call.keys), *call.keys, *call.args)
+            else:
+                command = ("EVALSHA", sha1, len(call.keys), *call.keys, *call.args)
+                server.run_confirmed(lane, call.confirm, command, started, first_reply)
         server.in_flight += 1
 
     async def run(
@@ -291,10 +295,11 @@ class Node:
             on_reply(outcome)
         else:
             try:
-                seconds, microseconds = outcome[:2]
-                del outcome[:2]
-                if jump := replied.clock.learn(seconds, microseconds, started):
-                    replied.warn_of_jump(jump)
+                if call.confirm is None:  # else that was done when the script replied
+                    seconds, microseconds = outcome[:2]
+                    del outcome[:2]
+                    if jump := replied.clock.learn(seconds, microseconds, started):
+                        replied.warn_of_jump(jump)
                 on_reply(outcome)
             except Exception as error:  # noqa: BLE001 - its text may quote a body
                 reason = f"unexpected reply to script {call.script} ({type(error).__name__})"

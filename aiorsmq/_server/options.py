@@ -43,7 +43,9 @@ _DEFAULT_OPTIONS: dict[str, Any] = {
 _FROM_URL = "for a URL use AsyncRSMQ.from_url(...)"
 _REJECTED = "is rejected by redis-py"
 
-_CLIENT_OPTIONS = ("ns", "realtime", "qname", "poll_interval", "deadline", "connect_timeout")
+_CLIENT_OPTIONS = (
+    *("ns", "realtime", "qname", "poll_interval", "deadline", "connect_timeout", "confirm"),
+)
 """Keywords of `from_url`, which cannot be part of the URL."""
 SENTINEL_LOGIN: Final = ("sentinel_username", "sentinel_password")
 """Options of redis+sentinel:// URLs."""

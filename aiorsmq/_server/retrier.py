@@ -108,7 +108,8 @@ class Retrier:
                     # Opening took a while: the caller may want something else by now.
                     raise ConnectionError("the connection was just opened")
                 try:
-                    attempts.append(Attempt(server, lane, self._evaluate(lane, call, args, hop)))
+                    reply = self._evaluate(server, lane, call, args, hop)
+                    attempts.append(Attempt(server, lane, reply))
                     return await asyncio.shield(attempts[-1].reply)
                 except RedisError as error:
                     errors.append(error)
@@ -124,14 +125,22 @@ class Retrier:
         return hop.server, await hop.server.connector(call).lane()
 
     def _evaluate(
-        self, lane: Lane, call: Call, args: Sequence[Argument], hop: Hop | None
+        self, server: Server, lane: Lane, call: Call, args: Sequence[Argument], hop: Hop | None
     ) -> "asyncio.Future[Reply]":
-        source = load(call.script).source
         reply: asyncio.Future[Reply] = self._home.loop().create_future()
         reply.add_done_callback(retrieve_error)  # at its deadline, a call stops waiting
-        if hop is not None and hop.is_asking:  # for the next command on the lane
+        on_reply = partial(resolve, reply)
+        is_asking = hop is not None and hop.is_asking
+        command = ("EVAL", load(call.script).source, len(call.keys), *call.keys, *args)
+        if call.confirm is not None:
+            sent_at = self._home.loop().time()
+            server.run_confirmed(
+                lane, call.confirm, command, sent_at, on_reply, is_asking=is_asking
+            )
+            return reply
+        if is_asking:  # for the next command on the lane
             lane.call(partial(_resolve_if_error, reply), "ASKING")
-        lane.call(partial(resolve, reply), "EVAL", source, len(call.keys), *call.keys, *args)
+        lane.call(on_reply, *command)
         return reply
 
     async def _after(

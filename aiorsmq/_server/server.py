@@ -3,15 +3,18 @@
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
-from .call import Call
+from ..models import Confirm
+from .call import Call, Reply
 from .clock import Clock
+from .confirmed import ConfirmedLane
 from .connector import Connector
-from .lane import Lane
+from .lane import Lane, OnReply
 from .reach import Reach
 from .target import Target
 from .tasks import Tasks
+from .wire import Argument
 
 _logger = logging.getLogger("aiorsmq.client")
 
@@ -50,6 +53,7 @@ class Server:
         self.in_flight: int = 0
         """How many calls it works on, or is to work on."""
         self._tasks = tasks
+        self._on_doubt = on_silence or target.suspect
         self._connect = partial(
             Connector,
             target,
@@ -68,13 +72,36 @@ class Server:
 
     def confirmed(self) -> Connector:
         if self._confirmed is None:
-            self._confirmed = self._connect()
+            new_lane = partial(ConfirmedLane, on_doubt=self._on_doubt)
+            self._confirmed = self._connect(new_lane=new_lane)
         return self._confirmed
+
+    def run_confirmed(
+        self,
+        lane: Lane,
+        confirm: Confirm,
+        command: tuple[Argument, ...],
+        sent_at: float,
+        on_outcome: OnReply,
+        *,
+        is_asking: bool = False,
+    ) -> None:
+        """Send a script call on the lane for confirmed calls, and learn from its reply."""
+        learn = partial(self._learn, sent_at)
+        run = cast(ConfirmedLane, lane).run
+        run(confirm, command, learn, on_outcome, is_asking=is_asking)
 
     def warn_of_jump(self, seconds: float) -> None:
         """Log that its clock has jumped."""
         effect = _JUMPED_BACK if seconds < 0 else _JUMPED_FORWARD
         _logger.warning(_JUMPED, seconds, effect, extra={"seconds": seconds})
+
+    def _learn(self, sent_at: float, reply: Reply) -> None:
+        """Take the server's time off a reply: now, as the confirmation may take seconds."""
+        seconds, microseconds = reply[:2]
+        del reply[:2]
+        if jump := self.clock.learn(seconds, microseconds, sent_at):
+            self.warn_of_jump(jump)
 
     async def leave(self) -> None:
         """Drop the lanes, as the target's calls go to another server now. The calls in flight are

@@ -1,6 +1,7 @@
 """The values that the library returns: messages, queue attributes, dead letters, worker events."""
 
 from .audit import Audit, Findings, ServerInfo
+from .confirm import Confirm, check_confirm, fsync, replicas
 from .dead import DeadLetter, Death, ReasonGroup, reason_group
 from .export import ExportHeader
 from .message import Message, Receipt, id_and_fence
@@ -10,6 +11,7 @@ from .working import EventKind, WorkerEvent, WorkerStats
 
 __all__ = [
     "Audit",
+    "Confirm",
     "DeadLetter",
     "Death",
     "Ensured",
@@ -29,6 +31,9 @@ __all__ = [
     "StoredMessage",
     "WorkerEvent",
     "WorkerStats",
+    "check_confirm",
+    "fsync",
     "id_and_fence",
     "reason_group",
+    "replicas",
 ]

@@ -4,9 +4,19 @@ Start with `RSMQ`. Its names, types and exceptions are those of `aiorsmq`, witho
 """
 
 from .client import RSMQ
+from .confirm import NotConfirmed
 from .message import Message
 from .queue import Queue
 from .stream import Announcements, Messages
 from .worker import Worker, WorkerOptions
 
-__all__ = ["RSMQ", "Announcements", "Message", "Messages", "Queue", "Worker", "WorkerOptions"]
+__all__ = [
+    "RSMQ",
+    "Announcements",
+    "Message",
+    "Messages",
+    "NotConfirmed",
+    "Queue",
+    "Worker",
+    "WorkerOptions",
+]

@@ -11,15 +11,17 @@ from typing import Any, TypeVar, Unpack, cast, overload
 
 from redis.asyncio import Redis
 
+from .. import errors
 from .._protocol import Seconds
 from ..client import DEADLINE, DEFAULT_NS, DEFAULT_POLL_INTERVAL, AsyncRSMQ
 from ..codecs import TEXT, Codec
 from ..embedded import EmbeddedServer
 from ..errors import ClientClosed, EmbeddedServerError
-from ..models import Ensured, QueueAttributes, QueueSettings, Receipt, ServerInfo, Snapshot
+from ..models import Confirm, Ensured, QueueAttributes, QueueSettings, Receipt, ServerInfo, Snapshot
 from ..worker import Worker as AsyncWorker
 from ._thread import LoopThread
 from ._twin import Twin, current_thread, running_thread
+from .confirm import retried_here
 from .message import Message
 from .operations import as_list
 from .queue import Queue
@@ -63,6 +65,7 @@ class RSMQ:
         poll_interval: Seconds = DEFAULT_POLL_INTERVAL,
         deadline: Seconds = DEADLINE,
         connect_timeout: Seconds = 0,
+        confirm: Confirm | None = None,
         **redis_options: Any,
     ) -> None:
         connect = partial(
@@ -76,6 +79,7 @@ class RSMQ:
             poll_interval=poll_interval,
             deadline=deadline,
             connect_timeout=connect_timeout,
+            confirm=confirm,
             **redis_options,
         )
         self._open(lambda _: connect(), "")
@@ -91,6 +95,7 @@ class RSMQ:
         poll_interval: Seconds = DEFAULT_POLL_INTERVAL,
         deadline: Seconds = DEADLINE,
         connect_timeout: Seconds = 0,
+        confirm: Confirm | None = None,
         **redis_options: Any,
     ) -> "RSMQ":
         """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, or
@@ -108,6 +113,7 @@ class RSMQ:
             poll_interval=poll_interval,
             deadline=deadline,
             connect_timeout=connect_timeout,
+            confirm=confirm,
             **redis_options,
         )
         rsmq = cls.__new__(cls)
@@ -119,12 +125,14 @@ class RSMQ:
         self._twin = Twin(self._connection.model, self._connection.make)
 
     @overload
-    def queue(self, name: str) -> Queue[str]: ...
+    def queue(self, name: str, *, confirm: Confirm | None = None) -> Queue[str]: ...
     @overload
-    def queue(self, name: str, *, codec: Codec[T]) -> Queue[T]: ...
-    def queue(self, name: str, *, codec: Codec[Any] = TEXT) -> Queue[Any]:
+    def queue(self, name: str, *, codec: Codec[T], confirm: Confirm | None = None) -> Queue[T]: ...
+    def queue(
+        self, name: str, *, codec: Codec[Any] = TEXT, confirm: Confirm | None = None
+    ) -> Queue[Any]:
         """A handle for one queue. Does no I/O; the queue need not exist."""
-        return Queue(self._twin.child(lambda rsmq: rsmq.queue(name, codec=codec)))
+        return Queue(self._twin.child(lambda rsmq: rsmq.queue(name, codec=codec, confirm=confirm)))
 
     def create_queue(
         self,
@@ -190,12 +198,22 @@ class RSMQ:
         return self._twin.run(lambda rsmq: rsmq.set_queue_attributes(qname=qname, **settings))
 
     def send_message(
-        self, *, message: str | bytes, qname: str | None = None, delay: Seconds | None = None
+        self,
+        *,
+        message: str | bytes,
+        qname: str | None = None,
+        delay: Seconds | None = None,
+        confirm: Confirm | None = None,
     ) -> str:
         """See `Queue.send`."""
-        return self._twin.run(
-            lambda rsmq: rsmq.send_message(message=message, qname=qname, delay=delay)
-        )
+        try:
+            return self._twin.run(
+                lambda rsmq: rsmq.send_message(
+                    message=message, qname=qname, delay=delay, confirm=confirm
+                )
+            )
+        except errors.NotConfirmed as error:
+            raise retried_here(error) from None
 
     def receive_message(
         self, *, qname: str | None = None, vt: Seconds | None = None, wait: Seconds = 0

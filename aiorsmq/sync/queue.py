@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable
 from typing import TypeVar, Unpack
 
+from .. import errors
 from .._protocol import Seconds
-from ..models import Ensured, QueueAttributes, Receipt
+from ..models import Confirm, Ensured, QueueAttributes, Receipt
 from ._twin import current_thread
+from .confirm import retried_here
 from .message import Message
 from .operations import QueueOperations, as_list
 from .stream import Messages
@@ -92,14 +94,34 @@ class Queue(QueueOperations[T], QueueTransfer[T]):
             )
         )
 
-    def send(self, body: T | bytes, *, delay: Seconds | None = None) -> str:
+    def send(
+        self,
+        body: T | bytes,
+        *,
+        delay: Seconds | None = None,
+        confirm: Confirm | None = None,
+    ) -> str:
         """Send one message and return its id."""
-        return self._twin.run(lambda queue: queue.send(body, delay=delay))
+        try:
+            return self._twin.run(lambda queue: queue.send(body, delay=delay, confirm=confirm))
+        except errors.NotConfirmed as error:
+            raise retried_here(error) from None
 
-    def send_many(self, bodies: Iterable[T | bytes], *, delay: Seconds | None = None) -> list[str]:
+    def send_many(
+        self,
+        bodies: Iterable[T | bytes],
+        *,
+        delay: Seconds | None = None,
+        confirm: Confirm | None = None,
+    ) -> list[str]:
         """Send messages in order, all or none, in one script call; return their ids."""
         bodies = as_list(bodies)
-        return self._twin.run(lambda queue: queue.send_many(bodies, delay=delay))
+        try:
+            return self._twin.run(
+                lambda queue: queue.send_many(bodies, delay=delay, confirm=confirm)
+            )
+        except errors.NotConfirmed as error:
+            raise retried_here(error) from None
 
     def receive(self, *, vt: Seconds | None = None, wait: Seconds = 0) -> Message[T] | None:
         """Receive the next visible message and hide it for its lease; None if there is none."""

@@ -1,9 +1,10 @@
 """The calls of each role: prepared up to the `yield`, then made and looked at."""
 
 import asyncio
+from contextlib import suppress
 from typing import NamedTuple
 
-from aiorsmq import JSON, AsyncRSMQ
+from aiorsmq import JSON, AsyncRSMQ, NotConfirmed, replicas
 
 from support import next_millisecond, now_ms, wait_until
 
@@ -71,6 +72,28 @@ async def send_again(place):
     place.proxy.cut_after_execution = 1
     await place.jobs.send("x")
     assert place.bodies() == ["a", "x"]
+
+
+async def send_confirmed(place):
+    """There is no replica."""
+    await place.prepare("a")
+    yield
+    with suppress(NotConfirmed):
+        await place.jobs.send("x", confirm=replicas(1, 0.001))
+    assert place.bodies() == ["a", "x"]
+
+
+async def send_confirmed_again(place):
+    """The connection is lost before it is retried."""
+    await place.prepare()
+    yield
+    try:
+        await place.jobs.send("x", confirm=replicas(1, 0.001))
+    except NotConfirmed as error:
+        place.proxy.close_connections()
+        with suppress(NotConfirmed):
+            await error.retry()
+    assert place.bodies() == ["x"]
 
 
 async def receive(place):

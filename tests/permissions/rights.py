@@ -60,6 +60,8 @@ from permissions.calls import (
     resume,
     send,
     send_again,
+    send_confirmed,
+    send_confirmed_again,
     send_many,
     server_info,
     set_attributes,
@@ -101,6 +103,7 @@ LOOKS = (
 
 CALLS = {
     "producer": ((send, send_many, send_again),),
+    "confirming producer": ((send, send_confirmed), (send_confirmed_again,)),
     "consumer": (
         (
             *(receive, receive_again, receive_none, pop, put_back_hidden),
@@ -129,7 +132,10 @@ CALLS = {
     ),
 }
 
-ROLES = {name: Role(rights, *CALLS[name]) for name, rights in roles.ROLES.items()}
+PRODUCER = roles.ROLES["producer"]
+CONFIRMING = PRODUCER._replace(required=f"{PRODUCER.required} {roles.ADDITIONS['replicas']}")
+RIGHTS = roles.ROLES | {"confirming producer": CONFIRMING}
+ROLES = {name: Role(rights, *CALLS[name]) for name, rights in RIGHTS.items()}
 """The words are those that `aiorsmq acl` prints."""
 
 

@@ -165,7 +165,8 @@ def test_readme():
     """
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     words = []
-    for name, role in ROLES.items():
+    for name in roles.ROLES:
+        role = ROLES[name]
         rights = re.search(
             rf"^\| \*\*{name}\*\* \| (all of the above, and )?`(.*)` \|$", readme, re.MULTILINE
         )

@@ -127,5 +127,5 @@ def test_options():
 def test_names():
     """The package has the names of its classes, and no other."""
     assert sorted(sync.__all__) == sorted(
-        [*(cls.__name__ for cls in PAIRS.values()), "WorkerOptions"]
+        [*(cls.__name__ for cls in PAIRS.values()), "NotConfirmed", "WorkerOptions"]
     )

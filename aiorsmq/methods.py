@@ -1,0 +1,116 @@
+"""RSMQ's own methods: each takes the name of a queue."""
+
+from abc import ABC, abstractmethod
+from typing import TypeVar, Unpack
+
+from ._protocol import Seconds, check_qname
+from .codecs import TEXT, Codec
+from .errors import InvalidParameterValue
+from .models import Confirm, Ensured, Message, QueueAttributes, QueueSettings, Receipt
+from .queue import Queue
+from .stream import Messages
+
+T = TypeVar("T")
+
+
+class NamedQueues(ABC):
+    """The part of `AsyncRSMQ` that has RSMQ's methods."""
+
+    _qname: str | None
+    """The default."""
+
+    async def create_queue(
+        self,
+        *,
+        qname: str | None = None,
+        vt: Seconds | None = None,
+        delay: Seconds | None = None,
+        maxsize: int | None = None,
+        max_receives: int | None = None,
+        dead_letter_queue: str | None = None,
+        exist_ok: bool = False,
+    ) -> bool:
+        """See `Queue.create`."""
+        return await self._named(qname).create(
+            vt=vt,
+            delay=delay,
+            maxsize=maxsize,
+            max_receives=max_receives,
+            dead_letter_queue=dead_letter_queue,
+            exist_ok=exist_ok,
+        )
+
+    async def ensure_queue(
+        self, *, qname: str | None = None, **settings: Unpack[QueueSettings]
+    ) -> Ensured:
+        """See `Queue.ensure`."""
+        return await self._named(qname).ensure(**settings)
+
+    async def delete_queue(self, *, qname: str | None = None, missing_ok: bool = False) -> bool:
+        """See `Queue.delete`."""
+        return await self._named(qname).delete(missing_ok=missing_ok)
+
+    async def get_queue_attributes(self, *, qname: str | None = None) -> QueueAttributes:
+        """See `Queue.attributes`."""
+        return await self._named(qname).attributes()
+
+    async def set_queue_attributes(
+        self, *, qname: str | None = None, **settings: Unpack[QueueSettings]
+    ) -> QueueAttributes:
+        """See `Queue.set_attributes`."""
+        return await self._named(qname).set_attributes(**settings)
+
+    async def send_message(
+        self,
+        *,
+        message: str | bytes,
+        qname: str | None = None,
+        delay: Seconds | None = None,
+        confirm: Confirm | None = None,
+    ) -> str:
+        """See `Queue.send`."""
+        queue = self._named(qname)
+        return await queue._send_as("message", message, delay, confirm)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+    async def receive_message(
+        self, *, qname: str | None = None, vt: Seconds | None = None, wait: Seconds = 0
+    ) -> Message[str] | None:
+        """See `Queue.receive`."""
+        return await self._named(qname).receive(vt=vt, wait=wait)
+
+    async def pop_message(
+        self, *, qname: str | None = None, wait: Seconds = 0
+    ) -> Message[str] | None:
+        """See `Queue.pop`."""
+        return await self._named(qname).pop(wait=wait)
+
+    async def change_message_visibility(
+        self, *, id: str | Receipt, vt: Seconds, qname: str | None = None
+    ) -> bool:
+        """See `Queue.change_visibility`."""
+        return await self._named(qname).change_visibility(id, vt)
+
+    async def delete_message(self, *, id: str | Receipt, qname: str | None = None) -> bool:
+        """See `Queue.delete_message`."""
+        return await self._named(qname).delete_message(id)
+
+    def messages(
+        self,
+        qname: str | None = None,
+        *,
+        vt: Seconds | None = None,
+        prefetch: int = 0,
+        pop: bool = False,
+        create: bool = False,
+    ) -> Messages[str]:
+        """See `Queue.messages`."""
+        return self._named(qname).messages(vt=vt, prefetch=prefetch, pop=pop, create=create)
+
+    def _named(self, qname: str | None) -> Queue[str]:
+        name = self._qname if qname is None else qname
+        if name is None:
+            raise InvalidParameterValue("qname", None, "must be given here or to AsyncRSMQ")
+        return self._queue(check_qname(name), TEXT)
+
+    @abstractmethod
+    def _queue(self, name: str, codec: Codec[T], confirm: Confirm | None = None) -> Queue[T]: ...
