@@ -247,11 +247,12 @@ class TestStoppedReplica:
 
     async def test_longer_than_a_server_may_be_silent(self, pair, queue, monkeypatch):
         """A connection that waits for a replica is not given up as dead."""
-        monkeypatch.setattr(lane, "REPLY_TIMEOUT", 0.05)
+        monkeypatch.setattr(lane, "REPLY_TIMEOUT", 0.3)
         pair.stop_replica()
-        pair.waits()
-        await unconfirmed(queue.send("x", confirm=replicas(1, 0.5)))
-        assert pair.waits() == 1
+        async with AsyncRSMQ.from_url(pair.url, deadline=5) as other:
+            pair.waits()
+            await unconfirmed(other.queue("jobs").send("x", confirm=replicas(1, 1)))
+        assert pair.waits() == 1 + 1
 
     async def test_sentinels_are_asked(self, pair, monkeypatch):
         """If nobody has it, the server may not be the primary any more: that is looked into."""

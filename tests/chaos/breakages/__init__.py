@@ -4,6 +4,7 @@ Each file is about one subject, and sorted by the script or the function that it
 """
 
 from .breakage import Breakage, broken_files
+from .confirmed import CONFIRMED
 from .connection import CONNECTION
 from .consumers import CONSUMERS
 from .dead_letters import DEAD_LETTERS
@@ -23,6 +24,7 @@ __all__ = ["BREAKAGES", "Breakage", "DoesNotFit", "Edit", "LuaEdit", "StringEdit
 _SUBJECTS = (
     SCRIPTS,
     REPEATS,
+    CONFIRMED,
     DEAD_LETTERS,
     CONNECTION,
     LISTENER,
