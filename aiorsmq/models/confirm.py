@@ -75,7 +75,9 @@ def replicas(n: int, timeout: Seconds) -> Confirm:
 def fsync(timeout: Seconds = DEFAULT_FSYNC_TIMEOUT) -> Confirm:
     """A send returns when the server has the message on its own disk (WAITAOF).
 
-    The server must have an append-only file, and be Redis 7.2, Valkey 8, or newer.
+    The server must have an append-only file, and be Redis 7.2, Valkey 8, or newer. With
+    `appendfsync everysec`, Valkey (up to 9.1 at least) and Redis 7.4 before its mending answer up
+    to a second too early: on these, choose `appendfsync always`.
 
     Args:
         timeout: as for `replicas`.
@@ -91,7 +93,7 @@ def check_confirm(confirm: object, deadline: float) -> Confirm | None:
         reason = "must be made by aiorsmq.replicas(n, timeout) or aiorsmq.fsync()"
         raise InvalidParameterValue("confirm", confirm, reason)
     if confirm.timeout >= deadline:
-        reason = f"must have a timeout of less than the client's deadline, {deadline:g} seconds"
+        reason = f"must have a timeout below the client's deadline of {deadline:g} s"
         raise InvalidParameterValue("confirm", confirm, reason)
     return confirm
 

@@ -17,6 +17,8 @@ from aiorsmq import (
     Retry,
     Worker,
     exponential,
+    fsync,
+    replicas,
 )
 from aiorsmq.worker import WorkerOptions
 
@@ -51,6 +53,8 @@ NEEDED = {
     "handler": handler,
     "queues": ["jobs"],
     "type": int,
+    "n": 1,
+    "timeout": 1,
 }
 """Good values of what must be given."""
 
@@ -60,7 +64,9 @@ def public_callables():
         for name, method in inspect.getmembers(owner, inspect.isroutine):
             if not name.startswith("_"):
                 yield owner, name, method
-    for function in (AsyncRSMQ, Retry, exponential, MsgspecCodec, PydanticCodec):
+    for function in (
+        *(AsyncRSMQ, Retry, exponential, MsgspecCodec, PydanticCodec, replicas, fsync),
+    ):
         yield None, function.__name__, function
 
 

@@ -6,11 +6,20 @@ import math
 import traceback
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from inspect import isawaitable
 
 import anyio
 import pytest
-from aiorsmq import BYTES, JSON, AsyncRSMQ, InvalidParameterValue, MessageTooLong
+from aiorsmq import (
+    BYTES,
+    JSON,
+    AsyncRSMQ,
+    InvalidParameterValue,
+    MessageTooLong,
+    fsync,
+    replicas,
+)
 
 from bad_input.calls import ANY_ID, METHODS
 from support import PATIENCE, keyspace
@@ -220,6 +229,46 @@ class TestTimes:
             async with refused("poll_interval", value, "0.01"):
                 AsyncRSMQ(poll_interval=value)
         AsyncRSMQ(poll_interval=0.01)
+
+
+class TestConfirm:
+    async def test_replicas(self, refused):
+        """The number of replicas is a positive int, the timeout a time of up to a minute: 0 would
+        be for ever.
+        """
+        for n in (0, -1, 1001, 1.0, True, "1", None):
+            async with refused("n", n, "int from 1 to 1000"):
+                replicas(n, 1)
+        for confirm in (partial(replicas, 1), fsync):
+            for timeout in (0, 0.0, timedelta(0), 60.1, 10_000):
+                async with refused("timeout", timeout, "more than 0 and up to 60"):
+                    confirm(timeout)
+            for timeout in (-1, "1", True, None, math.nan, math.inf):
+                async with refused("timeout", timeout, "9999999"):
+                    confirm(timeout)
+
+    def test_milliseconds(self):
+        """The least time is not rounded to none."""
+        assert replicas(2, 1e-9).command == ("WAIT", 2, 1)
+        assert fsync(timedelta(seconds=1.5)).command == ("WAITAOF", 1, 0, 1500)
+
+    async def test_deadline(self, server, queue, rsmq, refused):
+        """A confirmation must be able to fail before the call does."""
+        long = replicas(1, 30)
+        async with refused("confirm", long, "below the client's deadline of 30 s"):
+            await queue.send("x", confirm=long)
+        async with refused("confirm", long, "deadline"):
+            await queue.send_many([], confirm=long)
+        async with refused("confirm", long, "deadline"):
+            await rsmq.send_message(qname="jobs", message="x", confirm=long)
+        async with refused("confirm", long, "deadline"):
+            rsmq.queue("jobs", confirm=long)
+        async with refused("confirm", long, "deadline"):
+            AsyncRSMQ.from_url(server.url, confirm=long)
+        short = fsync(1)
+        async with refused("confirm", short, "deadline of 1 s"):
+            AsyncRSMQ.from_url(server.url, deadline=1, confirm=short)
+        AsyncRSMQ.from_url(server.url, deadline=31, confirm=long)
 
 
 class TestNumbers:

@@ -29,6 +29,8 @@ STREAMS = ("redis==8.1.0", "hiredis==3.5.0")
 CONTENDERS = {
     "aiorsmq": Contender("aiorsmq_.py"),
     "aiorsmq uvloop": Contender("aiorsmq_.py", uvloop=True),
+    "aiorsmq replicas": Contender("aiorsmq_.py"),
+    "aiorsmq fsync": Contender("aiorsmq_.py"),
     "aiorsmq.sync": Contender("aiorsmq_sync.py"),
     "aiorsmq.sync uvloop": Contender("aiorsmq_sync.py", uvloop=True),
     "Node rsmq": Contender("node_rsmq.js", ("rsmq",)),

@@ -4,13 +4,15 @@ import asyncio
 import sys
 import time
 
-from aiorsmq import AsyncRSMQ, Queue
+from aiorsmq import AsyncRSMQ, Queue, fsync, replicas
 from idle import idle
 from shared import BODY, TASK, Countdown, is_to_fill, main, measure, pace, share, stamp
 
+CONFIRM = {"aiorsmq replicas": replicas(1, timeout=20), "aiorsmq fsync": fsync(timeout=20)}
+
 
 async def contend() -> None:
-    async with AsyncRSMQ(port=TASK.port) as rsmq:
+    async with AsyncRSMQ(port=TASK.port, confirm=CONFIRM.get(TASK.contender)) as rsmq:
         if TASK.what == "idle":
             await idle(rsmq)
             return
