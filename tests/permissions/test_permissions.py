@@ -13,6 +13,7 @@ import aiorsmq
 import anyio
 import pytest
 from aiorsmq import AsyncRSMQ, NotPermitted
+from aiorsmq.cli import roles
 from aiorsmq.pyrsmq import RedisSMQ
 from redis.exceptions import NoPermissionError
 
