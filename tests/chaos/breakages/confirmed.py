@@ -28,10 +28,10 @@ CONFIRMED = {
         (
             Edit(
                 "Connector._open",
-                "self._lane = self._new_lane(..., ...)",
+                "self._lane = self._new_lane(..., ..., ...)",
                 "from .confirmed import ConfirmedLane\n"
                 "wire = await self._target.open(self._tasks)\n"
-                "self._lane = ConfirmedLane(wire, self._on_lost)",
+                "self._lane = ConfirmedLane(wire, self._on_lost, on_doubt=lambda: None)",
             ),
             Edit("Server.confirmed", None, "return self.calls"),
         ),
