@@ -51,6 +51,10 @@ _MOVED = re.compile(r"(?:(?P<word>MOVED|ASK) )?\d+ (?P<host>\S*):(?P<port>\d+)$"
 _CLUSTER_ERRORS = (ClusterCrossSlotError, MovedError, AskError)
 
 
+class NotSent(ConnectionError):
+    """The connection was lost before the call went out: nothing was executed."""
+
+
 def is_missing_queue(error: Exception) -> bool:
     """Whether a script has found that its queue does not exist."""
     return "QUEUE_DOES_NOT_EXIST" in str(error)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from redis.exceptions import ConnectionError, TimeoutError
 
+from .failures import NotSent
 from .wire import Argument, Wire, pack
 
 OnReply = Callable[[Any], None]
@@ -17,8 +18,18 @@ REPLY_TIMEOUT: Final = 5.0
 given up. Times `Wire.patience`."""
 SILENCE: Final = 1.0
 """Seconds without a byte while calls wait for replies, after which a server may be hung."""
+QUIET: Final = 15.0
+"""Seconds without a byte from the server after which a connection is in doubt: a load balancer or
+a router forgets an idle one, and says nothing."""
+PONG_TIMEOUT: Final = 1.0
+"""Seconds for the reply to the PING on a connection in doubt."""
+LATE: Final = 0.1
+"""Seconds by which a timer is late if the event loop was blocked."""
 UPLOAD: Final = 65536
 """Bytes. If that many have left since the last look, there was an upload, even if none is left."""
+
+
+_PING: Final = pack(("PING",))
 
 
 def ignore_loss() -> None: ...
@@ -30,6 +41,10 @@ class Lane:
     When the connection is lost, the calls in flight, and only those, get redis-py's ConnectionError
     or TimeoutError: the server may or may not have executed them. After that `on_lost` is called,
     unless this side closed the lane.
+
+    A lane on which nothing is in flight, and nothing was heard for QUIET, is in doubt. The next
+    call goes out behind a PING, in the same write. If nothing arrives within PONG_TIMEOUT, the lane
+    is lost. An error is a reply as well.
 
     Args:
         on_silence: called every SILENCE seconds while calls wait for a server that is silent.
@@ -54,8 +69,10 @@ class Lane:
         self._sent = 0
         self._unsent = 0
         self._watchdog: asyncio.TimerHandle | None = None
-        self._patience = REPLY_TIMEOUT * wire.patience
-        self._check_after = self._patience if on_silence is None else SILENCE
+        self._doubt: asyncio.TimerHandle | None = None
+        """While the reply to a PING decides whether the lane is alive."""
+        self._behind_ping: list[tuple[OnReply, tuple[Argument, ...]]] = []
+        """The calls that wait for that."""
         wire.attach(self._on_reply, self.lose)
 
     def call(self, on_reply: OnReply, *command: Argument) -> None:
@@ -65,16 +82,33 @@ class Lane:
         """
         data = pack(command)
         if self.lost:  # since the caller was handed this lane
-            self._loop.call_soon(on_reply, ConnectionError("Connection was lost before the call"))
+            self._loop.call_soon(on_reply, NotSent("Connection was lost before the call"))
             return
         if not self._in_flight:
             self._waiting_since = self._loop.time()
+            if self._waiting_since - self._wire.heard_at > QUIET:
+                data = self._ping() + data
             if self._watchdog is None:
-                self._note_upload()
-                self._watchdog = self._loop.call_later(self._check_after, self._check_silence)
+                self._watch()
         self._in_flight.append(on_reply)
         self._written += len(data)
         self._wire.write(data)
+
+    def call_if_alive(self, on_reply: OnReply, *command: Argument) -> None:
+        """`call`, for a command that must not be sent in doubt: it waits for the reply to the PING.
+        If that does not come, `on_reply` gets NotSent."""
+        if not (self._in_flight or self.lost):
+            self._waiting_since = self._loop.time()
+            if self._waiting_since - self._wire.heard_at > QUIET:
+                ping = self._ping()
+                self._written += len(ping)
+                self._wire.write(ping)
+                if self._watchdog is None:
+                    self._watch()
+        if self._doubt is None:
+            self.call(on_reply, *command)
+        else:
+            self._behind_ping.append((on_reply, command))
 
     @property
     def heard_at(self) -> float:
@@ -120,21 +154,55 @@ class Lane:
             {"message": "Exception in the callback of a reply", "exception": raised}
         )
 
+    def _ping(self) -> bytes:
+        self._in_flight.append(self._settle_doubt)
+        due = self._loop.time() + PONG_TIMEOUT
+        self._doubt = self._loop.call_at(due, self._check_pong, due)
+        return _PING
+
+    def _check_pong(self, due: float) -> None:
+        now = self._loop.time()
+        if self._wire.heard_at >= due - PONG_TIMEOUT:
+            return  # the rest of the reply is on its way, or the watchdog finds out
+        if now > due + LATE:  # the event loop was blocked: a reply may have arrived, unread
+            self._doubt = self._loop.call_later(LATE, self._check_pong, now + LATE)
+        else:
+            reason = f"No reply to a PING for {PONG_TIMEOUT:g} s after the connection was idle"
+            self.lose(TimeoutError(reason))
+
+    def _settle_doubt(self, _: Any) -> None:
+        """There is a reply to the PING, or the lane is lost."""
+        if self._doubt is not None:
+            self._doubt.cancel()
+        self._doubt = None
+        held = self._behind_ping
+        self._behind_ping = []
+        for on_reply, command in held:
+            self.call(on_reply, *command)
+
+    def _watch(self) -> None:
+        self._note_upload()
+        check_after = self._patience() if self._on_silence is None else SILENCE
+        self._watchdog = self._loop.call_later(check_after, self._check_silence)
+
     def _check_silence(self) -> None:
         self._watchdog = None
         if not self._in_flight or self.lost:
             return
         if self._note_upload():  # a large message on a slow line is not silence
             self._waiting_since = self._loop.time()
-        patience = self._patience + self.allowance
+        patience = self._patience() + self.allowance
         remaining = patience - self._silence()
         if remaining > 0:
-            check_after = min(remaining, self._check_after)
+            check_after = remaining if self._on_silence is None else min(remaining, SILENCE)
             self._watchdog = self._loop.call_later(check_after, self._check_silence)
         else:
             self.lose(TimeoutError(f"No reply from the server for {patience:g} seconds"))
         if self._on_silence is not None and self._silence() >= SILENCE:
             self._on_silence()
+
+    def _patience(self) -> float:
+        return REPLY_TIMEOUT * self._wire.patience
 
     def _silence(self) -> float:
         """Seconds for which calls have waited without a byte from the server."""

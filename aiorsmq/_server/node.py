@@ -22,7 +22,7 @@ from redis.exceptions import (
 )
 
 from ..errors import ClientClosed, UnsupportedServer
-from .call import Call, Reply
+from .call import Call, Reply, RetryPolicy
 from .clock import Clock
 from .deadlines import NO_REPLY, SLACK
 from .engine import Engine
@@ -46,6 +46,7 @@ _SLOT_IN_MOVE: Final = (
     "without messages has to wait until that ends; Valkey 9 moves slots in one step "
     "(CLUSTER MIGRATESLOTS)"
 )
+_WHEN_ALIVE: Final = RetryPolicy.NEVER_IF_UNKNOWN
 
 
 def _unchanged(reply: Reply) -> Reply:
@@ -124,7 +125,8 @@ class Node:
         else:
             sha1 = load(call.script).sha1
             if call.confirm is None:
-                lane.call(first_reply, "EVALSHA", sha1, len(call.keys), *call.keys, *call.args)
+                send = lane.call_if_alive if call.policy is _WHEN_ALIVE else lane.call
+                send(first_reply, "EVALSHA", sha1, len(call.keys), *call.keys, *call.args)
             else:
                 command = ("EVALSHA", sha1, len(call.keys), *call.keys, *call.args)
                 server.run_confirmed(lane, call.confirm, command, started, first_reply)

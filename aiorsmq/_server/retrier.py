@@ -16,6 +16,7 @@ from ..errors import QueueDoesNotExist, UnsupportedServer
 from .call import Call, Reply, RetryPolicy
 from .failures import (
     CONNECT_ERRORS,
+    NotSent,
     backoff,
     is_missing_queue,
     is_not_yet,
@@ -138,9 +139,11 @@ class Retrier:
                 lane, call.confirm, command, sent_at, on_reply, is_asking=is_asking
             )
             return reply
+        send = lane.call_if_alive if call.policy is RetryPolicy.NEVER_IF_UNKNOWN else lane.call
         if is_asking:  # for the next command on the lane
-            lane.call(partial(_resolve_if_error, reply), "ASKING")
-        lane.call(on_reply, *command)
+            send = lane.call
+            send(partial(_resolve_if_error, reply), "ASKING")
+        send(on_reply, *command)
         return reply
 
     async def _after(
@@ -170,6 +173,8 @@ class Retrier:
             self._route.suspect()
         if call.policy is RetryPolicy.NEVER:
             raise error
+        if isinstance(error, NotSent):
+            return args
         if is_unknown(error):
             if call.policy is RetryPolicy.NEVER_IF_UNKNOWN:
                 raise error

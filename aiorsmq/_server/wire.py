@@ -87,8 +87,8 @@ class Wire(ABC):
 
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
-        self.heard_at: float = 0.0
-        """When data last arrived, by the event loop's clock."""
+        self.heard_at: float = asyncio.get_running_loop().time()
+        """When data last arrived, by the event loop's clock; it is open since its login's reply."""
 
     def attach(self, on_reply: Callable[[Any], None], on_lost: Callable[[Exception], None]) -> None:
         """Set the callbacks. The event loop calls them, and they must not raise.

@@ -12,6 +12,7 @@ from .edits import DoesNotFit, Edit, LuaEdit, StringEdit
 from .embedded import EMBEDDED
 from .listener import LISTENER
 from .looks import LOOKS
+from .managed import MANAGED
 from .repeats import REPEATS
 from .scripts import SCRIPTS
 from .sentinel import SENTINEL
@@ -28,6 +29,7 @@ _SUBJECTS = (
     DEAD_LETTERS,
     CONNECTION,
     LISTENER,
+    MANAGED,
     CONSUMERS,
     WORKER,
     VALUES,

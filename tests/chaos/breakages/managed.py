@@ -1,0 +1,22 @@
+"""Breakages of what managed services need."""
+
+from .breakage import Breakage
+from .edits import Edit
+
+MANAGED = {
+    "a-forgotten-connection-is-believed": Breakage(
+        "a call on a connection that a balancer forgot takes five seconds",
+        (
+            Edit("Lane.call", "self._waiting_since - self._wire.heard_at > QUIET", "False"),
+            Edit(
+                "Lane.call_if_alive", "self._waiting_since - self._wire.heard_at > QUIET", "False"
+            ),
+        ),
+        ("managed/test_idle.py::test_forgotten",),
+    ),
+    "a-pop-is-sent-in-doubt": Breakage(
+        "a pop is lost with a connection that was forgotten",
+        (Edit("Lane.call_if_alive", "self._doubt is None", "True"),),
+        ("managed/test_idle.py::test_forgotten",),
+    ),
+}
