@@ -3,6 +3,7 @@
 from importlib import metadata
 
 from ._consuming.announcements import Announcements
+from ._server.lua import scripts
 from .client import AsyncRSMQ
 from .codecs import (
     BYTES,
@@ -117,6 +118,7 @@ __all__ = [
     "exponential",
     "fsync",
     "replicas",
+    "scripts",
 ]
 
 try:

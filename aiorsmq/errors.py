@@ -162,7 +162,13 @@ class NotPermitted(_QueueError, redis.exceptions.NoPermissionError):
     def __str__(self) -> str:
         denied = f"command {self.command}" if self.command else "one of its keys"
         script = f"script {self.script!r} for queue {self.qname!r}"
-        return f"no permission to run {script}: the server denies {denied}; grant {self.grant}"
+        remedy = f"grant {self.grant}"
+        if self.command == "EVAL":
+            remedy = (
+                "the server does not know this script; have an administrator load "
+                f"aiorsmq.scripts() with SCRIPT LOAD, or {remedy}"
+            )
+        return f"no permission to run {script}: the server denies {denied}; {remedy}"
 
 
 class MessageTooLong(RedisSMQException, ValueError):

@@ -58,7 +58,8 @@ MAX_HOPS: Final = 5
 class Retrier:
     """The second and later attempts at a call, after a first one that failed or was never made.
 
-    Each attempt sends the script's source (EVAL): a server that was restarted has forgotten it.
+    An attempt names its script (EVALSHA), and is followed by one that sends the source (EVAL) only
+    if the server does not know it: a user without EVAL can use what an administrator has loaded.
     After each failure, in this order: go where a node of a cluster has sent the call; raise what is
     final (missing queue, no permission, server unsupported); log in again if the login was refused;
     then follow the call's RetryPolicy.
@@ -88,7 +89,7 @@ class Retrier:
         hop: Hop | None = None
         hops = 0
         if first is not None:
-            hop, args = await self._after(first, call, args)
+            hop, args = await self._after(first, call, args, None)
         once = call.policy is RetryPolicy.NEVER
         pauses = backoff()
         while True:
@@ -109,14 +110,15 @@ class Retrier:
                     # Opening took a while: the caller may want something else by now.
                     raise ConnectionError("the connection was just opened")
                 try:
-                    reply = self._evaluate(server, lane, call, args, hop)
-                    attempts.append(Attempt(server, lane, reply))
-                    return await asyncio.shield(attempts[-1].reply)
+                    command = _command(call, args, errors)
+                    attempt = self._evaluate(server, lane, call, command, hop)
+                    attempts.append(Attempt(server, lane, attempt))
+                    return await asyncio.shield(attempt)
                 except RedisError as error:
                     errors.append(error)
-                    hop, args = await self._after(Failure(error, server, lane), call, args)
+                    hop, args = await self._after(Failure(error, server, lane), call, args, hop)
                     hops += hop is not None
-                    if hop is not None and hops < MAX_HOPS:
+                    if isinstance(error, NoScriptError) or (hop is not None and hops < MAX_HOPS):
                         continue
             await asyncio.sleep(next(pauses))
 
@@ -126,13 +128,17 @@ class Retrier:
         return hop.server, await hop.server.connector(call).lane()
 
     def _evaluate(
-        self, server: Server, lane: Lane, call: Call, args: Sequence[Argument], hop: Hop | None
+        self,
+        server: Server,
+        lane: Lane,
+        call: Call,
+        command: tuple[Argument, ...],
+        hop: Hop | None,
     ) -> "asyncio.Future[Reply]":
         reply: asyncio.Future[Reply] = self._home.loop().create_future()
         reply.add_done_callback(retrieve_error)  # at its deadline, a call stops waiting
         on_reply = partial(resolve, reply)
         is_asking = hop is not None and hop.is_asking
-        command = ("EVAL", load(call.script).source, len(call.keys), *call.keys, *args)
         if call.confirm is not None:
             sent_at = self._home.loop().time()
             server.run_confirmed(
@@ -147,15 +153,16 @@ class Retrier:
         return reply
 
     async def _after(
-        self, failure: Failure, call: Call, args: Sequence[Argument]
+        self, failure: Failure, call: Call, args: Sequence[Argument], hop: Hop | None
     ) -> tuple[Hop | None, Sequence[Argument]]:
         """Where the next attempt goes, if a node has said so, and its arguments; raises the error
-        if there must be none."""
+        if there must be none. A script that was missing is sent to where it was missed."""
+        if isinstance(failure.error, NoScriptError):
+            return hop, args
         hop = self._route.redirect(failure.error, failure.server)
         if hop is None:
             args = await self._next_args(failure, call, args)
-            if not isinstance(failure.error, NoScriptError):
-                self.trouble[call.script] = failure.error
+            self.trouble[call.script] = failure.error
         return hop, args
 
     async def _next_args(
@@ -166,8 +173,6 @@ class Retrier:
         _raise_if_final(error, call)
         if is_refused_login(error):
             await self._wait_for_login(failure, call)
-            return args
-        if isinstance(error, NoScriptError):
             return args
         if is_unknown(error) or is_not_yet(error):
             self._route.suspect()
@@ -194,6 +199,16 @@ class Retrier:
         await connector.relogin(failure.lane, error)
         if call.policy is RetryPolicy.NEVER or not connector.may_pass(error):
             raise error
+
+
+def _command(
+    call: Call, args: Sequence[Argument], errors: Sequence[Exception]
+) -> tuple[Argument, ...]:
+    """Names the script, or brings it if the server has just said that it does not know it."""
+    script = load(call.script)
+    is_missing = bool(errors) and isinstance(errors[-1], NoScriptError)
+    command = ("EVAL", script.source) if is_missing else ("EVALSHA", script.sha1)
+    return (*command, len(call.keys), *call.keys, *args)
 
 
 def _resolve_if_error(future: "asyncio.Future[Any]", reply: Any) -> None:

@@ -133,7 +133,7 @@ CONNECTION = {
     ),
     "no-eval": Breakage(
         "NOSCRIPT is the caller's",
-        (Edit("Retrier._next_args", "isinstance(error, NoScriptError)", "False"),),
+        (Edit("Retrier._after", "isinstance(failure.error, NoScriptError)", "False"),),
         (
             "test_outages.py::test_script_flush",
             "chaos/test_server.py::test_forgotten_scripts",
