@@ -61,11 +61,8 @@ def is_missing_queue(error: Exception) -> bool:
 
 
 def is_refused_login(error: Exception) -> bool:
-    """Whether the reply to a call says that the connection is not authenticated.
-
-    Redis 7 replies "unauthenticated multibulk" to a long command.
-    """
-    return isinstance(error, LOGIN_REFUSED) or "unauthenticated" in str(error)
+    """Whether the reply to a call says that the connection is not authenticated."""
+    return isinstance(error, LOGIN_REFUSED)
 
 
 def permission_error(

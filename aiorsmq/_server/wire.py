@@ -324,7 +324,7 @@ class StreamWire(Wire):
             try:
                 reply = await self._read()
             except _ERROR_REPLIES as error:
-                reply = error
+                reply = _clear_error(error)
             self.heard_at = self._now()
             self._on_reply(reply)
 
@@ -332,6 +332,14 @@ class StreamWire(Wire):
         return await cast(Any, self._connection).read_response(
             disable_decoding=True, disconnect_on_error=False, push_request=self._pushes
         )
+
+
+def _clear_error(error: Exception) -> Exception:
+    """An error reply. Redis 7 replies to a command of more than ten parts, such as EVALSHA, before
+    it has read it, if nobody is logged in: as to bytes that are no command."""
+    if "Protocol error: unauthenticated" in str(error):
+        return AuthenticationError("Authentication required.")
+    return error
 
 
 def seize(connection: AbstractConnection, tasks: Tasks, *, pushes: bool = False) -> Wire:
@@ -350,5 +358,9 @@ def seize(connection: AbstractConnection, tasks: Tasks, *, pushes: bool = False)
         return StreamWire(connection, tasks, pushes)
     if unread:
         raise ConnectionError(f"unexpected data from the server: {len(unread)} bytes")
-    reader = hiredis.Reader(protocolError=InvalidResponse, replyError=parse_error)
+
+    def reply_error(text: str) -> Exception:
+        return _clear_error(parse_error(text))
+
+    reader = hiredis.Reader(protocolError=InvalidResponse, replyError=reply_error)
     return TransportWire(connection, transport, reader, pushes)
