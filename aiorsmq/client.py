@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from ._commands.admin import list_queues
 from ._commands.snapshot import snapshots
 from ._commands.unlisted import find_unlisted
-from ._consuming.core import QueueCore
+from ._consuming.core import QueueCore, look_again
 from ._protocol import Keys, Seconds, check_ns, check_qname, check_seconds, check_seconds_at_least
 from ._server.engine import DEADLINE, Engine
 from ._server.home import running_loop
@@ -64,6 +64,9 @@ class AsyncRSMQ(NamedQueues):
             resolve yet. A refused login is raised at once.
         confirm: what each send waits for besides the server's reply: `replicas(n, timeout)` or
             `fsync()`. Confirmed sends have a third connection to themselves, opened with the first.
+        max_connection_age: seconds, 1 or more, after which a connection is replaced by another, up
+            to a tenth earlier; None is never. The other one is opened first, so no call notices.
+            Opening one looks up the host and asks the credential provider.
 
     Calls to a server that cannot be reached raise redis-py's errors: after `connect_timeout` if it
     has never been reached, otherwise at the deadline. An attempt to connect that has begun by then
@@ -83,14 +86,14 @@ class AsyncRSMQ(NamedQueues):
         deadline: Seconds = DEADLINE,
         connect_timeout: Seconds = 0,
         confirm: Confirm | None = None,
+        max_connection_age: Seconds | None = None,
         **redis_options: Any,
     ) -> None:
         self._ns = check_ns(ns)
         self._qname = None if qname is None else check_qname(qname)
-        self._poll_interval = check_seconds("poll_interval", poll_interval)
-        if self._poll_interval < MIN_POLL_INTERVAL:
-            reason = f"must be {MIN_POLL_INTERVAL} seconds or more"
-            raise InvalidParameterValue("poll_interval", poll_interval, reason)
+        self._poll_interval = check_seconds_at_least(
+            MIN_POLL_INTERVAL, "poll_interval", poll_interval
+        )
         if client is None:
             target = direct_target(host=host, port=port, **redis_options)
         elif redis_options:
@@ -105,7 +108,8 @@ class AsyncRSMQ(NamedQueues):
             deadline=check_seconds_at_least(MIN_DEADLINE, "deadline", deadline),
             connect_timeout=check_seconds("connect_timeout", connect_timeout),
             realtime=realtime,
-            on_lost=partial(_look_again, self._cores),
+            max_connection_age=max_connection_age,
+            on_lost=partial(look_again, self._cores),
         )
         self._confirm = check_confirm(confirm, self._engine.deadline)
         self._node = Node(self._engine, self._engine.route(self._ns))
@@ -123,6 +127,7 @@ class AsyncRSMQ(NamedQueues):
         deadline: Seconds = DEADLINE,
         connect_timeout: Seconds = 0,
         confirm: Confirm | None = None,
+        max_connection_age: Seconds | None = None,
         **redis_options: Any,
     ) -> "AsyncRSMQ":
         """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, or
@@ -146,6 +151,7 @@ class AsyncRSMQ(NamedQueues):
             deadline=deadline,
             connect_timeout=connect_timeout,
             confirm=confirm,
+            max_connection_age=max_connection_age,
         )
 
     @overload
@@ -315,9 +321,3 @@ class AsyncRSMQ(NamedQueues):
     def __repr__(self) -> str:
         state = "" if self._closing is None else " closed"
         return f"<AsyncRSMQ {self._ns!r} at {self.address}{state}>"
-
-
-def _look_again(cores: WeakValueDictionary[str, QueueCore]) -> None:
-    """Claim for those who wait: without a connection nobody knows whether the server is there."""
-    for core in list(cores.values()):
-        core.look_again()

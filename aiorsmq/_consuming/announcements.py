@@ -3,7 +3,7 @@
 import asyncio
 from types import TracebackType
 
-from .._server.listener import Flag
+from .._server.flag import Flag
 from ..errors import ClientClosed
 from .core import QueueCore
 

@@ -4,7 +4,7 @@ import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from .._server.listener import Flag
+from .._server.flag import Flag
 from .._server.node import Node
 from .waiter import Mailbox, Stream, Waiter
 

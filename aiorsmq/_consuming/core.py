@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -190,3 +190,9 @@ async def _hand_back_in_background(
     except CALL_ERRORS as error:
         text = "could not hand back %d messages; they return when their leases expire: %s"
         _logger.warning(text, len(records), error, extra={"queue": qname, "reason": str(error)})
+
+
+def look_again(cores: "Mapping[str, QueueCore]") -> None:
+    """Claim for those who wait: without a connection nobody knows whether the server is there."""
+    for core in list(cores.values()):
+        core.look_again()

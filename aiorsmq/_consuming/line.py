@@ -21,8 +21,8 @@ from .._record import Record
 from .._server.batch import InFlight
 from .._server.deadlines import NO_REPLY, NOT_SENT, DeadlineTimer
 from .._server.failures import CALL_ERRORS
+from .._server.flag import Flag
 from .._server.lane import REPLY_TIMEOUT
-from .._server.listener import Flag
 from .._server.node import Node
 from ..errors import ClientClosed
 from .audience import Audience

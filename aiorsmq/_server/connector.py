@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..errors import ClientClosed
+from .age import RENEW_PAUSE, lifetime
 from .failures import LOGIN_REFUSED, SERVER_ERRORS
 from .futures import retrieve_error
 from .lane import Lane
@@ -39,6 +40,7 @@ class Connector:
         on_reached: called with the first lane of all, before any call is made on it.
         on_lost: called when the server or the network has ended a lane.
         on_silence: see `Lane`.
+        max_age: seconds after which a lane is replaced by another.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Connector:
         on_reached: Callable[[Lane], None],
         on_lost: Callable[[], None],
         on_silence: Callable[[], object] | None = None,
+        max_age: float = math.inf,
     ) -> None:
         self._target = target
         self._tasks = tasks
@@ -59,6 +62,9 @@ class Connector:
         self._on_reached = on_reached
         self._on_lost = on_lost
         self._on_silence = on_silence
+        self._max_age = max_age
+        self._end_of_life: asyncio.TimerHandle | None = None
+        self._renewing: asyncio.Task[None] | None = None
         self._lane: Lane | None = None
         self._opening: asyncio.Task[Lane] | None = None
         self._closed = False
@@ -99,11 +105,47 @@ class Connector:
             if not self._reach.ever:
                 self._reach.note()
                 self._on_reached(self._lane)
-            self.failure = None
-            self._opened_at = time.monotonic()
+            self._note_opened()
             return self._lane
         finally:
             self._opening = None
+
+    def _note_opened(self) -> None:
+        self.failure = None
+        self._opened_at = time.monotonic()
+        if self._max_age < math.inf:
+            self._renew_after(lifetime(self._max_age))
+
+    def _renew_after(self, seconds: float) -> None:
+        if self._end_of_life is not None:
+            self._end_of_life.cancel()
+        self._end_of_life = self._tasks.home.loop().call_later(seconds, self.renew)
+
+    def renew(self) -> None:
+        """Replace the lane, if one is open: open another, which takes all further calls, and close
+        this one once its calls have their replies. If no other can be opened, this one stays."""
+        if self._renewing is None or self._renewing.done():
+            self._renewing = self._tasks.start(self._renew())
+
+    async def _renew(self) -> None:
+        old = self.current()
+        if old is None or self._closed:
+            return
+        try:
+            wire = await self._target.open(self._tasks)
+        except SERVER_ERRORS:
+            self._renew_after(RENEW_PAUSE)
+            return
+        lane = self._new_lane(wire, self._on_lost, self._on_silence)
+        if old is not self.current():  # lost in the meantime, so the next call opens one
+            await lane.aclose()
+            return
+        self._lane = lane
+        self._note_opened()
+        try:
+            await old.drain()
+        finally:
+            await old.aclose()
 
     def may_pass(self, error: Exception) -> bool:
         """Whether trying again may help: see the three states."""
@@ -144,7 +186,10 @@ class Connector:
 
     async def aclose(self) -> None:
         self._closed = True
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.wait([self._opening])
+        if self._end_of_life is not None:
+            self._end_of_life.cancel()
+        for task in (self._opening, self._renewing):
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.wait([task])
         await self.drop(self._lane)

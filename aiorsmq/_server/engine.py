@@ -8,6 +8,8 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 
+from .._protocol import Seconds
+from .age import check_age
 from .cluster import ClusterRoutes
 from .cluster_target import ClusterTarget
 from .home import Home
@@ -37,6 +39,8 @@ class Engine:
         deadline: seconds that a call may take.
         connect_timeout: seconds for which calls wait for a server that was never reached.
         realtime: whether to announce what is sent, and to listen.
+        max_connection_age: seconds after which a connection is replaced by another; None: never.
+            Raises InvalidParameterValue.
         on_lost: called when a server or the network has ended a connection.
     """
 
@@ -47,6 +51,7 @@ class Engine:
         deadline: float = DEADLINE,
         connect_timeout: float = 0.0,
         realtime: bool = True,
+        max_connection_age: Seconds | None = None,
         on_lost: Callable[[], None] = _ignore,
     ) -> None:
         self.target: Target = target
@@ -58,7 +63,8 @@ class Engine:
         self.reach: Reach = Reach(self.home, connect_timeout)
         self.upkeep: Tasks = Tasks(self.home)
         open_wire = partial(target.open, self.upkeep, pushes=True)
-        self.listener: Listener = Listener(open_wire, self.upkeep)
+        self._max_age = check_age("max_connection_age", max_connection_age)
+        self.listener: Listener = Listener(open_wire, self.upkeep, self._max_age)
         self._on_lost = on_lost
         self._routes = self._find_routes(target)
         self._quiet = asyncio.Event()
@@ -76,6 +82,7 @@ class Engine:
             reach=self.reach,
             on_reached=on_reached,
             on_lost=self._on_lost,
+            max_age=self._max_age,
         )
         if not isinstance(target, ClusterTarget):
             return Routes(make_server(target))

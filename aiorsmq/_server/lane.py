@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from redis.exceptions import ConnectionError, TimeoutError
@@ -33,6 +34,10 @@ _PING: Final = pack(("PING",))
 
 
 def ignore_loss() -> None: ...
+
+
+def _set(event: asyncio.Event, _: Any) -> None:
+    event.set()
 
 
 class Lane:
@@ -109,6 +114,13 @@ class Lane:
             self.call(on_reply, *command)
         else:
             self._behind_ping.append((on_reply, command))
+
+    async def drain(self) -> None:
+        """Wait until no call is in flight. Make no more calls, or this waits for those as well."""
+        while self._in_flight and not self.lost:
+            ponged = asyncio.Event()
+            self.call(partial(_set, ponged), "PING")
+            await ponged.wait()  # replies come in the order of the calls
 
     @property
     def heard_at(self) -> float:

@@ -8,7 +8,6 @@ published in the meantime would be lost unnoticed.
 import asyncio
 import logging
 import math
-import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
@@ -21,7 +20,9 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from .age import RENEW_PAUSE, lifetime
 from .failures import LOGIN_REFUSED, SERVER_ERRORS, backoff, is_not_yet
+from .flag import Flag
 from .tasks import Tasks
 from .wire import Wire, pack
 
@@ -48,28 +49,6 @@ _logger = logging.getLogger("aiorsmq.client")
 _not_permitted = logging.getLogger("aiorsmq.startup.channel")
 
 
-class Flag:
-    """Set when a queue may have a message to claim.
-
-    That is: a message was announced, the channel was (re)subscribed, or the listener stopped
-    listening to it. The event loop calls `on_news` each time the listener sets the flag.
-    """
-
-    def __init__(self, channel: str, on_news: Callable[[], None]) -> None:
-        self.channel: bytes = channel.encode()
-        self.is_set: bool = False
-        self.is_urgent: bool = False
-        """Whether the news concern messages claimed ahead, too: the queue was paused, or may have
-        been before the channel was (re)subscribed."""
-        self.is_wanted: bool = False
-        self._on_news = weakref.WeakMethod(on_news)
-
-    def set(self) -> None:
-        self.is_set = True
-        if (on_news := self._on_news()) is not None:
-            on_news()
-
-
 # The states of a listener, and what moves between them:
 #
 # - Idle: there is no task. `watch` starts one.
@@ -77,7 +56,7 @@ class Flag:
 # - Connecting: opens a wire. An error leads to Paused.
 # - Serving: subscribes to the channels of all flags, pings, and sets flags. Any failure of the
 #   connection (`_fail`) ends it and leads to Paused. If no subscription is left, it leads to Idle
-#   when there are no flags, else to Paused.
+#   when there are no flags, else to Paused. `renew`, or its age, leads to Serving on another wire.
 # - Closed: final. `aclose` leads here from every state.
 #
 # The states of a channel while Serving:
@@ -97,11 +76,20 @@ class Listener:
     error or by closing the connection, all channels are polled. Refused subscriptions are retried
     every RETRY_REFUSED seconds. A server that refuses PING is pinged in another way; if it refuses
     that as well, a silent connection goes unnoticed.
+
+    Args:
+        max_age: seconds after which a connection is replaced by another, as by `renew()`.
     """
 
-    def __init__(self, open_wire: Callable[[], Awaitable[Wire]], tasks: Tasks) -> None:
+    def __init__(
+        self,
+        open_wire: Callable[[], Awaitable[Wire]],
+        tasks: Tasks,
+        max_age: float = math.inf,
+    ) -> None:
         self._open_wire = open_wire
         self._tasks = tasks
+        self._max_age = max_age
         self._task: asyncio.Task[None] | None = None
         self._flags: dict[bytes, set[Flag]] = {}
         self._wakeup = asyncio.Event()
@@ -128,6 +116,7 @@ class Listener:
         """When to send the next ping."""
         self._pinged_at: float | None = None
         """When the first ping was sent that nothing has arrived after."""
+        self._renew_at = math.inf
         self._outage_backoff = backoff()
         self._refusal_backoff = backoff(RETRY_REFUSED)
         self._is_closed = False
@@ -161,6 +150,14 @@ class Listener:
         if self._task is not None:
             self._fail(ConnectionError("the server is another one now"))
 
+    def renew(self) -> None:
+        """Open another connection, then drop this one, as when its credentials expire.
+
+        Announcements in between are not missed: each confirmed subscription sets its flags.
+        """
+        self._renew_at = -math.inf
+        self._wakeup.set()
+
     async def aclose(self) -> None:
         # checked in the loops, in case something they await swallows the cancellation
         self._is_closed = True
@@ -181,7 +178,10 @@ class Listener:
             wire: Wire | None = None
             try:
                 wire = await self._open_wire()
-                await self._serve(wire)
+                while (successor := await self._serve(wire)) is not None:
+                    wire.abort()  # nothing of it must be taken for the successor's
+                    self._tasks.start(wire.aclose())
+                    wire = successor
             except SERVER_ERRORS as error:
                 self._pause(error, opened=wire is not None)
             finally:
@@ -223,8 +223,9 @@ class Listener:
         for flag in [flag for flags in self._flags.values() for flag in flags]:
             flag.set()  # consumers must find out if the server is gone
 
-    async def _serve(self, wire: Wire) -> None:
-        """Use one connection until it fails, or until no subscription is left."""
+    async def _serve(self, wire: Wire) -> Wire | None:
+        """Use one connection until it fails, until no subscription is left, or until there is
+        another, which is returned."""
         wire.attach(self._dispatch, self._on_lost)
         self._subscriptions.clear()
         self._confirmed.clear()
@@ -234,21 +235,33 @@ class Listener:
         self._opened_at = self._now()
         self._ping_at = self._opened_at + PING_INTERVAL
         self._pinged_at = None
+        self._renew_at = self._opened_at + lifetime(self._max_age)
         while self._flags and not self._is_closed:
             self._wakeup.clear()
             if self._failure is not None:
                 raise self._failure
             self._subscribe_missing(wire)
             if not self._subscriptions:
-                return
+                break
+            if self._now() >= self._renew_at and (successor := await self._open_successor()):
+                return successor
             self._check_silence(wire)
             if self._now() >= self._ping_at:
                 self._ping(wire)
-            deadline = self._ping_at
+            deadline = min(self._ping_at, self._renew_at)
             if self._pinged_at is not None:
                 deadline = min(deadline, self._pinged_at + DEAD_AFTER)
             with anyio.CancelScope(deadline=deadline):
                 await self._wakeup.wait()
+        return None
+
+    async def _open_successor(self) -> Wire | None:
+        """Another connection; None if it cannot be opened now, and is to be tried again later."""
+        try:
+            return await self._open_wire()
+        except SERVER_ERRORS:
+            self._renew_at = self._now() + RENEW_PAUSE
+            return None
 
     def _subscribe_missing(self, wire: Wire) -> None:
         now = self._now()

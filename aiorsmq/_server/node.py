@@ -27,10 +27,10 @@ from .clock import Clock
 from .deadlines import NO_REPLY, SLACK
 from .engine import Engine
 from .failures import LOGIN_REFUSED, is_not_yet, is_try_again, is_unknown, redirection
+from .flag import Flag
 from .futures import resolve
 from .home import Home
 from .lane import OnReply
-from .listener import Flag
 from .lua import load
 from .retrier import Attempt, Failure, Retrier
 from .route import Route

@@ -37,6 +37,7 @@ class Server:
             on it.
         on_lost: called when the server or the network has ended a lane.
         on_silence: see `Lane`.
+        max_age: seconds after which a lane is replaced by another.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Server:
         on_reached: Callable[[Lane], None],
         on_lost: Callable[[], None],
         on_silence: Callable[[], object] | None = None,
+        max_age: float,
     ) -> None:
         self.clock: Clock = Clock()
         self.in_flight: int = 0
@@ -62,6 +64,7 @@ class Server:
             on_reached=on_reached,
             on_lost=on_lost,
             on_silence=on_silence,
+            max_age=max_age,
         )
         self.calls: Connector = self._connect()
         self._confirmed: Connector | None = None

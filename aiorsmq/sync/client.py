@@ -66,6 +66,7 @@ class RSMQ:
         deadline: Seconds = DEADLINE,
         connect_timeout: Seconds = 0,
         confirm: Confirm | None = None,
+        max_connection_age: Seconds | None = None,
         **redis_options: Any,
     ) -> None:
         connect = partial(
@@ -80,6 +81,7 @@ class RSMQ:
             deadline=deadline,
             connect_timeout=connect_timeout,
             confirm=confirm,
+            max_connection_age=max_connection_age,
             **redis_options,
         )
         self._open(lambda _: connect(), "")
@@ -96,6 +98,7 @@ class RSMQ:
         deadline: Seconds = DEADLINE,
         connect_timeout: Seconds = 0,
         confirm: Confirm | None = None,
+        max_connection_age: Seconds | None = None,
         **redis_options: Any,
     ) -> "RSMQ":
         """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, or
@@ -114,6 +117,7 @@ class RSMQ:
             deadline=deadline,
             connect_timeout=connect_timeout,
             confirm=confirm,
+            max_connection_age=max_connection_age,
             **redis_options,
         )
         rsmq = cls.__new__(cls)

@@ -296,6 +296,10 @@ class TestClients:
                 "redis://:secret@host?connect_timeout=5",
                 "'connect_timeout', which is not part of the URL",
             ),
+            (
+                "redis://:secret@host?max_connection_age=60",
+                "'max_connection_age', which is not part of the URL",
+            ),
             ("redis://:secret@host?db", "'db', which must have a value"),
             ("redis://:secret@host?db=x", "'db', which is rejected"),
             ("redis://:secret@host?db=-1", "'db', which must be"),

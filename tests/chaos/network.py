@@ -39,7 +39,7 @@ class Proxy:
         **options: Any,
     ) -> None:
         self._server = server
-        self._listen_at = listen_at
+        self.listen_at = listen_at
         self._chance = chance or random.Random(0)
         self._options = options
         self.url = (
@@ -97,12 +97,12 @@ class Proxy:
 
     async def listen(self):
         """Take connections, again after `refuse`."""
-        if isinstance(self._listen_at, int):
+        if isinstance(self.listen_at, int):
             self._listening = await asyncio.start_server(
-                self._serve, "localhost", self._listen_at, **self._options
+                self._serve, "localhost", self.listen_at, **self._options
             )
         else:
-            self._listening = await asyncio.start_unix_server(self._serve, self._listen_at)
+            self._listening = await asyncio.start_unix_server(self._serve, self.listen_at)
 
     async def refuse(self):
         """Close all connections, and refuse new ones."""
@@ -136,6 +136,11 @@ class Proxy:
         if forget:
             self._forgotten |= self._links
         self._passing.set()
+
+    @property
+    def connections(self) -> int:
+        """How many are open, through to the server."""
+        return len(self._links)
 
     async def __aenter__(self):
         await self.listen()
