@@ -1,14 +1,15 @@
 """Opens the lane on which all calls go, and opens it again after it was lost."""
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from ..errors import ClientClosed
 from .age import RENEW_PAUSE, lifetime
-from .failures import LOGIN_REFUSED, SERVER_ERRORS
+from .failures import LOGIN_REFUSED, SERVER_ERRORS, is_unknown, without_arguments
 from .futures import retrieve_error
 from .lane import Lane
 from .options import CONNECT_TIMEOUT
@@ -25,6 +26,12 @@ LOGIN_PAUSE: Final = 0.25
 
 NewLane = Callable[[Wire, Callable[[], None], Callable[[], object] | None], Lane]
 """As Lane itself."""
+
+_logger = logging.getLogger("aiorsmq.client")
+_REFUSED: Final = (
+    "the server refuses the credentials that the provider has renewed; the connection stays logged "
+    "in as it was: %s"
+)
 
 
 class Connector:
@@ -65,6 +72,7 @@ class Connector:
         self._max_age = max_age
         self._end_of_life: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None
+        self._renewal_refused = False
         self._lane: Lane | None = None
         self._opening: asyncio.Task[Lane] | None = None
         self._closed = False
@@ -126,6 +134,19 @@ class Connector:
         this one once its calls have their replies. If no other can be opened, this one stays."""
         if self._renewing is None or self._renewing.done():
             self._renewing = self._tasks.start(self._renew())
+
+    def log_in(self, credentials: tuple[str, ...]) -> None:
+        """Log in again on the lane, if one is open. A refusal leaves it as it is."""
+        if (lane := self.current()) is not None:
+            lane.call(self._note_login, "AUTH", *credentials)
+
+    def _note_login(self, reply: Any) -> None:
+        if not isinstance(reply, Exception):
+            self._renewal_refused = False
+        elif not (is_unknown(reply) or self._renewal_refused):
+            self._renewal_refused = True
+            text = without_arguments(reply)
+            _logger.warning(_REFUSED, text, extra={"reason": text})
 
     async def _renew(self) -> None:
         old = self.current()

@@ -69,6 +69,7 @@ class Engine:
         self._routes = self._find_routes(target)
         self._quiet = asyncio.Event()
         target.on_moved = self._leave
+        target.on_renewed = self._renewed
 
     def route(self, ns: str) -> Route:
         """See `Routes.route`."""
@@ -100,6 +101,15 @@ class Engine:
         self.listener.leave()
         for server in self._routes.servers():
             self.upkeep.start(server.leave())
+
+    def _renewed(self, credentials: tuple[str, ...]) -> None:
+        self.home.call_soon(partial(self._log_in, credentials))
+
+    def _log_in(self, credentials: tuple[str, ...]) -> None:
+        """Have the open connections use renewed credentials."""
+        for server in self._routes.servers():
+            server.log_in(credentials)
+        self.listener.renew()  # a connection with subscriptions does not take AUTH
 
     def note_quiet(self) -> None:
         """A server has no call in flight any more."""

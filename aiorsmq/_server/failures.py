@@ -65,6 +65,11 @@ def is_refused_login(error: Exception) -> bool:
     return isinstance(error, LOGIN_REFUSED)
 
 
+def without_arguments(error: BaseException) -> str:
+    """The text of an error. A server or proxy that does not know AUTH quotes its arguments."""
+    return str(error).partition(", with args beginning with")[0]
+
+
 def permission_error(
     error: Exception, qname: str, script: str, source: str, keys: Sequence[str]
 ) -> NotPermitted | None:

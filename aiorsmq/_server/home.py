@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import anyio
@@ -55,6 +57,12 @@ class Home:
         if running is not self._loop:
             self._claim(running)
         return running
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Call it in the client's event loop, from any thread, if that runs."""
+        if self._loop is not None and self._pid == os.getpid():
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(callback)
 
     def _claim(self, running: asyncio.AbstractEventLoop) -> None:
         if self._loop is None:

@@ -106,6 +106,11 @@ class Server:
         if jump := self.clock.learn(seconds, microseconds, sent_at):
             self.warn_of_jump(jump)
 
+    def log_in(self, credentials: tuple[str, ...]) -> None:
+        """Log in again on the lanes that are open."""
+        for connector in self._connectors():
+            connector.log_in(credentials)
+
     async def leave(self) -> None:
         """Drop the lanes, as the target's calls go to another server now. The calls in flight are
         made again there, as far as that is safe."""

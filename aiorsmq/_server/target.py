@@ -23,7 +23,8 @@ from redis.exceptions import (
 )
 
 from ..embedded import EmbeddedServer, is_volatile
-from .failures import LOGIN_REFUSED
+from .credentials import follow
+from .failures import LOGIN_REFUSED, SERVER_ERRORS, without_arguments
 from .options import CONNECT_TIMEOUT, no_retry
 from .siblings import announce_server
 from .tasks import Tasks
@@ -35,6 +36,9 @@ OPEN_TIMEOUT: Final = 30.0
 
 
 def _ignore() -> None: ...
+
+
+def _ignore_credentials(_: tuple[str, ...]) -> None: ...
 
 
 class Target:
@@ -52,6 +56,10 @@ class Target:
         """Called when the server is another one now: all connections are dropped."""
         self._pool = client.connection_pool
         self._handshakes = handshakes or Handshakes()
+        self.on_renewed: Callable[[tuple[str, ...]], None] = _ignore_credentials
+        """Called, perhaps in another thread, with new credentials for the open connections."""
+        provider = self._pool.connection_kwargs.get("credential_provider")
+        self._follower = follow(provider, self._renewed, self._pool)
 
     @property
     def address(self) -> str:
@@ -88,6 +96,9 @@ class Target:
 
     def suspect(self) -> None:
         """Look whether the server is still the right one: it has answered as if it were not."""
+
+    def _renewed(self, credentials: tuple[str, ...]) -> None:
+        self.on_renewed(credentials)
 
     async def aclose(self) -> None:
         """Close what is ours; a subclass overrides this if something is."""
@@ -152,15 +163,16 @@ def _refusal(error: Exception) -> Exception:
     cause = error.__cause__
     if type(error) is asyncio.TimeoutError or isinstance(cause, TimeoutError):
         return TimeoutError("Timeout connecting to server")
-    if ", with args beginning with" in str(error):
-        # A proxy that does not know AUTH quotes its arguments: the password.
-        return ResponseError(str(error).partition(", with args")[0])
+    if (text := without_arguments(error)) != str(error):
+        return ResponseError(text)
     if isinstance(error, RuntimeError) and "closed" in str(error):
         # What uvloop raises for writing to a connection that the server has closed.
         return ConnectionError("Connection closed by the server")
     refusal = cause if isinstance(cause, RedisError) else error  # redis-py 8.1 wraps it
     if isinstance(refusal, NoPermissionError):
         return AuthorizationError(str(refusal))
+    if not isinstance(error, SERVER_ERRORS):  # a credential provider's; redis-py 8 wraps it so
+        return ConnectionError(error)
     return refusal if isinstance(refusal, LOGIN_REFUSED) else error
 
 
