@@ -55,8 +55,8 @@ CONFIRMED = {
         (
             Edit(
                 "Lane._check_silence",
-                "REPLY_TIMEOUT * self._wire.patience + self.allowance",
-                "REPLY_TIMEOUT * self._wire.patience",
+                "self._patience + self.allowance",
+                "self._patience",
             ),
         ),
         ("test_confirm.py::TestStoppedReplica::test_longer_than_a_server_may_be_silent",),
