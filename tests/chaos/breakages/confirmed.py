@@ -11,6 +11,7 @@ CONFIRMED = {
         (
             "test_confirm.py::TestRetry::test_not_yet -k new",
             "test_confirm.py::test_lost_reply",
+            "chaos/test_model_on_sets.py::test_confirmed --profile full",
         ),
     ),
     "confirmed-though-the-write-was-refused": Breakage(

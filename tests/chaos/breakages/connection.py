@@ -107,11 +107,7 @@ CONNECTION = {
     "readonly-is-raised": Breakage(
         "the caller gets the error of a replica instead of a retry",
         (
-            Edit(
-                "failures:_NOT_YET",
-                "(BusyLoadingError, MasterDownError, ReadOnlyError, TryAgainError)",
-                "(BusyLoadingError, MasterDownError, TryAgainError)",
-            ),
+            Edit("failures:_NOT_YET", "ReadOnlyError", "TryAgainError"),
             StringEdit("_NOT_YET_WORDS", "MASTERDOWN|READONLY|TRYAGAIN", "MASTERDOWN|TRYAGAIN"),
         ),
         ("chaos/test_conditions.py::test_waits",),
