@@ -1,5 +1,6 @@
 """The same programs on sets of servers, to which something happens now and then."""
 
+from aiorsmq import NotConfirmed
 from hypothesis.stateful import invariant
 
 from chaos.disturbed import DisturbedPrograms
@@ -28,6 +29,57 @@ class SetPrograms(DisturbedPrograms):
 
     def something_happens(self):
         raise NotImplementedError
+
+
+class ConfirmedPrograms(SetPrograms):
+    """What is sent is confirmed by a replica. It hangs until a send was not confirmed.
+
+    Such a send is stored all the same: it is asked about again, at times over another connection,
+    and until it is confirmed.
+    """
+
+    every = 10
+    unconfirmed = 0
+
+    @classmethod
+    def summary(cls):
+        return f"{super().summary()}, {cls.unconfirmed} sends confirmed later"
+
+    def something_happens(self):
+        self.site.hang()
+
+    def teardown(self):
+        self.site.go_on()
+        super().teardown()
+
+    def run(self, work):
+        result, now = super().run(work)
+        several = isinstance(result, list)
+        return [self.confirm(each) for each in result] if several else self.confirm(result), now
+
+    def confirm(self, result):
+        if isinstance(result, NotConfirmed) and self.site.hangs:
+            type(self).unconfirmed += 1
+            if self.unconfirmed % 2:
+                self.site.kill_clients()
+                result = self.ask_again(result)
+                assert isinstance(result, NotConfirmed)
+            self.site.go_on()
+        for _ in range(100):
+            if not isinstance(result, NotConfirmed):
+                return result
+            result = self.ask_again(result)
+        raise result
+
+    def ask_again(self, error):
+        try:
+            return self.runner.run(error.retry())
+        except NotConfirmed as again:
+            return again
+
+    def stored(self, at, now, id, *message):
+        assert self.site.has_copy_of(at, id)
+        return super().stored(at, now, id, *message)
 
 
 class SentinelPrograms(SetPrograms):

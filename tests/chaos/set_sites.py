@@ -4,13 +4,16 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import MappingProxyType
 
+from aiorsmq import replicas
 from redis.crc import key_slot
 
 from chaos.site import Site
 from sets.cluster import Cluster
 from sets.node import Node
 from sets.sentinels import Sentinels
+from support import keyspace
 
 PAUSE = 0.02
 """Seconds before each key that moves."""
@@ -46,6 +49,38 @@ class SetSite(Site):
             for client in self.redis.client_list(_type=kind)
             if client["id"] != own and not client["name"].startswith("sentinel-")
         ]
+
+
+class ReplicatedSite(SetSite):
+    """A primary, whose replica must have what is sent."""
+
+    options = MappingProxyType({"confirm": replicas(1, timeout=0.05)})
+
+    def __init__(self, sentinels: Sentinels, events: int) -> None:
+        super().__init__(sentinels.primary(), events)
+        (self._replica,) = sentinels.replicas()
+        self.hangs = False
+
+    def hang(self) -> None:
+        """Have the replica hang; all that it has said has come by then."""
+        self._replica.freeze()
+        self.hangs = True
+        self._write()
+        while self.redis.wait(1, 50):
+            self._write()
+
+    def go_on(self) -> None:
+        self._replica.thaw()
+        self.hangs = False
+
+    def has_copy_of(self, qname: str, id: str) -> bool:
+        """Whether the replica has a message, of which it has said so."""
+        return not self.hangs and self._replica.redis.hexists(self.key(f"{qname}:Q"), id)
+
+    def replica_has_it_all(self) -> bool:
+        self._write()
+        assert self.redis.wait(1, 10_000) == 1
+        return keyspace(self) == keyspace(self._replica)
 
 
 class SentinelSite(SetSite):

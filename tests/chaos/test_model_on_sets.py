@@ -1,7 +1,18 @@
 """A queue on a set of servers, under everything at once, compared with a model of it."""
 
-from chaos.on_sets import ClusterPrograms, SentinelPrograms
-from chaos.set_sites import ClusterSite, SentinelSite
+from chaos.on_sets import ClusterPrograms, ConfirmedPrograms, SentinelPrograms
+from chaos.set_sites import ClusterSite, ReplicatedSite, SentinelSite
+
+
+def test_confirmed(sentinels, programs, scale):
+    """What is sent and confirmed, at once or when asked about again, is there once, and the replica
+    has it.
+    """
+    site = ReplicatedSite(sentinels, events=scale(16, 160))
+    machine = programs(ConfirmedPrograms, site, (10, 300), (100, 3000))
+    assert machine.events == site.events
+    assert machine.unconfirmed
+    assert site.replica_has_it_all()
 
 
 def test_sentinels(sentinels, programs, scale):
