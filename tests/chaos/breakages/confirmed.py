@@ -56,8 +56,8 @@ CONFIRMED = {
         (
             Edit(
                 "Lane._check_silence",
-                "self._patience + self.allowance",
-                "self._patience",
+                "self._patience() + self.allowance",
+                "self._patience()",
             ),
         ),
         ("test_confirm.py::TestStoppedReplica::test_longer_than_a_server_may_be_silent",),
