@@ -137,7 +137,7 @@ class TestRefusals:
         """A server that was reached, and now closes connections, is not suspected of TLS."""
         async with (
             Proxy(server.socket, port := free_port()) as between,
-            AsyncRSMQ.from_url(between.url, deadline=0.5) as rsmq,
+            AsyncRSMQ.from_url(between.url, deadline=5) as rsmq,
         ):
             await round_trip(rsmq)
             await between.refuse()
