@@ -163,7 +163,7 @@ class TestReplicas:
 
     async def test_too_few(self, pair, queue):
         """The error says how many replicas have it, and how many should."""
-        error = await unconfirmed(queue.send("x", confirm=replicas(2, 0.1)))
+        error = await unconfirmed(queue.send("x", confirm=replicas(2, 3)))
         assert (error.ids, error.replicas, error.needed) == (tuple(ids_in(pair.primary)), 1, 2)
         assert str(error) == (
             "the message is stored, but not confirmed: 1 of 2 replicas have it; retry() asks again"
@@ -265,8 +265,8 @@ class TestStoppedReplica:
         async with AsyncRSMQ.from_url(pair.url) as rsmq:
             queue = rsmq.queue("jobs")
             await queue.create()
-            await unconfirmed(queue.send("x", confirm=replicas(2, 0.1)))
-            assert suspicions == []
+            error = await unconfirmed(queue.send("x", confirm=replicas(2, 3)))
+            assert (error.replicas, suspicions) == (1, [])
             pair.stop_replica()
             await unconfirmed(queue.send("x", confirm=SOON))
             assert len(suspicions) == 1
