@@ -14,6 +14,7 @@ import anyio
 import pytest
 from aiorsmq import AsyncRSMQ, NotPermitted
 from aiorsmq.cli import roles
+from aiorsmq.cli.acl import SENTINELS, acl_line
 from aiorsmq.pyrsmq import RedisSMQ
 from redis.exceptions import NoPermissionError
 
@@ -178,6 +179,20 @@ def test_readme():
         keys, channels = all_keys if is_for_all else (role.keys, role.channels)
         assert sorted(word[1:] for word in words if word[0] == "~") == sorted(keys)
         assert sorted(word[1:] for word in words if word[0] == "&") == sorted(channels)
+
+
+def test_page():
+    """The page about servers has the lines as `aiorsmq acl` prints them."""
+    page = (Path(__file__).parents[2] / "docs" / "servers.md").read_text()
+    lines = [line for line in page.splitlines() if line.startswith("ACL SETUSER")]
+    names = [*roles.ROLES, SENTINELS]
+    for_jobs = ("producer", "consumer", "worker")
+    assert lines == [
+        acl_line(name, name, queue="jobs", dead="dead")
+        if name in for_jobs
+        else acl_line(name, name)
+        for name in names
+    ]
 
 
 def test_one_command_a_line():

@@ -5,6 +5,7 @@ from contextlib import aclosing
 import anyio
 import pytest
 from aiorsmq import AsyncRSMQ, NotPermitted
+from aiorsmq._server.sentinels import EVENTS
 from aiorsmq.cli.acl import SENTINELS, acl_line
 from aiorsmq.cli.roles import AT_SENTINELS
 from redis.exceptions import AuthorizationError
@@ -91,6 +92,11 @@ async def test_without_a_question(sentinels, grant, command):
     async with AsyncRSMQ.from_url(sentinels.url, **login) as user:
         with pytest.raises(AuthorizationError, match=rf"needs .*\+{command}".replace("|", r"\|")):
             await user.list_queues()
+
+
+def test_events():
+    """Its channels are the events that a client listens to."""
+    assert AT_SENTINELS.channels.encode().split() == [*EVENTS]
 
 
 async def use(jobs):
