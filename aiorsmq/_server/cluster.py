@@ -64,7 +64,8 @@ class ClusterRoute(Route):
                 await asyncio.shield(self._routes.look())
             server = self.server
             if server is self._nowhere:
-                raise ConnectionError(f"no node of the cluster has slot {self.slot}")
+                server.calls.failure = ConnectionError(f"no node has the slot {self.slot}")
+                raise server.calls.failure
             try:
                 async with asyncio.timeout(LANE_PATIENCE):
                     return server, await server.connector(call).lane()
@@ -214,6 +215,7 @@ class ClusterRoutes(Routes):
     async def _ask_around(self) -> SlotMap:
         """The first map that a node replies with. A node that hangs holds this up for HEDGE."""
         nodes = _shuffled(self._target.nodes)
+        nodes.sort(key=self._is_heard)
         waiting = [*_shuffled(set(self._target.startup).difference(nodes)), *nodes]
         asking: set[asyncio.Task[SlotMap]] = set()
         errors: list[BaseException] = []
@@ -235,6 +237,12 @@ class ClusterRoutes(Routes):
                 task.cancel()
         refusals = (error for error in errors if not isinstance(error, CONNECT_ERRORS))
         raise next(refusals, errors[-1])
+
+    def _is_heard(self, address: Address) -> bool:
+        """Whether there is a connection already, to a node that replies."""
+        server = self._by_address.get(address)
+        lane = None if server is None else server.calls.current()
+        return lane is not None and not lane.is_silent()
 
     async def _ask_node(self, address: Address) -> SlotMap:
         """The map as one node knows it. Raises redis-py's errors, and UnsupportedServer."""

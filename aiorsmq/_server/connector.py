@@ -202,7 +202,7 @@ class Connector:
     async def retire(self) -> None:
         """Drop the lane, unless the server is about to reply to calls on it."""
         lane = self.current()
-        if lane is not None and not lane.is_alive():
+        if lane is not None and (lane.is_idle() or lane.is_silent()):
             await self.drop(lane)
 
     async def aclose(self) -> None:

@@ -127,9 +127,13 @@ class Lane:
         """When the last byte came in, by the event loop's clock."""
         return self._wire.heard_at
 
-    def is_alive(self) -> bool:
-        """Whether calls are in flight, and the server has been heard within SILENCE."""
-        return bool(self._in_flight) and self._silence() < SILENCE
+    def is_idle(self) -> bool:
+        """Whether no call is in flight."""
+        return not self._in_flight
+
+    def is_silent(self) -> bool:
+        """Whether calls are in flight, and nothing has come for SILENCE: the server may hang."""
+        return not self.is_idle() and self._silence() >= SILENCE
 
     def lose(self, error: Exception) -> None:
         if self.lost:
