@@ -12,6 +12,7 @@ from .errors import InvalidParameterValue
 
 Seconds = float | timedelta
 
+DEFAULT_NS: Final = "rsmq"
 DEFAULT_VT: Final = 30
 DEFAULT_DELAY: Final = 0
 DEFAULT_MAXSIZE: Final = 65536
@@ -63,6 +64,11 @@ class Keys:
     def sibling(self, qname: str) -> "Keys":
         """The keys of another queue in the same namespace."""
         return Keys(self.ns, qname)
+
+
+def describe(keys: Keys) -> str:
+    """The queue's name; of another namespace than most, with that."""
+    return repr(keys.qname) if keys.ns == DEFAULT_NS else f"{keys.qname!r} in {keys.ns!r}"
 
 
 def check_ns(ns: object) -> str:

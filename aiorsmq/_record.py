@@ -32,10 +32,20 @@ class Record(NamedTuple):
         return f"<Record {self.id!r}, received {self.receive_count!r}x, {len(self.raw)} bytes>"
 
 
-def log_fields(queue: str, record: Record, **facts: object) -> dict[str, object]:
+class Named(Protocol):
+    """A queue's name and namespace."""
+
+    @property
+    def qname(self) -> str: ...
+    @property
+    def ns(self) -> str: ...
+
+
+def log_fields(queue: Named, record: Record, **facts: object) -> dict[str, object]:
     """The fields of a record in the log that is about a message."""
     id = record.id.decode(errors="replace")
-    return {"queue": queue, "id": id, "attempt": int(record.receive_count), **facts}
+    attempt = int(record.receive_count)
+    return {"queue": queue.qname, "ns": queue.ns, "id": id, "attempt": attempt, **facts}
 
 
 class Settles(Protocol):

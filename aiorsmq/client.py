@@ -3,37 +3,48 @@
 import asyncio
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from types import TracebackType
-from typing import Any, Final, TypeVar, Unpack, cast, overload
-from weakref import WeakValueDictionary
+from typing import Any, Final, TypeVar, Unpack, overload
 
 from redis.asyncio import Redis
 
 from ._commands.admin import list_queues
 from ._commands.snapshot import snapshots
 from ._commands.unlisted import find_unlisted
-from ._consuming.core import QueueCore, look_again
-from ._protocol import Keys, Seconds, check_ns, check_qname, check_seconds, check_seconds_at_least
+from ._consuming.cores import QueueCores
+from ._protocol import (
+    DEFAULT_NS,
+    Seconds,
+    check_ns,
+    check_qname,
+    check_seconds,
+    check_seconds_at_least,
+)
 from ._server.engine import DEADLINE, Engine
 from ._server.home import running_loop
 from ._server.node import Node
 from ._server.server_info import server_info
-from ._server.target import EmbeddedTarget, Target
-from ._server.targets import direct_target, given_target, target_from_url
+from ._server.target import EmbeddedTarget
+from ._server.targets import choose_target, target_from_url
+from ._working.intake import check_queues
 from .codecs import TEXT, Codec
 from .embedded import EmbeddedServer
-from .errors import InvalidParameterValue
 from .methods import NamedQueues
-from .models import Confirm, Message, ServerInfo, Snapshot, check_confirm
+from .models import (
+    DEFAULT_MAX_WAITING,
+    Confirm,
+    MaxWaiting,
+    Message,
+    ServerInfo,
+    Snapshot,
+    check_confirm,
+)
 from .queue import Queue
 from .worker import Worker, WorkerOptions
 
 T = TypeVar("T")
 
-DEFAULT_NS: Final = "rsmq"
 DEFAULT_POLL_INTERVAL: Final = 5.0
-MIN_POLL_INTERVAL: Final = 0.01
 MIN_DEADLINE: Final = 0.1
 
 
@@ -49,7 +60,7 @@ class AsyncRSMQ(NamedQueues):
         client: a `redis.asyncio.Redis` to take the connection settings from. It stays yours to
             close, and no connection is taken out of its pool. Without one, give `host`, `port`, and
             any option of `redis.asyncio.Redis`.
-        ns: the namespace that all keys begin with.
+        ns: the namespace, with which all keys begin. `queue` can name another one.
         realtime: announce what is sent, and listen for announcements. If False, send no
             announcements and poll.
         qname: the default queue of methods that take a `qname`.
@@ -67,6 +78,9 @@ class AsyncRSMQ(NamedQueues):
         max_connection_age: seconds, 1 or more, after which a connection is replaced by another, up
             to a tenth earlier; None is never. The other one is opened first, so no call notices.
             Opening one looks up the host and asks the credential provider.
+        max_waiting: how much of a queue may wait to be sent, while the server is slow or away;
+            `send_many` counts until it has its reply. Further sends wait their turn: they go out in
+            order, their deadlines count from their calls, and cancelling one withdraws it.
 
     Calls to a server that cannot be reached raise redis-py's errors: after `connect_timeout` if it
     has never been reached, otherwise at the deadline. An attempt to connect that has begun by then
@@ -87,32 +101,22 @@ class AsyncRSMQ(NamedQueues):
         connect_timeout: Seconds = 0,
         confirm: Confirm | None = None,
         max_connection_age: Seconds | None = None,
+        max_waiting: MaxWaiting = DEFAULT_MAX_WAITING,
         **redis_options: Any,
     ) -> None:
         self._ns = check_ns(ns)
         self._qname = None if qname is None else check_qname(qname)
-        self._poll_interval = check_seconds_at_least(
-            MIN_POLL_INTERVAL, "poll_interval", poll_interval
-        )
-        if client is None:
-            target = direct_target(host=host, port=port, **redis_options)
-        elif redis_options:
-            reason = "cannot be given together with a client: set them on the client"
-            raise InvalidParameterValue("redis_options", sorted(redis_options), reason)
-        else:
-            source: object = client  # a Redis, or from `from_url` a Target
-            target = source if isinstance(source, Target) else given_target(source)
-        self._cores: WeakValueDictionary[str, QueueCore] = WeakValueDictionary()
+        self._cores = QueueCores(poll_interval=poll_interval, max_waiting=max_waiting)
         self._engine = Engine(
-            target,
+            choose_target(client, host=host, port=port, **redis_options),
             deadline=check_seconds_at_least(MIN_DEADLINE, "deadline", deadline),
             connect_timeout=check_seconds("connect_timeout", connect_timeout),
             realtime=realtime,
             max_connection_age=max_connection_age,
-            on_lost=partial(look_again, self._cores),
+            on_lost=self._cores.look_again,
         )
         self._confirm = check_confirm(confirm, self._engine.deadline)
-        self._node = Node(self._engine, self._engine.route(self._ns))
+        self._node = self._cores.node(self._engine, self._ns)
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -128,6 +132,7 @@ class AsyncRSMQ(NamedQueues):
         connect_timeout: Seconds = 0,
         confirm: Confirm | None = None,
         max_connection_age: Seconds | None = None,
+        max_waiting: MaxWaiting = DEFAULT_MAX_WAITING,
         **redis_options: Any,
     ) -> "AsyncRSMQ":
         """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, or
@@ -152,58 +157,77 @@ class AsyncRSMQ(NamedQueues):
             connect_timeout=connect_timeout,
             confirm=confirm,
             max_connection_age=max_connection_age,
+            max_waiting=max_waiting,
         )
 
     @overload
-    def queue(self, name: str, *, confirm: Confirm | None = None) -> Queue[str]: ...
-    @overload
-    def queue(self, name: str, *, codec: Codec[T], confirm: Confirm | None = None) -> Queue[T]: ...
     def queue(
-        self, name: str, *, codec: Codec[Any] = TEXT, confirm: Confirm | None = None
+        self, name: str, *, ns: str | None = None, confirm: Confirm | None = None
+    ) -> Queue[str]: ...
+    @overload
+    def queue(
+        self, name: str, *, codec: Codec[T], ns: str | None = None, confirm: Confirm | None = None
+    ) -> Queue[T]: ...
+    def queue(
+        self,
+        name: str,
+        *,
+        codec: Codec[Any] = TEXT,
+        ns: str | None = None,
+        confirm: Confirm | None = None,
     ) -> Queue[Any]:
         """A handle for one queue. Does no I/O; the queue need not exist.
 
         Args:
             codec: encodes and decodes bodies: TEXT, BYTES, JSON, MsgspecCodec(type),
                 PydanticCodec(type), or any object with `encode` and `decode`.
+            ns: the queue's namespace; the client's if None.
             confirm: what each send of this handle waits for; None is the client's.
         """
         checked = check_confirm(confirm, self._engine.deadline)
-        return self._queue(check_qname(name, "name"), codec, checked)
+        _, namespace = self._place(ns)
+        return self._queue(check_qname(name, "name"), codec, checked, namespace)
 
-    def _queue(self, name: str, codec: Codec[T], confirm: Confirm | None = None) -> Queue[T]:
-        core = self._cores.get(name)
-        if core is None:
-            keys = Keys(self._ns, name)
-            core = QueueCore(self._node, keys, poll_interval=self._poll_interval)
-            self._cores[name] = core
+    def _queue(
+        self, name: str, codec: Codec[T], confirm: Confirm | None = None, ns: str | None = None
+    ) -> Queue[T]:
+        core = self._cores.core(self._engine, ns or self._ns, name)
         return Queue(core, codec, confirm or self._confirm)
 
-    async def list_queues(self) -> set[str]:
-        """The names of all queues in the namespace.
+    def _place(self, ns: str | None) -> tuple[Node, str]:
+        """Where the queues of a namespace are; None is the client's."""
+        namespace = self._ns if ns is None else check_ns(ns)
+        return self._cores.node(self._engine, namespace), namespace
+
+    async def list_queues(self, *, ns: str | None = None) -> set[str]:
+        """The names of all queues in the namespace; the client's if `ns` is None.
 
         They are read from the set `{ns}:QUEUES`, as in every RSMQ. A queue whose name was lost from
         that set works, but is not listed until `ensure()` adds it again.
         """
-        return await list_queues(self._node, self._ns)
+        return await list_queues(*self._place(ns))
 
-    async def find_unlisted(self, *, budget: int = 100_000) -> list[str] | None:
+    async def find_unlisted(
+        self, *, budget: int = 100_000, ns: str | None = None
+    ) -> list[str] | None:
         """The names of queues that exist and are missing from `list_queues()`, in order; None if
         the server does not allow SCAN.
 
         Goes through the keys of the whole server in steps of less than a millisecond, and stops
         when it has looked at about `budget`. Cancelling changes nothing.
         """
-        return await find_unlisted(self._node, self._ns, budget)
+        return await find_unlisted(*self._place(ns), budget)
 
-    async def snapshots(self, qnames: Iterable[str] | None = None) -> list[Snapshot]:
+    async def snapshots(
+        self, qnames: Iterable[str] | None = None, *, ns: str | None = None
+    ) -> list[Snapshot]:
         """`Queue.snapshot` of all queues, or of those that you name, in the order of their names.
 
         Left out are queues that do not exist, names that no queue can have, and, with a warning,
         queues whose keys are another program's. One script call looks at up to 8 queues at the same
         moment.
         """
-        return await snapshots(self._node, self._ns, qnames)
+        return await snapshots(*self._place(ns), qnames)
 
     async def server_info(self) -> ServerInfo:
         """What the server says about itself: version, memory, persistence, role, clock.
@@ -225,20 +249,12 @@ class AsyncRSMQ(NamedQueues):
         """One worker on several queues that share its handlers; see `Worker`.
 
         Args:
-            queues: names or handles. A list is in order of priority: a queue is asked when the ones
-                before it are empty. In a dict the values are weights: a queue of weight 3 is asked
-                first three times as often as a queue of weight 1.
+            queues: names, or handles, also of several namespaces. A list is in order of priority: a
+                queue is asked when the ones before it are empty. In a dict the values are weights:
+                a queue of weight 3 is asked first three times as often as a queue of weight 1.
         """
-        is_iterable = isinstance(queues, Iterable)  # pyright: ignore[reportUnnecessaryIsInstance]
-        names = list(queues) if is_iterable and not isinstance(queues, str) else []
-        if not names:
-            raise InvalidParameterValue("queues", queues, "must be one or more queues or names")
-        weights = None
-        if isinstance(queues, Mapping):
-            weights = list(cast("Mapping[Any, float]", queues).values())
-            if not all(isinstance(weight, int | float) and weight > 0 for weight in weights):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise InvalidParameterValue("queues", weights, "must have weights greater than 0")
-        handles = [
+        names, weights = check_queues(queues)
+        handles: list[Queue[Any]] = [
             name if isinstance(name, Queue) else self._queue(check_qname(name, "queues"), TEXT)
             for name in names
         ]
@@ -264,8 +280,7 @@ class AsyncRSMQ(NamedQueues):
         if home.used:
             home.loop()  # raises in another event loop
         home.has_ended_streams = True
-        for core in list(self._cores.values()):
-            core.end_streams()
+        self._cores.end_streams()
 
     async def aclose(self) -> None:
         """Close the client; it cannot be used again.
@@ -298,8 +313,7 @@ class AsyncRSMQ(NamedQueues):
         return target.server if isinstance(target, EmbeddedTarget) else None
 
     async def _close(self) -> None:
-        for core in list(self._cores.values()):
-            core.close()
+        self._cores.close()
         await self._engine.aclose()
 
     async def __aenter__(self) -> "AsyncRSMQ":

@@ -13,7 +13,15 @@ from ._commands.snapshot import snapshot
 from ._consuming.announcements import Announcements
 from ._consuming.core import QueueCore
 from ._consuming.reader import MessageReader
-from ._protocol import Keys, Seconds, check_count, check_peek_limit, check_qname, milliseconds
+from ._protocol import (
+    Keys,
+    Seconds,
+    check_count,
+    check_peek_limit,
+    check_qname,
+    describe,
+    milliseconds,
+)
 from .codecs import Codec, check_codec, encode_body
 from .errors import InvalidParameterValue
 from .models import (
@@ -38,6 +46,7 @@ class QueueOperations(Generic[T]):
 
     def __init__(self, core: QueueCore, codec: Codec[T], confirm: Confirm | None = None) -> None:
         self.name: str = core.keys.qname
+        self.ns: str = core.keys.ns
         self._core = core
         self._codec = check_codec(codec)
         self._sender = core.sender_for(confirm)
@@ -162,7 +171,8 @@ class QueueOperations(Generic[T]):
         if isinstance(to, QueueOperations):
             keys = to._core.keys  # noqa: SLF001 - of this class
             if keys.ns != self._core.keys.ns:
-                raise InvalidParameterValue("to", to, "must be in the same namespace")
+                reason = f"must be in the same namespace, {self.ns!r}: a move is one script call"
+                raise InvalidParameterValue("to", to, reason)
             return keys
         return self._core.keys.sibling(check_qname(to, "to"))
 
@@ -313,4 +323,4 @@ class QueueOperations(Generic[T]):
         return await audit(self._core.node, self._core.keys, repair=repair, budget=budget)
 
     def __repr__(self) -> str:
-        return f"<Queue {self.name!r}>"
+        return f"<Queue {describe(self._core.keys)}>"

@@ -7,7 +7,7 @@ from typing import TypeVar, Unpack
 
 from ._commands import admin
 from ._commands.receive import peek
-from ._commands.send import Sender
+from ._commands.send import NewMessage, Sender
 from ._protocol import Seconds, check_count, check_peek_limit, check_seconds, milliseconds
 from ._working.intake import Intake
 from .codecs import encode_body
@@ -139,20 +139,28 @@ class Queue(QueueOperations[T], QueueTransfer[T]):
         Raises MessageTooLong if the body is over the queue's maxsize, NotConfirmed if it is stored
         and not confirmed in time, and InvalidParameterValue if the codec cannot encode it. For a
         codec of yours that error names what it raised, but not its text, which may quote the body.
-        Cancelling stops the waiting, not the send.
+        Cancelling stops the waiting, not the send; one that still waits its turn, because of the
+        client's `max_waiting`, is withdrawn.
         """
-        return await self._send_as("body", body, delay, confirm)
+        sender = self._sender_for(confirm)
+        sending = sender.send(self._new_message("body", body, delay))
+        del body  # many may wait, and the encoded one is enough
+        return await sending
 
     async def _send_as(
         self, parameter: str, body: T | bytes, delay: Seconds | None, confirm: Confirm | None
     ) -> str:
         """`send`, with another name for the body in errors."""
+        sender = self._sender_for(confirm)
+        return await sender.send(self._new_message(parameter, body, delay))
+
+    def _new_message(self, parameter: str, body: T | bytes, delay: Seconds | None) -> NewMessage:
         delay_ms = None if delay is None else milliseconds("delay", delay)
-        message = (encode_body(self._codec, body, parameter), delay_ms)
-        sender = self._sender if confirm is None else self._sender_for(confirm)
-        return await sender.send(message)
+        return encode_body(self._codec, body, parameter), delay_ms
 
     def _sender_for(self, confirm: Confirm | None) -> Sender:
+        if confirm is None:
+            return self._sender
         return self._core.sender_for(check_confirm(confirm, self._core.node.deadline))
 
     async def send_many(
@@ -173,7 +181,7 @@ class Queue(QueueOperations[T], QueueTransfer[T]):
                 "bodies", bodies, "must be an iterable of bodies, not a single body"
             )
         delay_ms = None if delay is None else milliseconds("delay", delay)
-        sender = self._sender if confirm is None else self._sender_for(confirm)
+        sender = self._sender_for(confirm)
         messages = [(encode_body(self._codec, body, "bodies"), delay_ms) for body in bodies]
         return await sender.send_all(messages) if messages else []
 

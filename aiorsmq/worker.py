@@ -11,11 +11,11 @@ from typing import Any, Final, Generic, TypedDict, TypeVar, get_args
 
 import anyio
 
-from ._protocol import Seconds, check_seconds, check_seconds_at_least
+from ._protocol import Seconds, check_seconds, check_seconds_at_least, describe
 from ._record import log_fields
 from ._working.block import Block, WhenDead
 from ._working.claimer import Claimer
-from ._working.intake import MIN_LEASE, Intake
+from ._working.intake import MIN_LEASE, Intake, check_different
 from ._working.jobs import Jobs
 from ._working.leases import Stalls
 from ._working.signals import die_gracefully, handle_signals
@@ -129,9 +129,7 @@ class Worker(Generic[T]):
         grace: Seconds = 30.0,
         when_dead: WhenDead = "interrupt",
     ) -> None:
-        names = [intake.name for intake in intakes]
-        if len(set(names)) < len(names):
-            raise InvalidParameterValue("queues", names, "must be different queues")
+        check_different(intakes)
         if type(concurrency) is not int or not 1 <= concurrency <= MAX_CONCURRENCY:
             reason = f"must be an int from 1 to {MAX_CONCURRENCY}"
             raise InvalidParameterValue("concurrency", concurrency, reason)
@@ -204,7 +202,7 @@ class Worker(Generic[T]):
         return self.trouble is None
 
     def __repr__(self) -> str:
-        names = ", ".join(repr(intake.name) for intake in self._intakes)
+        names = ", ".join(describe(intake.core.keys) for intake in self._intakes)
         text = f"<Worker of {names}: {self.trouble or 'running'}"
         if self._is_running:
             text += f", {len(self._jobs.running)} of {self._jobs.concurrency} handlers busy"
@@ -381,7 +379,9 @@ class Worker(Generic[T]):
             job.lease.give_up()
             if not job.has_ended:
                 text = "the handler of message %s was cancelled but is still running"
-                _logger.error(text, job.message.id, extra=log_fields(job.intake.name, job.record))
+                _logger.error(
+                    text, job.message.id, extra=log_fields(job.intake.core.keys, job.record)
+                )
         for task in renewing:
             task.cancel()
         await asyncio.wait(renewing)

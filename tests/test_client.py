@@ -264,7 +264,7 @@ async def test_handles_leave_nothing(rsmq):
             await (await queue.receive()).delete()
             assert await queue.receive() is None
         del queue
-        assert len(rsmq._cores) == 0
+        assert rsmq._cores.cores() == []
     finally:
         gc.enable()
 

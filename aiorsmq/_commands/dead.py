@@ -124,7 +124,7 @@ class DeadLetters:
 
     def _tell(self, record: Record, death: Death, reason: str) -> None:
         """Log a death, and tell the first observer."""
-        extra = log_fields(self._keys.qname, record, reason=reason)
+        extra = log_fields(self._keys, record, reason=reason)
         if death == "dead":
             text = "moved message %s of queue %r to dead-letter queue %r: %s"
             args = (self.queue, reason)

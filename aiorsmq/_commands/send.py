@@ -7,13 +7,14 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from .._protocol import Keys
-from .._server.batch import Batch, InFlight, OnResults
+from .._server.batch import Batch, Bulk, InFlight, OnResults
 from .._server.call import Call, Reply, RetryPolicy
+from .._server.deadlines import SLACK
 from .._server.futures import resolve
 from .._server.node import Node
 from .._server.wire import Argument
 from ..errors import MessageTooLong, NotPermitted
-from ..models import Confirm
+from ..models import Confirm, MaxWaiting
 
 NewMessage = tuple[bytes, int | None]
 """A body and its delay in ms; None for the queue's."""
@@ -34,11 +35,15 @@ class Sender:
     confirm: Confirm | None = None
     retry_mark = RETRY
 
-    def __init__(self, node: Node, keys: Keys, in_flight: InFlight | None = None) -> None:
+    def __init__(
+        self, node: Node, keys: Keys, limits: MaxWaiting, in_flight: InFlight | None = None
+    ) -> None:
         self._node = node
         self._keys = keys
         self._channel = keys.channel if node.realtime else ""
-        self._batch: Batch[NewMessage, str] = Batch(partial(self._submit, "each"), node, in_flight)
+        self._batch: Batch[NewMessage, str] = Batch(
+            partial(self._submit, "each"), node, in_flight, limits
+        )
 
     def send(self, message: NewMessage) -> Awaitable[str]:
         return self._batch.submit(message, len(message[0]))
@@ -47,8 +52,20 @@ class Sender:
         """Send all or none, in a script call of their own."""
         stored: asyncio.Future[list[str]] = self._node.home.admit().create_future()
         until = self._node.until()
-        self._submit("all", messages, partial(resolve_all, stored), until)
-        return await self._node.result(stored, until)
+        number = len(messages)
+        size = sum(len(body) for body, _ in messages)
+
+        def begin() -> None:
+            self._submit("all", messages, on_results, until)
+
+        def on_results(outcome: Sequence[str | Exception] | Exception) -> None:
+            resolve_all(stored, outcome)
+            failure = outcome if isinstance(outcome, Exception) else None
+            self._batch.end_bulk(number, size, failure)
+
+        self._batch.submit_bulk(Bulk(begin, stored, number, size))
+        # If its turn has not come by the deadline, the batch says that nothing was sent.
+        return await self._node.result(stored, until + SLACK)
 
     def _submit(
         self,

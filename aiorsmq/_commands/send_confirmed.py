@@ -10,7 +10,7 @@ from .._server.call import Reply
 from .._server.confirmed import ConfirmedLane, Unconfirmed
 from .._server.node import Node
 from ..errors import NotConfirmed
-from ..models import Confirm
+from ..models import Confirm, MaxWaiting
 from .send import REWRITE, NewMessage, Send, Sender, resolve_all
 
 _Sent = str | list[str]
@@ -32,8 +32,8 @@ class ConfirmedSender(Sender):
 
     retry_mark = REWRITE
 
-    def __init__(self, node: Node, keys: Keys, confirm: Confirm) -> None:
-        super().__init__(node, keys, Gathering())
+    def __init__(self, node: Node, keys: Keys, limits: MaxWaiting, confirm: Confirm) -> None:
+        super().__init__(node, keys, limits, Gathering())
         self.confirm = confirm
         self._confirm = confirm
         self._recounts: Batch[ConfirmedLane | None, int | None] = Batch(

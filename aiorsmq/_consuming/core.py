@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -18,7 +18,7 @@ from .._record import Record, log_fields
 from .._server.failures import CALL_ERRORS, SERVER_ERRORS
 from .._server.node import Node
 from .._server.tasks import Tasks
-from ..models import Confirm, Death
+from ..models import Confirm, Death, MaxWaiting
 from .line import ConsumerLine
 from .pause import Pause
 
@@ -31,11 +31,14 @@ _logger = logging.getLogger("aiorsmq.queue")
 class QueueCore:
     """The commands of one queue, and its lines of consumers: one line for each vt, one for pops."""
 
-    def __init__(self, node: Node, keys: Keys, *, poll_interval: float) -> None:
+    def __init__(
+        self, node: Node, keys: Keys, *, poll_interval: float, max_waiting: MaxWaiting
+    ) -> None:
         self.node: Node = node
         self.keys: Keys = keys
         self.poll_interval: float = poll_interval
-        self.sender: Sender = Sender(node, keys)
+        self._max_waiting = max_waiting
+        self.sender: Sender = Sender(node, keys, max_waiting)
         self.settler: QueueSettler = QueueSettler(node, keys)
         self.dead: DeadLetters = DeadLetters(node, keys)
         self.pause: Pause = Pause(keys.qname)
@@ -51,7 +54,7 @@ class QueueCore:
             return self.sender
         sender = self._confirmed_senders.get(confirm)
         if sender is None:
-            sender = ConfirmedSender(self.node, self.keys, confirm)
+            sender = ConfirmedSender(self.node, self.keys, self._max_waiting, confirm)
             self._confirmed_senders[confirm] = sender
         return sender
 
@@ -135,7 +138,7 @@ class QueueCore:
                 self.dead.start_burial((record,), reason)
 
     def _warn(self, text: str, record: Record, *args: object, reason: str) -> None:
-        extra = log_fields(self.keys.qname, record, reason=reason)
+        extra = log_fields(self.keys, record, reason=reason)
         _logger.warning(text, extra["id"], *args, extra=extra)
 
     def look_again(self) -> None:
@@ -190,9 +193,3 @@ async def _hand_back_in_background(
     except CALL_ERRORS as error:
         text = "could not hand back %d messages; they return when their leases expire: %s"
         _logger.warning(text, len(records), error, extra={"queue": qname, "reason": str(error)})
-
-
-def look_again(cores: "Mapping[str, QueueCore]") -> None:
-    """Claim for those who wait: without a connection nobody knows whether the server is there."""
-    for core in list(cores.values()):
-        core.look_again()

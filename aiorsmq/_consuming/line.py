@@ -116,7 +116,7 @@ class ConsumerLine:
             if trouble is None:
                 waiter.dismiss()
             else:
-                waiter.fail(trouble)
+                waiter.fail(trouble, self._node.failing)
             self._plan()
 
     async def take_one(self) -> Record | None:
@@ -228,7 +228,7 @@ class ConsumerLine:
             self._line_has_gaps = False
         if self._node.home.closing:
             while self._line:
-                self._line.popleft().fail(ClientClosed())
+                self._line.popleft().fail(ClientClosed(), self._node.failing)
         waiting = len(self._line)
         self.audience.note(has_waiters=waiting > 0)
         if not waiting:
@@ -342,7 +342,7 @@ class ConsumerLine:
         waiting = [waiter for waiter in waiters if not waiter.is_done]
         for waiter in waiting:
             if not (is_outage and waiter.patient):
-                waiter.fail(error)
+                waiter.fail(error, self._node.failing)
         if is_outage:
             if self._outlook.outage is None:
                 _logger.warning("claim failed, retrying: %s", error, extra={"queue": self.qname})
@@ -375,12 +375,11 @@ class ConsumerLine:
     def _expire(self, now: float) -> float:
         """Fail the waiters whose deadline has passed; return the next deadline."""
         next_deadline = math.inf
-        groups = [(self._line, NOT_SENT)]
-        groups += [(waiters, NO_REPLY) for waiters in self._claimed_for]
-        for waiters, reason in groups:
+        groups = [(waiters, NO_REPLY) for waiters in self._claimed_for]
+        for waiters, reason in [*groups, (self._line, NOT_SENT)]:
             for waiter in [waiter for waiter in waiters if not waiter.is_done]:
                 if waiter.until <= now:
-                    waiter.fail(self._node.late(reason))
+                    waiter.fail(self._node.late(reason), self._node.failing)
                     self._line_has_gaps = True
                 else:
                     next_deadline = min(next_deadline, waiter.until)

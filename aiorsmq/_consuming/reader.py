@@ -68,7 +68,7 @@ class MessageReader(Generic[T]):
             reason = f"cannot be decoded by {codec} ({type(error).__name__})"
             self._core.put_aside(record, reason, popped=popped, peeked=peeked)
             return None
-        name = self._core.keys.qname
+        core = self._core
         if popped:
-            return Message(record, body, name, None, pending_deletes)
-        return Message(record, body, name, settler or self._core.settler, pending_deletes)
+            return Message(record, body, core.keys, None, pending_deletes)
+        return Message(record, body, core.keys, settler or core.settler, pending_deletes)

@@ -6,7 +6,8 @@ from collections import deque
 from typing import Protocol
 
 from .._record import Record
-from .._server.futures import resolve
+from .._server.failing import Failing
+from .._server.futures import resolve, retrieve_error
 
 
 class Stream(Protocol):
@@ -132,14 +133,15 @@ class Waiter:
         if self._future is not None:
             resolve(self._future, None)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: Exception, failing: Failing) -> None:
         self.is_done = True
         self.error = error
         if self._mailbox is not None:
             self._mailbox.deliver(self)
         elif self._future is not None and not self._future.done():
-            self._future.set_exception(error)
-            self._future.exception()  # the consumer may have left: asyncio need not report it
+            # The consumer may have left: asyncio need not report it.
+            self._future.add_done_callback(retrieve_error)
+            failing.fail(self._future, error)
 
     def take(self) -> Record | None:
         record = self.record

@@ -12,6 +12,7 @@ from .._protocol import Seconds
 from .age import check_age
 from .cluster import ClusterRoutes
 from .cluster_target import ClusterTarget
+from .failing import Failing
 from .home import Home
 from .listener import Listener
 from .reach import Reach
@@ -58,6 +59,7 @@ class Engine:
         self.home: Home = Home()
         self.turn: Turn = Turn(self.home)
         self.tasks: Tasks = Tasks(self.home)
+        self.failing: Failing = Failing(self.home)
         self.deadline: float = deadline
         self.realtime: bool = realtime
         self.reach: Reach = Reach(self.home, connect_timeout)
@@ -131,6 +133,7 @@ class Engine:
         await self._routes.aclose()
         await self.target.aclose()
         await self.upkeep.finish(CLOSE_TIMEOUT)
+        await self.failing.wait()
 
     async def _until_quiet(self) -> None:
         """Wait until no call is in flight, nor about to be."""

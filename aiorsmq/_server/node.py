@@ -26,6 +26,7 @@ from .call import Call, Reply, RetryPolicy
 from .clock import Clock
 from .deadlines import NO_REPLY, SLACK
 from .engine import Engine
+from .failing import Failing
 from .failures import LOGIN_REFUSED, is_not_yet, is_try_again, is_unknown, redirection
 from .flag import Flag
 from .futures import resolve
@@ -70,6 +71,7 @@ class Node:
         self.home: Home = engine.home
         self.turn: Turn = engine.turn
         self.tasks: Tasks = engine.tasks
+        self.failing: Failing = engine.failing
         self.deadline: float = engine.deadline
         self.realtime: bool = engine.realtime
         self._reach = engine.reach
@@ -177,6 +179,8 @@ class Node:
             async with asyncio.timeout_at(until + SLACK):
                 return await future
         except asyncio.TimeoutError:
+            if future.done() and not future.cancelled():  # in the last moment
+                return future.result()
             raise self.late(NO_REPLY) from None
 
     @contextmanager

@@ -45,7 +45,7 @@ _REJECTED = "is rejected by redis-py"
 
 _CLIENT_OPTIONS = (
     *("ns", "realtime", "qname", "poll_interval", "deadline", "connect_timeout", "confirm"),
-    "max_connection_age",
+    *("max_connection_age", "max_waiting"),
 )
 """Keywords of `from_url`, which cannot be part of the URL."""
 SENTINEL_LOGIN: Final = ("sentinel_username", "sentinel_password")

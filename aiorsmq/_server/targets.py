@@ -18,6 +18,17 @@ _SHARED = ("ssl", "socket_keepalive", "socket_connect")
 """What options of connections to both primary and sentinels begin with."""
 
 
+def choose_target(client: object, **options: Any) -> Target:
+    """The target of what an AsyncRSMQ is created with: a client, the Target of a URL, or None and
+    redis-py's options. `host` and `port` are always among these."""
+    if client is None:
+        return direct_target(**options)
+    if surplus := options.keys() - {"host", "port"}:
+        reason = "cannot be given together with a client: set them on the client"
+        raise InvalidParameterValue("redis_options", sorted(surplus), reason)
+    return client if isinstance(client, Target) else given_target(client)
+
+
 def given_target(client: object) -> Target:
     """The target of a client that was given; no I/O.
 

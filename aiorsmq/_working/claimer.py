@@ -15,6 +15,9 @@ T = TypeVar("T")
 
 MAX_TAKEN: Final = 256
 """Messages that are claimed at a time."""
+PATIENCE: Final = 1.0
+"""Seconds without a byte from a queue's server after which the other queues are served: they may be
+on other servers."""
 
 
 class Claimer(Generic[T]):
@@ -31,16 +34,31 @@ class Claimer(Generic[T]):
         """Claim for free handlers from each queue that may have messages; otherwise wait for
         news."""
         jobs = self._jobs
-        while not stopping.is_set():
-            while not jobs.free():
-                await jobs.wait_for_change()
-            found = False
-            for intake in self._in_turn():
-                if jobs.free() and intake.may_have_messages():
-                    records = await intake.take(min(jobs.free(), MAX_TAKEN))
-                    found |= self._start_all(intake, records)
-            if not found:
-                await self._wait_for_news()
+        try:
+            while not stopping.is_set():
+                while not jobs.free():
+                    await jobs.wait_for_change()
+                found = False
+                for intake in self._in_turn():
+                    if jobs.free() and intake.may_have_messages():
+                        found |= self._start_all(intake, await self._take(intake))
+                if not found:
+                    await self._wait_for_news()
+        finally:
+            for intake in self._intakes:
+                intake.end_probe()
+
+    async def _take(self, intake: Intake[T]) -> Sequence[Record]:
+        limit = min(self._jobs.free(), MAX_TAKEN)
+        if len(self._intakes) == 1:
+            return await intake.take(limit)
+        if intake.probe is not None:
+            return intake.read_probe(intake.probe)
+        now = asyncio.get_running_loop().time()
+        with intake.core.node.while_heard("receive", now, PATIENCE):
+            return await intake.take(limit)
+        intake.begin_probe()
+        return ()
 
     def _start_all(self, intake: Intake[T], records: Sequence[Record]) -> bool:
         """Start jobs for claimed messages; not if their lease is over: others may have them."""
@@ -66,12 +84,12 @@ class Claimer(Generic[T]):
         if not intakes:
             await asyncio.sleep(timeout or 0)
             return
-        waiters = [intake.line.join_one(patient=True) for intake in intakes]
+        waiters = [intake.probe or intake.line.join_one(patient=True) for intake in intakes]
         try:
             futures = [waiter.future() for waiter in waiters]
             await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             for intake, waiter, future in zip(intakes, waiters, futures, strict=True):
-                if not future.done():
+                if not future.done() or waiter is intake.probe:
                     continue
                 try:
                     future.result()
@@ -82,7 +100,8 @@ class Claimer(Generic[T]):
                     self._start_all(intake, [record])
         finally:
             for intake, waiter in zip(intakes, waiters, strict=True):
-                intake.line.leave((waiter,))
+                if waiter is not intake.probe:
+                    intake.line.leave((waiter,))
 
     def _seconds_to_next_look(self) -> float | None:
         """Until a missing queue is looked for; None if none is missing."""

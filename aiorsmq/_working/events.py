@@ -85,13 +85,14 @@ class Events(Generic[T]):
         if sent_at is not None:
             age = max(0.0, intake.core.node.clock.now_ms() / 1000 - sent_at)
         count = int(record.receive_count)
-        event = WorkerEvent(kind, intake.name, id, count, age=age, **facts)
+        keys = intake.core.keys
+        event = WorkerEvent(kind, keys.qname, id, count, ns=keys.ns, age=age, **facts)
         try:
             call_plain("on_event", on_event, event)
         except ENDS_THE_PROGRAM:
             raise
         except BaseException as raised:  # noqa: BLE001 - it must not stop the worker
-            extra = log_fields(intake.name, record)
+            extra = log_fields(intake.core.keys, record)
             log_error(
                 logging.ERROR, "on_event failed for message %s", id, error=raised, extra=extra
             )
@@ -100,7 +101,7 @@ class Events(Generic[T]):
         """Log what has happened to a job since the last time."""
         if not job.notes:
             return
-        extra = log_fields(job.intake.name, job.record)
+        extra = log_fields(job.intake.core.keys, job.record)
         if job.reason:
             extra["reason"] = job.reason
         if job.duration is not None:

@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from .._commands.admin import get_queue_attributes
 from .._consuming.core import QueueCore
 from .._consuming.line import ConsumerLine
-from .._protocol import Seconds, check_seconds_at_least
+from .._consuming.waiter import Waiter
+from .._protocol import Seconds, check_seconds_at_least, describe
 from .._record import Record, Settles
 from .._server.failures import SERVER_ERRORS
 from ..errors import InvalidParameterValue, QueueDoesNotExist
@@ -47,6 +48,8 @@ class Intake(Generic[T]):
         """Whether the queue did not exist at the last claim."""
         self.look_at: float = 0.0
         """When to claim again from a missing queue, by the event loop's clock."""
+        self.probe: Waiter | None = None
+        """Stays in the line while the server is silent: it is done when the server is back."""
 
     async def prepare(self, max_lease: float) -> None:
         """Find out how long leases are. Raises QueueDoesNotExist, unless it creates the queue."""
@@ -88,7 +91,29 @@ class Intake(Generic[T]):
             return f"cannot claim: {type(outage).__name__}: {outage}"
         return f"queue {self.name!r} does not exist" if self.is_missing else None
 
+    def begin_probe(self) -> None:
+        """The server is silent: wait for it in the line, until `end_probe`."""
+        self.probe = self.line.join_one(patient=True)
+
+    def end_probe(self) -> None:
+        """What it has got goes to another consumer, or back into the queue."""
+        if self.probe is not None:
+            self.line.leave((self.probe,))
+            self.probe = None
+
+    def read_probe(self, probe: Waiter) -> list[Record]:
+        """What it has got, as it is done."""
+        self.probe = None
+        if isinstance(probe.error, QueueDoesNotExist):
+            self.note_missing()
+        elif probe.error is not None:
+            raise probe.error
+        record = probe.take()
+        return [record] if record else []
+
     def may_have_messages(self) -> bool:
+        if self.probe is not None:
+            return self.probe.is_done
         if self.is_missing:
             return self.look_at <= asyncio.get_running_loop().time()
         return self.line.has_reason()
@@ -123,3 +148,25 @@ class Intake(Generic[T]):
         _logger.warning(text, self.name, action, extra={"queue": self.name})
         pause = 0.0 if self._create else self.core.poll_interval
         self.look_at = asyncio.get_running_loop().time() + pause
+
+
+def check_queues(queues: object) -> tuple[list[Any], list[float] | None]:
+    """The queues of a worker, and their weights if it is a mapping."""
+    names: list[Any] = []
+    if isinstance(queues, Iterable) and not isinstance(queues, str):
+        names = list(cast("Iterable[Any]", queues))
+    if not names:
+        shown = cast("object", queues)
+        raise InvalidParameterValue("queues", shown, "must be one or more queues or names")
+    if not isinstance(queues, Mapping):
+        return names, None
+    weights = list(cast("Mapping[Any, Any]", queues).values())
+    if not all(isinstance(weight, int | float) and weight > 0 for weight in weights):
+        raise InvalidParameterValue("queues", weights, "must have weights greater than 0")
+    return names, weights
+
+
+def check_different(intakes: Sequence[Intake[Any]]) -> None:
+    if len({intake.core for intake in intakes}) < len(intakes):
+        names = [describe(intake.core.keys) for intake in intakes]
+        raise InvalidParameterValue("queues", names, "must be different queues")

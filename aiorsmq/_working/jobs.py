@@ -279,7 +279,7 @@ class Jobs(Generic[T]):
         except ENDS_THE_PROGRAM:
             raise
         except BaseException as error:  # noqa: BLE001 - a plain function's CancelledError too
-            extra = log_fields(job.intake.name, job.record)
+            extra = log_fields(job.intake.core.keys, job.record)
             text = "%s failed for message %s"
             log_error(logging.ERROR, text, name, job.message.id, error=error, extra=extra)
             return None

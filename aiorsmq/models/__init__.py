@@ -7,9 +7,11 @@ from .export import ExportHeader
 from .message import Message, Receipt, id_and_fence
 from .queues import Ensured, QueueAttributes, QueueSettings, SettingValue, Snapshot
 from .stored import Found, Place, StoredMessage
+from .waiting import DEFAULT_MAX_WAITING, MaxWaiting, check_max_waiting
 from .working import EventKind, WorkerEvent, WorkerStats
 
 __all__ = [
+    "DEFAULT_MAX_WAITING",
     "Audit",
     "Confirm",
     "DeadLetter",
@@ -19,6 +21,7 @@ __all__ = [
     "ExportHeader",
     "Findings",
     "Found",
+    "MaxWaiting",
     "Message",
     "Place",
     "QueueAttributes",
@@ -32,6 +35,7 @@ __all__ = [
     "WorkerEvent",
     "WorkerStats",
     "check_confirm",
+    "check_max_waiting",
     "fsync",
     "id_and_fence",
     "reason_group",

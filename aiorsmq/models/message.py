@@ -5,7 +5,7 @@ from datetime import datetime
 from types import NoneType, TracebackType
 from typing import Generic, NamedTuple, NoReturn, TypeVar
 
-from .._protocol import Seconds, check_id, id_time, milliseconds, utc_from_ms
+from .._protocol import Keys, Seconds, check_id, id_time, milliseconds, utc_from_ms
 from .._record import PendingDeletes, Record, Settles, log_fields
 from ..errors import InvalidParameterValue
 
@@ -62,9 +62,9 @@ class Message(Generic[T]):
     __slots__ = (
         "__weakref__",
         "_body",
+        "_keys",
         "_lease_end",
         "_pending_deletes",
-        "_queue",
         "_record",
         "_settler",
     )
@@ -73,7 +73,7 @@ class Message(Generic[T]):
         self,
         record: Record,
         body: T,
-        queue: str,
+        keys: Keys,
         settler: Settles | None,
         pending_deletes: PendingDeletes | None = None,
     ) -> None:
@@ -81,7 +81,7 @@ class Message(Generic[T]):
         self._lease_end: bytes | None = None
         """When the lease ends, in ms since the epoch; None until the first `extend`."""
         self._body = body
-        self._queue = queue
+        self._keys = keys
         self._settler = settler
         self._pending_deletes = pending_deletes
 
@@ -134,7 +134,12 @@ class Message(Generic[T]):
     @property
     def queue(self) -> str:
         """The name of the message's queue."""
-        return self._queue
+        return self._keys.qname
+
+    @property
+    def ns(self) -> str:
+        """The namespace of the message's queue."""
+        return self._keys.ns
 
     @property
     def receipt(self) -> Receipt:
@@ -203,7 +208,7 @@ class Message(Generic[T]):
             await self.release()
         except Exception as error:  # noqa: BLE001 - must not replace the block's own exception
             text = "could not release message %s; it will be redelivered when its lease expires: %s"
-            extra = log_fields(self.queue, self._record, reason=str(error))
+            extra = log_fields(self._keys, self._record, reason=str(error))
             _logger.warning(text, self.id, error, extra=extra)
 
     def __copy__(self) -> "Message[T]":

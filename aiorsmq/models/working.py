@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .._protocol import DEFAULT_NS
 from .message import Message
 
 
@@ -68,3 +69,5 @@ class WorkerEvent:
     By the server's clock, as well as its replies tell it; never negative. None if the id does not
     say when it was sent, because another library wrote it.
     """
+    ns: str = DEFAULT_NS
+    """The namespace of the queue."""

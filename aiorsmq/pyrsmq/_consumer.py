@@ -11,9 +11,10 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from .._consuming.cores import MIN_POLL_INTERVAL
 from .._protocol import Seconds, check_seconds, check_seconds_at_least
 from .._working.intake import MIN_LEASE
-from ..client import MIN_POLL_INTERVAL, AsyncRSMQ
+from ..client import AsyncRSMQ
 from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExist
 from ..handlers import Retry
 from ..models import Message

@@ -1,26 +1,30 @@
 """RSMQ: a connection to one server for synchronous code. Start here."""
 
-import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, Unpack, cast, overload
 
 from redis.asyncio import Redis
 
 from .. import errors
-from .._protocol import Seconds
-from ..client import DEADLINE, DEFAULT_NS, DEFAULT_POLL_INTERVAL, AsyncRSMQ
+from .._protocol import DEFAULT_NS, Seconds
+from ..client import DEADLINE, DEFAULT_POLL_INTERVAL, AsyncRSMQ
 from ..codecs import TEXT, Codec
-from ..embedded import EmbeddedServer
-from ..errors import ClientClosed, EmbeddedServerError
-from ..models import Confirm, Ensured, QueueAttributes, QueueSettings, Receipt, ServerInfo, Snapshot
+from ..models import (
+    DEFAULT_MAX_WAITING,
+    Confirm,
+    Ensured,
+    MaxWaiting,
+    QueueAttributes,
+    QueueSettings,
+    Receipt,
+    ServerInfo,
+    Snapshot,
+)
 from ..worker import Worker as AsyncWorker
-from ._thread import LoopThread
-from ._twin import Twin, current_thread, running_thread
+from ._connection import Connection
+from ._twin import Twin, current_thread
 from .confirm import retried_here
 from .message import Message
 from .operations import as_list
@@ -50,7 +54,7 @@ class RSMQ:
             other arguments are AsyncRSMQ's, too.
     """
 
-    _connection: "_Connection"
+    _connection: "Connection"
     _twin: Twin[AsyncRSMQ]
 
     def __init__(
@@ -67,6 +71,7 @@ class RSMQ:
         connect_timeout: Seconds = 0,
         confirm: Confirm | None = None,
         max_connection_age: Seconds | None = None,
+        max_waiting: MaxWaiting = DEFAULT_MAX_WAITING,
         **redis_options: Any,
     ) -> None:
         connect = partial(
@@ -82,6 +87,7 @@ class RSMQ:
             connect_timeout=connect_timeout,
             confirm=confirm,
             max_connection_age=max_connection_age,
+            max_waiting=max_waiting,
             **redis_options,
         )
         self._open(lambda _: connect(), "")
@@ -99,6 +105,7 @@ class RSMQ:
         connect_timeout: Seconds = 0,
         confirm: Confirm | None = None,
         max_connection_age: Seconds | None = None,
+        max_waiting: MaxWaiting = DEFAULT_MAX_WAITING,
         **redis_options: Any,
     ) -> "RSMQ":
         """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, or
@@ -118,6 +125,7 @@ class RSMQ:
             connect_timeout=connect_timeout,
             confirm=confirm,
             max_connection_age=max_connection_age,
+            max_waiting=max_waiting,
             **redis_options,
         )
         rsmq = cls.__new__(cls)
@@ -125,18 +133,29 @@ class RSMQ:
         return rsmq
 
     def _open(self, connect: Callable[[str], AsyncRSMQ], url: str) -> None:
-        self._connection = _Connection(connect, url)
+        self._connection = Connection(connect, url)
         self._twin = Twin(self._connection.model, self._connection.make)
 
     @overload
-    def queue(self, name: str, *, confirm: Confirm | None = None) -> Queue[str]: ...
-    @overload
-    def queue(self, name: str, *, codec: Codec[T], confirm: Confirm | None = None) -> Queue[T]: ...
     def queue(
-        self, name: str, *, codec: Codec[Any] = TEXT, confirm: Confirm | None = None
+        self, name: str, *, ns: str | None = None, confirm: Confirm | None = None
+    ) -> Queue[str]: ...
+    @overload
+    def queue(
+        self, name: str, *, codec: Codec[T], ns: str | None = None, confirm: Confirm | None = None
+    ) -> Queue[T]: ...
+    def queue(
+        self,
+        name: str,
+        *,
+        codec: Codec[Any] = TEXT,
+        ns: str | None = None,
+        confirm: Confirm | None = None,
     ) -> Queue[Any]:
         """A handle for one queue. Does no I/O; the queue need not exist."""
-        return Queue(self._twin.child(lambda rsmq: rsmq.queue(name, codec=codec, confirm=confirm)))
+        return Queue(
+            self._twin.child(lambda rsmq: rsmq.queue(name, codec=codec, ns=ns, confirm=confirm))
+        )
 
     def create_queue(
         self,
@@ -172,20 +191,22 @@ class RSMQ:
         """See `Queue.delete`."""
         return self._twin.run(lambda rsmq: rsmq.delete_queue(qname=qname, missing_ok=missing_ok))
 
-    def list_queues(self) -> set[str]:
-        """The names of all queues in the namespace."""
-        return self._twin.run(lambda rsmq: rsmq.list_queues())
+    def list_queues(self, *, ns: str | None = None) -> set[str]:
+        """The names of all queues in the namespace; the client's if `ns` is None."""
+        return self._twin.run(lambda rsmq: rsmq.list_queues(ns=ns))
 
-    def find_unlisted(self, *, budget: int = 100_000) -> list[str] | None:
+    def find_unlisted(self, *, budget: int = 100_000, ns: str | None = None) -> list[str] | None:
         """The names of queues that exist and are missing from `list_queues()`, in order; None if
         the server does not allow SCAN."""
-        return self._twin.run(lambda rsmq: rsmq.find_unlisted(budget=budget))
+        return self._twin.run(lambda rsmq: rsmq.find_unlisted(budget=budget, ns=ns))
 
-    def snapshots(self, qnames: Iterable[str] | None = None) -> list[Snapshot]:
+    def snapshots(
+        self, qnames: Iterable[str] | None = None, *, ns: str | None = None
+    ) -> list[Snapshot]:
         """`Queue.snapshot` of all queues, or of those that you name, in the order of their
         names."""
         names = None if qnames is None else as_list(qnames)
-        return self._twin.run(lambda rsmq: rsmq.snapshots(names))
+        return self._twin.run(lambda rsmq: rsmq.snapshots(names, ns=ns))
 
     def server_info(self) -> ServerInfo:
         """What the server says about itself: version, memory, persistence, role, clock."""
@@ -333,61 +354,3 @@ def _handles(queues: Any, *, models: bool) -> Any:
     if isinstance(queues, list):
         return [handle(queue) for queue in cast("list[Any]", queues)]
     return queues
-
-
-class _Connection:
-    """What an RSMQ connects with: a client in each process that uses it."""
-
-    def __init__(self, connect: Callable[[str], AsyncRSMQ], url: str) -> None:
-        self._connect = connect
-        self._url = url
-        self._pid = os.getpid()
-        self._server: EmbeddedServer | None = None
-        """The embedded server of this process, or of the parent that used it before a fork."""
-        self._client: AsyncRSMQ | None = None
-        self._thread: LoopThread | None = None
-        """Of the client."""
-        self._is_closed = False
-        self.model: AsyncRSMQ = connect(url)
-
-    def make(self, thread: LoopThread) -> AsyncRSMQ:
-        if self._is_closed:
-            raise ClientClosed
-        client = self._connect(self._url_here())
-        self._server = client.embedded_server or self._server
-        self._client = client
-        self._thread = thread
-        thread.add(client)
-        return client
-
-    def _url_here(self) -> str:
-        """The URL; for a child of the process that started an embedded server, that server's."""
-        if self.model.embedded_server is None or self._pid == os.getpid():
-            return self._url
-        if self._server is None or not Path(self._server.socket).exists():
-            raise EmbeddedServerError(
-                "an embedded:// server belongs to the process that used it first, and this process "
-                "was forked before that, or the server has stopped: set REDIS_URL to a redis:// "
-                "server, or start an EmbeddedServer before the fork and connect to its url"
-            )
-        return self._server.url
-
-    def close(self) -> None:
-        self._is_closed = True
-        thread = running_thread()
-        if thread is not None:
-            with suppress(ClientClosed):  # it is
-                if thread.run(self._aclose(thread)):
-                    thread.join()
-
-    async def _aclose(self, thread: LoopThread) -> bool:
-        if self._client is None or self._thread is not thread:
-            return False
-        return await thread.aclose(self._client)
-
-    def __del__(self) -> None:
-        thread = self._thread
-        if thread is None or self._client is None or self._is_closed or not thread.is_open:
-            return
-        warnings.warn(f"unclosed {self._client!r}", ResourceWarning, source=self, stacklevel=2)
-        thread.drop(self._client)

@@ -71,6 +71,11 @@ class Message(Generic[T]):
         return self._message.queue
 
     @property
+    def ns(self) -> str:
+        """The namespace of the message's queue."""
+        return self._message.ns
+
+    @property
     def receipt(self) -> Receipt:
         """A value that settles this delivery from another process, see `Receipt`."""
         return self._message.receipt
@@ -102,7 +107,12 @@ class Message(Generic[T]):
         except (ClientClosed, WrongEventLoop) as error:
             if exc_type is None:
                 raise
-            extra = {"queue": self.queue, "id": self.id, "attempt": self.receive_count}
+            extra = {
+                "queue": self.queue,
+                "ns": self.ns,
+                "id": self.id,
+                "attempt": self.receive_count,
+            }
             _logger.warning("could not release message %s: %s", self.id, error, extra=extra)
 
     def __copy__(self) -> "Message[T]":

@@ -19,6 +19,7 @@ class QueueOperations(Generic[T]):
 
     def __init__(self, twin: Twin[queues.Queue[T]]) -> None:
         self.name: str = twin.model.name
+        self.ns: str = twin.model.ns
         self._twin = twin
 
     def snapshot(self) -> Snapshot:
@@ -166,7 +167,7 @@ class QueueOperations(Generic[T]):
         return to._twin.model if isinstance(to, QueueOperations) else to  # noqa: SLF001 - of this class
 
     def __repr__(self) -> str:
-        return f"<Queue {self.name!r}>"
+        return repr(self._twin.model)
 
 
 def as_list(items: Any) -> Any:

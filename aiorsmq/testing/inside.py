@@ -53,8 +53,8 @@ def run_on_twin(target: Any, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T
 def queues_in_use(rsmq: AsyncRSMQ) -> list[str]:
     """The queues on which a worker, a stream or a waiting receive of the client is running."""
     return sorted(
-        name
-        for name, core in rsmq._cores.items()
+        core.keys.qname
+        for core in rsmq._cores.cores()
         if any(has_consumers(line) for line in core._lines.values())
     )
 

@@ -14,6 +14,7 @@ from aiorsmq import (
     AsyncRSMQ,
     InvalidParameterValue,
     JsonCodec,
+    MaxWaiting,
     MsgspecCodec,
     PydanticCodec,
 )
@@ -143,6 +144,26 @@ class TestClients:
     async def test_good_hosts(self, host):
         """Names and addresses of all kinds are hosts."""
         assert host in repr(AsyncRSMQ(host=host))
+
+    async def test_ns_of_a_queue(self, rsmq, refused):
+        """It is checked as the client's is, wherever one is taken."""
+        for ns in ("", 5, True, b"rsmq", [], "\ud800", "redis://:secret@host"):
+            async with refused("ns", ns, "must be a non-empty str"):
+                rsmq.queue("jobs", ns=ns)
+            for call in (rsmq.list_queues, rsmq.find_unlisted, rsmq.snapshots):
+                async with refused("ns", ns, "must be a non-empty str"):
+                    await call(ns=ns)
+
+    async def test_max_waiting(self, refused):
+        """It is a MaxWaiting of two positive numbers."""
+        for limits in (
+            *(None, 5, "5", True, (1, 2), [1, 2]),
+            *(MaxWaiting(0), MaxWaiting(-1), MaxWaiting(1, 0), MaxWaiting(1.5), MaxWaiting(True)),
+        ):
+            async with refused("max_waiting", limits, "MaxWaiting(messages=..., bytes=...)"):
+                AsyncRSMQ(max_waiting=limits)
+            async with refused("max_waiting", limits, "both an int >= 1"):
+                AsyncRSMQ.from_url("redis://", max_waiting=limits)
 
     async def test_client_and_its_options(self, server):
         """Options of a connection are for a client of our own."""

@@ -115,7 +115,7 @@ def test_close_while_threads_wait(server, queue):
         outcomes.append("iteration")
 
     with running(receive, iterate, iterate):
-        eventually(lambda: len(rsmq._twin.object._cores["jobs"]._default_line._line) == 3)
+        eventually(lambda: len(rsmq._twin.object._cores.cores()[0]._default_line._line) == 3)
         rsmq.close()
     assert sorted(outcomes) == ["iteration", "iteration", "receive"]
     with pytest.raises(ClientClosed):

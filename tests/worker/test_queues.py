@@ -1,11 +1,12 @@
 """A worker on several queues: in the order of their priority or their weights."""
 
 import asyncio
+import signal
 
 import pytest
-from aiorsmq import InvalidParameterValue, QueueDoesNotExist
+from aiorsmq import AsyncRSMQ, InvalidParameterValue, QueueDoesNotExist
 
-from support import wait_until
+from support import stalls, wait_until
 
 
 async def test_strict_priority(rsmq):
@@ -111,3 +112,46 @@ async def test_queue_without_leases(rsmq):
     await queue.create(vt=0)
     with pytest.raises(InvalidParameterValue, match="pass vt to worker"):
         await queue.worker(print).run()
+
+
+@pytest.mark.parametrize("outage", ["hangs", "is away"])
+async def test_a_server_holds_up_its_own_queues(own_server, rsmq, outage):
+    """While the server of one queue is away, the worker goes on with queues of other servers, idle
+    or busy; when it is back, so are its messages.
+    """
+    handled = []
+
+    async def handler(message):
+        handled.append(message.body)
+
+    server = own_server("--appendonly", "yes", "--appendfsync", "always")
+    async with AsyncRSMQ.from_url(server.url, poll_interval=0.1) as other:
+        queue, theirs = rsmq.queue("here"), other.queue("there")
+        await queue.create()
+        await theirs.create()
+        worker = rsmq.worker({queue: 1, theirs: 1}, handler, concurrency=2)
+        async with worker, stalls() as lost:
+            await theirs.send("first")
+            await wait_until(lambda: handled)
+            if outage == "hangs":
+                server.process.send_signal(signal.SIGSTOP)
+            else:
+                server.kill()
+            loop = asyncio.get_running_loop()
+            began_at = loop.time()
+            await queue.send_many(["busy"] * 1000)
+            for _ in range(3):
+                await queue.send("idle")
+                await asyncio.sleep(0.3)  # its poll of the other queue is due
+            await wait_until(lambda: len(handled) == 1004)
+            assert loop.time() - began_at < 10 + lost()  # and not a deadline of 30
+            if outage == "hangs":
+                server.process.send_signal(signal.SIGCONT)
+            else:
+                server.start()
+            await theirs.send("last")
+            await wait_until(lambda: handled[-1] == "last")
+            await queue.send_many(["again"] * 50)
+            await theirs.send_many(["again"] * 50)
+            await wait_until(lambda: worker.stats.succeeded == 1105)
+        assert (await theirs.attributes()).msgs == 0
