@@ -7,7 +7,7 @@ from typing import TypeVar, Unpack
 
 from ._commands import admin
 from ._commands.receive import peek
-from ._commands.send import NewMessage, Sender
+from ._commands.send import Sender
 from ._protocol import Seconds, check_count, check_peek_limit, check_seconds, milliseconds
 from ._working.intake import Intake
 from .codecs import encode_body
@@ -142,8 +142,9 @@ class Queue(QueueOperations[T], QueueTransfer[T]):
         Cancelling stops the waiting, not the send; one that still waits its turn, because of the
         client's `max_waiting`, is withdrawn.
         """
-        sender = self._sender_for(confirm)
-        sending = sender.send(self._new_message("body", body, delay))
+        sender = self._sender if confirm is None else self._sender_for(confirm)  # hot path
+        delay_ms = None if delay is None else milliseconds("delay", delay)
+        sending = sender.send((encode_body(self._codec, body, "body"), delay_ms))
         del body  # many may wait, and the encoded one is enough
         return await sending
 
@@ -151,12 +152,9 @@ class Queue(QueueOperations[T], QueueTransfer[T]):
         self, parameter: str, body: T | bytes, delay: Seconds | None, confirm: Confirm | None
     ) -> str:
         """`send`, with another name for the body in errors."""
-        sender = self._sender_for(confirm)
-        return await sender.send(self._new_message(parameter, body, delay))
-
-    def _new_message(self, parameter: str, body: T | bytes, delay: Seconds | None) -> NewMessage:
         delay_ms = None if delay is None else milliseconds("delay", delay)
-        return encode_body(self._codec, body, parameter), delay_ms
+        message = encode_body(self._codec, body, parameter), delay_ms
+        return await self._sender_for(confirm).send(message)
 
     def _sender_for(self, confirm: Confirm | None) -> Sender:
         if confirm is None:

@@ -102,7 +102,8 @@ class Sender:
             args,
             RetryPolicy.SAFE_WITH_MARK,
             lambda: (retry_mark, *args[1:]),
-            confirm=self.confirm,
+            False,  # hot path: a keyword costs more
+            self.confirm,
         )
         self._node.submit(call, partial(self._on_stored, send, all_keys), send.until)
 

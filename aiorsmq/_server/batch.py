@@ -247,7 +247,10 @@ class Batch(Generic[Item, Result]):
             self._commit(items, partial(self._resolve, sent), sent.deadline)
         except Exception as error:  # noqa: BLE001 - the callers handle it
             self._resolve(sent, error)
-        self._admit()
+        if self._line:
+            self._admit()
+        else:
+            self._plan_call()
 
     def _leave(self, number: int) -> "Sequence[_Waiting[Item, Result]]":
         """The first items, taken off the waiting ones."""

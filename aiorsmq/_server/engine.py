@@ -69,7 +69,8 @@ class Engine:
         self.listener: Listener = Listener(open_wire, self.upkeep, self._max_age)
         self._on_lost = on_lost
         self._routes = self._find_routes(target)
-        self._quiet = asyncio.Event()
+        self.quiet: asyncio.Event = asyncio.Event()
+        """Set when a server has no call in flight any more."""
         target.on_moved = self._leave
         target.on_renewed = self._renewed
 
@@ -113,10 +114,6 @@ class Engine:
             server.log_in(credentials)
         self.listener.renew()  # a connection with subscriptions does not take AUTH
 
-    def note_quiet(self) -> None:
-        """A server has no call in flight any more."""
-        self._quiet.set()
-
     async def until_idle(self) -> None:
         """Wait until no call is in flight, and no task is left that may make one."""
         while self._in_flight() or self.turn.has_callbacks() or self.tasks.are_running():
@@ -139,8 +136,8 @@ class Engine:
         """Wait until no call is in flight, nor about to be."""
         while self._in_flight() or self.turn.has_callbacks():
             if self._in_flight():
-                self._quiet.clear()
-                await self._quiet.wait()
+                self.quiet.clear()
+                await self.quiet.wait()
             else:
                 await anyio.lowlevel.checkpoint()
 

@@ -294,7 +294,7 @@ class Node:
         """End a call that was first meant for `server`; `replied` may be another by now."""
         server.in_flight -= 1
         if not server.in_flight:
-            self.engine.note_quiet()
+            self.engine.quiet.set()
         if self._retrier.trouble:
             self._retrier.trouble.pop(call.script, None)
         if isinstance(outcome, Exception):
