@@ -9,7 +9,7 @@ CONNECTION = {
         (
             Edit(
                 "Batch._expire",
-                "[sent.deadline for sent in self._sent if sent.deadline > now]",
+                "[sent.deadline for sent in self._sent if not sent.is_late]",
                 "[sent.deadline for sent in self._sent if not sent.futures[-1].done()]",
             ),
         ),

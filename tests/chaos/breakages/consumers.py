@@ -115,7 +115,7 @@ CONSUMERS = {
                 'raise self._node.trouble("receive") or self._node.late(NO_REPLY)',
                 "return []",
             ),
-            Edit("ConsumerLine._end_wait", "waiter.fail(trouble)", "waiter.dismiss()"),
+            Edit("ConsumerLine._end_wait", "waiter.fail(..., ...)", "waiter.dismiss()"),
         ),
         (
             "test_receive.py::TestNoAnswer::test_stopped",
