@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, TypeVar, Unpack, overload
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from ._commands.admin import list_queues
 from ._commands.snapshot import snapshots
@@ -49,7 +49,7 @@ MIN_DEADLINE: Final = 0.1
 
 
 class AsyncRSMQ(NamedQueues):
-    """RSMQ on one Redis or Valkey server.
+    """RSMQ on a Redis or Valkey server, or on a set of them.
 
     Creating it does no I/O and needs no running event loop; the first call connects. It uses two
     connections of its own: one for all calls, and one for all announcements, opened when a consumer
@@ -57,10 +57,11 @@ class AsyncRSMQ(NamedQueues):
     elsewhere, it raises WrongEventLoop.
 
     Args:
-        client: a `redis.asyncio.Redis` to take the connection settings from. It stays yours to
-            close, and no connection is taken out of its pool. Without one, give `host`, `port`, and
-            any option of `redis.asyncio.Redis`.
-        ns: the namespace, with which all keys begin. `queue` can name another one.
+        client: a `redis.asyncio.Redis` or `RedisCluster` to take the connection settings from. It
+            stays yours to close, and no connection is taken out of its pool. Without one, give
+            `host`, `port`, and any option of `redis.asyncio.Redis`.
+        ns: the namespace, with which all keys begin. `queue` can name another one. In a cluster it
+            has a hash tag, as in "{rsmq}".
         realtime: announce what is sent, and listen for announcements. If False, send no
             announcements and poll.
         qname: the default queue of methods that take a `qname`.
@@ -89,7 +90,7 @@ class AsyncRSMQ(NamedQueues):
 
     def __init__(
         self,
-        client: "Redis | None" = None,
+        client: "Redis | RedisCluster | None" = None,
         *,
         host: str = "127.0.0.1",
         port: int = 6379,
@@ -135,8 +136,8 @@ class AsyncRSMQ(NamedQueues):
         max_waiting: MaxWaiting = DEFAULT_MAX_WAITING,
         **redis_options: Any,
     ) -> "AsyncRSMQ":
-        """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, or
-        embedded://, or redis+sentinel://[user:password@]host:port,host:port/service[/db].
+        """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, embedded://,
+        redis+sentinel://[user:password@]h:p,h:p/service[/db] or redis+cluster://h:p,h:p.
 
         valkey:// is the same as redis://, and valkeys:// as rediss://. Percent-encode special
         characters in a password. A URL in which one may not be encoded is refused, with

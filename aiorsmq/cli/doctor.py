@@ -88,11 +88,13 @@ def adapt(command: str, rsmq: AsyncRSMQ, server: Server) -> str:
     for a password."""
     if command.startswith("redis-cli "):
         words = command.split()
-        host, _, port = rsmq.address.rpartition(":")
+        first_node = rsmq.address.partition(",")[0]
+        host, _, port = first_node.rpartition(":")
         if rsmq.address.startswith("service "):  # behind sentinels, who name another after a fault
             place = ["-h", "PRIMARY", "-p", "PORT"]
         else:
             place = ["-h", host, "-p", port] if host else ["-s", rsmq.address]
+            place += ["-c"] * ("+cluster://" in server.url)  # it goes where the key is
         place += ["--tls"] * server.url.startswith(("rediss", "valkeys"))
         return " ".join(["redis-cli", *map(shlex.quote, place), *words[1:]])
     flags: list[str] = []

@@ -27,8 +27,8 @@ class Server:
     """Which server, and which of its queues."""
 
     url: Annotated[str, Parameter(env_var=["AIORSMQ_URL", "REDIS_URL"])] = "redis://127.0.0.1:6379"
-    """redis://, rediss://, unix://, embedded:// or redis+sentinel://host:port,host:port/service; a
-    password is percent-encoded."""
+    """redis://, rediss://, unix://, embedded://, redis+sentinel://host:port,host:port/service or
+    redis+cluster://host:port,host:port; a password is percent-encoded."""
     ns: Annotated[str, Parameter(env_var="AIORSMQ_NS")] = "rsmq"
     """The namespace of the queues."""
     deadline: Annotated[float, Parameter(env_var="AIORSMQ_DEADLINE")] = 10

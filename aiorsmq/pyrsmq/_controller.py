@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Unpack
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from .._protocol import Seconds
 from ..client import DEFAULT_NS, DEFAULT_POLL_INTERVAL, AsyncRSMQ
@@ -39,7 +39,7 @@ class RedisSMQ:
 
     def __init__(
         self,
-        client: "Redis | None" = None,
+        client: "Redis | RedisCluster | None" = None,
         host: str | None = None,
         port: int | str | None = None,
         options: Mapping[str, Any] | None = None,
@@ -69,7 +69,7 @@ class RedisSMQ:
         self._retired: list[AsyncRSMQ] = []
         self._use(client, ns)
 
-    def _use(self, client: "Redis | None", ns: str) -> "RedisSMQ":
+    def _use(self, client: "Redis | RedisCluster | None", ns: str) -> "RedisSMQ":
         native = self._connect(client, ns, realtime=self._realtime)  # may raise, so it comes first
         self._retire()
         self._client = client
@@ -77,7 +77,9 @@ class RedisSMQ:
         self._native = native
         return self
 
-    def _connect(self, client: "Redis | None", ns: str, **settings: Any) -> AsyncRSMQ:
+    def _connect(
+        self, client: "Redis | RedisCluster | None", ns: str, **settings: Any
+    ) -> AsyncRSMQ:
         options = self._options if client is None else {}
         return AsyncRSMQ(client, ns=ns, **settings, **options)
 
@@ -119,8 +121,8 @@ class RedisSMQ:
         self._raises = enabled
         return self
 
-    def setClient(self, client: "Redis | None") -> "RedisSMQ":
-        """Switch to another `redis.asyncio.Redis`. Applies to existing commands, too."""
+    def setClient(self, client: "Redis | RedisCluster | None") -> "RedisSMQ":
+        """Switch to another client of redis-py. Applies to existing commands, too."""
         return self._use(client, self._ns)
 
     def ns(self, namespace: str) -> "RedisSMQ":

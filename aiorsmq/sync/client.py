@@ -5,7 +5,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, Unpack, cast, overload
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from .. import errors
 from .._protocol import DEFAULT_NS, Seconds
@@ -50,8 +50,8 @@ class RSMQ:
     is closed then. In a coroutine use AsyncRSMQ: a call here blocks the caller's event loop.
 
     Args:
-        client: a `redis.asyncio.Redis` to take the connection settings from; see AsyncRSMQ. The
-            other arguments are AsyncRSMQ's, too.
+        client: a `redis.asyncio.Redis` or `RedisCluster` to take the connection settings from; see
+            AsyncRSMQ. The other arguments are AsyncRSMQ's, too.
     """
 
     _connection: "Connection"
@@ -59,7 +59,7 @@ class RSMQ:
 
     def __init__(
         self,
-        client: "Redis | None" = None,
+        client: "Redis | RedisCluster | None" = None,
         *,
         host: str = "127.0.0.1",
         port: int = 6379,
@@ -108,8 +108,8 @@ class RSMQ:
         max_waiting: MaxWaiting = DEFAULT_MAX_WAITING,
         **redis_options: Any,
     ) -> "RSMQ":
-        """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, or
-        embedded://, or redis+sentinel://[user:password@]host:port,host:port/service[/db].
+        """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, embedded://,
+        redis+sentinel://[user:password@]h:p,h:p/service[/db] or redis+cluster://h:p,h:p.
 
         Each client of `embedded://` has a server of its own: clients that are to share queues get
         the `url` of one `EmbeddedServer`. The server belongs to the process that uses it first.

@@ -11,7 +11,7 @@ from .inside import sentinel_url
 
 
 def plain_client(url: str) -> redis.Redis:
-    """A client of the server, or of the primary that sentinels name."""
+    """A client of the server, of the primary that sentinels name, or of all nodes of a cluster."""
     several = sentinel_url(url)
     if several is None:
         return redis.Redis.from_url(re.sub("^valkey", "redis", url))  # pyright: ignore[reportUnknownMemberType]
@@ -27,16 +27,21 @@ def plain_client(url: str) -> redis.Redis:
         several.one_server(place, db, urlencode(query))
     ).connection_kwargs
     tls = {"ssl": True} if several.scheme.startswith("rediss") else {}
-    shared = {name: value for name, value in settings.items() if name.startswith("ssl_")}
-    sentinels: Any = Sentinel(several.places, sentinel_kwargs=login | tls | shared)
     own = {name: settings[name] for name in settings if name not in ("host", "port")}
     options: dict[str, Any] = own | tls
+    if several.kind == "cluster":
+        host, port = several.places[0]
+        cluster: Any = redis.RedisCluster(host, port, **options)
+        return cluster
+    shared = {name: value for name, value in settings.items() if name.startswith("ssl_")}
+    sentinels: Any = Sentinel(several.places, sentinel_kwargs=login | tls | shared)
     return sentinels.master_for(service, **options)
 
 
 def close_client(client: redis.Redis) -> None:
     """Close a client that `plain_client` made, and what it asks sentinels with."""
     client.close()
-    manager: Any = getattr(client.connection_pool, "sentinel_manager", None)
+    pool: Any = getattr(client, "connection_pool", None)
+    manager: Any = getattr(pool, "sentinel_manager", None)
     for sentinel in manager.sentinels if manager is not None else ():
         sentinel.close()

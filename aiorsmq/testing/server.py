@@ -39,7 +39,8 @@ class Server:
 
     @cached_property
     def redis(self) -> redis.Redis:
-        """redis-py's plain client, to look at what is stored and to play another program."""
+        """redis-py's plain client, to look at what is stored and to play another program. For a
+        cluster it is a RedisCluster."""
         return plain_client(self.url)
 
     @contextmanager
@@ -49,6 +50,8 @@ class Server:
         Its keys are removed at the end of the block.
         """
         ns = f"test-{token_hex(8)}"
+        if "+cluster://" in self.url:
+            ns = f"{{{ns}}}"
         try:
             yield ns
         finally:
