@@ -118,7 +118,7 @@ LISTENER = {
     "healthy-without-a-server": Breakage(
         "nobody looks for the server when its connection is lost",
         (
-            Edit("Cores.look_again", "core.look_again()", "pass"),
+            Edit("QueueCores.look_again", "core.look_again()", "pass"),
             Edit("Listener._pause", "flag.set()", "pass"),
         ),
         ("test_receive.py::TestHealth::test_a_worker_whose_server_is_killed",),
