@@ -71,7 +71,7 @@ class Load:
             await asyncio.sleep(0.02)
 
     async def consume(self):
-        async with aclosing(self.consumer.queue("taken").messages(vt=60)) as messages:
+        async with aclosing(self.consumer.queue("taken").messages(vt=3)) as messages:
             async for message in messages:
                 self.received.append((message.body, message.receive_count))
                 await message.delete()
@@ -88,33 +88,34 @@ class Load:
         assert {body for body, _ in self.received} == live
 
 
-async def by_key(cluster, owner):
+async def by_key(cluster, owner, load):
     await asyncio.to_thread(cluster.move, SLOT, other_than(cluster, owner), pause=0.1)
 
 
-async def at_once(cluster, owner):
+async def at_once(cluster, owner, load):
     if "valkey_version" not in owner.redis.info("server"):
         pytest.skip("only Valkey 9 moves a slot at once")
     await asyncio.to_thread(cluster.move_at_once, SLOT, other_than(cluster, owner))
 
 
-async def planned(cluster, owner):
+async def planned(cluster, owner, load):
     await asyncio.to_thread(cluster.failover, owner)
 
 
-async def killed(cluster, owner):
+async def killed(cluster, owner, load):
     owner.kill()
     await asyncio.to_thread(cluster.wait_for_failover, SLOT, owner)
+    await load.some_more()
     await asyncio.to_thread(owner.start)
 
 
-async def hung(cluster, owner):
+async def hung(cluster, owner, load):
     owner.freeze()
     await asyncio.to_thread(cluster.wait_for_failover, SLOT, owner)
     owner.thaw()
 
 
-async def forgetful(cluster, owner):
+async def forgetful(cluster, owner, load):
     for node in cluster.nodes:
         node.ask("SCRIPT", "FLUSH")
 

@@ -4,6 +4,7 @@ Each file is about one subject, and sorted by the script or the function that it
 """
 
 from .breakage import Breakage, broken_files
+from .cluster import CLUSTER
 from .confirmed import CONFIRMED
 from .connection import CONNECTION
 from .consumers import CONSUMERS
@@ -28,6 +29,7 @@ _SUBJECTS = (
     CONFIRMED,
     DEAD_LETTERS,
     CONNECTION,
+    CLUSTER,
     LISTENER,
     MANAGED,
     CONSUMERS,
