@@ -188,7 +188,9 @@ class ClusterRoutes(Routes):
             if self._next_look is not None:
                 self._next_look.cancel()
             if not self._closed:
-                self._next_look = loop.call_later(MAP_AGE, self.look)
+                # A node that hangs, loses its slots and wakes up again still takes calls.
+                pause = MAP_PAUSE if self._hears_nothing() else MAP_AGE
+                self._next_look = loop.call_later(pause, self.look)
 
     def _take(self, slots: SlotMap) -> None:
         self._map = slots
@@ -201,6 +203,11 @@ class ClusterRoutes(Routes):
                 self._tasks.start(server.retire())
         if self._target.listening_at not in (None, *slots.nodes):
             self._on_departure()
+
+    def _hears_nothing(self) -> bool:
+        """Whether a node that has slots may hang."""
+        lanes = [route.server.calls.current() for route in self._by_slot.values()]
+        return any(lane is not None and lane.is_silent() for lane in lanes)
 
     def _lead(self, route: ClusterRoute) -> None:
         if self._map is not None:

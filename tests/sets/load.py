@@ -112,6 +112,7 @@ async def killed(cluster, owner, load):
 async def hung(cluster, owner, load):
     owner.freeze()
     await asyncio.to_thread(cluster.wait_for_failover, SLOT, owner)
+    await load.some_more()
     owner.thaw()
 
 
