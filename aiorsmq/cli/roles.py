@@ -1,4 +1,4 @@
-"""What an ACL user needs for each role. The README and tests/permissions have the same words."""
+"""What an ACL user needs for each role, as docs/servers.md and tests/permissions have it."""
 
 from typing import Final, NamedTuple
 

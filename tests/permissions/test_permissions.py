@@ -161,26 +161,6 @@ async def test_repeated_without_the_dead_letter_queue(server, proxy, rsmq):
     server.redis.acl_deluser("someone")
 
 
-def test_readme():
-    """The README has the lines of the roles; a producer's are also a consumer's, and those a
-    worker's.
-    """
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    words = []
-    for name in roles.ROLES:
-        role = ROLES[name]
-        rights = re.search(
-            rf"^\| \*\*{name}\*\* \| (all of the above, and )?`(.*)` \|$", readme, re.MULTILINE
-        )
-        words = rights[2].replace(r"\|", "|").split() + (words if rights[1] else [])
-        assert sorted(word[1:] for word in words if word[0] == "+") == sorted(role.rights.commands)
-        all_keys = ["rsmq:*"], ["rsmq:rt:*"]
-        is_for_all = name in ("dead-letters", "observer", "admin")
-        keys, channels = all_keys if is_for_all else (role.keys, role.channels)
-        assert sorted(word[1:] for word in words if word[0] == "~") == sorted(keys)
-        assert sorted(word[1:] for word in words if word[0] == "&") == sorted(channels)
-
-
 def test_page():
     """The page about servers has the lines as `aiorsmq acl` prints them."""
     page = (Path(__file__).parents[2] / "docs" / "servers.md").read_text()
