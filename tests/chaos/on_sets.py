@@ -38,7 +38,6 @@ class ConfirmedPrograms(SetPrograms):
     and until it is confirmed.
     """
 
-    every = 10
     unconfirmed = 0
 
     @classmethod
@@ -62,6 +61,7 @@ class ConfirmedPrograms(SetPrograms):
             type(self).unconfirmed += 1
             if self.unconfirmed % 2:
                 self.site.kill_clients()
+                self.killed = True  # the client's other connections, too
                 result = self.ask_again(result)
                 assert isinstance(result, NotConfirmed)
             self.site.go_on()

@@ -17,8 +17,8 @@ def test_confirmed(sentinels, programs, scale):
 
 def test_sentinels(sentinels, programs, scale):
     """Planned failovers change nothing that a program sees."""
-    site = SentinelSite(sentinels, events=scale(1, 10))
-    machine = programs(SentinelPrograms, site, (6, 200), (60, 2000))
+    site = SentinelSite(sentinels, events=scale(1, 5))
+    machine = programs(SentinelPrograms, site, (6, 150), (60, 1000))
     assert machine.events == site.events
 
 
