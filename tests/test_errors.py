@@ -32,7 +32,7 @@ def test_all_are_exported():
     public = [
         name
         for name, cls in inspect.getmembers(errors, inspect.isclass)
-        if not name.startswith("_")
+        if issubclass(cls, Exception) and not name.startswith("_")
     ]
     assert set(public) == set(errors.__all__) <= set(aiorsmq.__all__)
 
@@ -92,6 +92,7 @@ SAMPLES = {
     "RedisSMQException": ("something",),
     "InvalidParameterValue": ("vt", -1, "must be 0 or more"),
     "MessageTooLong": ("jobs", 9, 5),
+    "NotConfirmed": (["an-id"], 1, 2),
     "NotPermitted": ("jobs", "send", "HSET", "+hset"),
     "EmbeddedServerError": ("it did not start",),
     "ExtraNotInstalled": ("MsgspecCodec", "msgspec"),

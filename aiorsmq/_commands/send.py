@@ -102,7 +102,7 @@ class Sender:
             args,
             RetryPolicy.SAFE_WITH_MARK,
             lambda: (retry_mark, *args[1:]),
-            False,  # hot path: a keyword costs more
+            False,  # positional, as a keyword would cost more
             self.confirm,
         )
         self._node.submit(call, partial(self._on_stored, send, all_keys), send.until)
