@@ -226,6 +226,12 @@ def _find_tls_without_ssl(options: Mapping[str, Any]) -> _Fault | None:
     return None
 
 
+_NOT_BESIDE_URL = (
+    "is not for URLs: begin it with rediss://, rediss+sentinel:// or rediss+cluster://"
+)
+_USE_TLS = "use a rediss:// URL or ssl=True"
+
+
 def _suggest(option: str) -> str:
     """Return why an option is rejected, and what may have been meant."""
     valid_options = {
@@ -243,7 +249,7 @@ def _suggest(option: str) -> str:
         return f"is not part of the URL: use from_url(url, {option}=...)"
     if option in valid_options:
         if option.startswith("ssl"):
-            return "requires TLS: use a rediss:// URL or ssl=True"
+            return _NOT_BESIDE_URL if option == "ssl" else "requires TLS: " + _USE_TLS
         return "does not apply to this kind of connection"
     matches = get_close_matches(option, valid_options | {*_CLIENT_OPTIONS}, 1)
     return f"is unknown; did you mean {matches[0]!r}?" if matches else "is unknown to redis-py"

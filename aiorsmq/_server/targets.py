@@ -84,8 +84,8 @@ def _cluster_from_url(url: SetUrl, options: dict[str, Any]) -> Target:
     """The target of redis+cluster://..."""
     place = f"{url.login}@" if url.login else ""
     client = own_client(url.one_server(place, query=url.query), url.scheme, **options)
-    if client.connection_pool.connection_kwargs.get("db"):
-        raise InvalidParameterValue("db", options.get("db"), "must be 0 in a cluster")
+    if db := client.connection_pool.connection_kwargs.get("db"):
+        raise InvalidParameterValue("db", db, "must be 0 in a cluster")
     return ClusterTarget(client, url.places, is_ours=True)
 
 

@@ -125,6 +125,11 @@ def _find_url_fault(url: str) -> str | None:
             fault = "has no path; a unix socket needs one, as in unix:///run/socket"
         elif parts.netloc.rpartition("@")[2]:
             fault = "has a host, but a unix socket has only a path, as in unix:///run/socket"
+    elif "," in parts.netloc.rpartition("@")[2]:
+        fault = (
+            f"names several hosts: begin it with {parts.scheme}+sentinel:// and end it with the "
+            f"name of a service, or begin it with {parts.scheme}+cluster://"
+        )
     elif not _has_valid_port(url):
         fault = "has an invalid port, which must be a number from 0 to 65535"
     elif parts.hostname and not HOST.fullmatch(unquote(parts.hostname)):
@@ -155,14 +160,18 @@ def _find_set_fault(url: str) -> str | None:
     else:
         is_cluster = parts.scheme.endswith("+cluster")
         find_path_fault = _find_database if is_cluster else _find_sentinel_fault
-        fault = _find_place_fault(parts) or find_path_fault(parts)
+        fault = _find_place_fault(parts)
+        if fault is None:
+            fault = find_path_fault(parts)
+            if "@" not in unquote(url):
+                return fault  # there is no password
     return fault and f"{fault}; {_ENCODE_HINT}"
 
 
 def _find_place_fault(parts: _Parts) -> str | None:
     for text in parts.hosts:
         place = _PLACE.fullmatch(text)
-        if place is None:
+        if place is None or ("[" not in text and text.count(":") > 1):
             return "has an invalid host; IPv6 addresses need brackets, as in [::1]:26379"
         address, name, port = place.groups()
         pattern = _NAME if address is None else _IP

@@ -307,7 +307,7 @@ class TestClients:
             ),
             ("redis://:secret@host?x-y=secret", "which is unknown"),
             ("redis://:secret@host?ssl_cert_reqs=none", "'ssl_cert_reqs', which requires TLS"),
-            ("unix://:secret@/socket?ssl=secret", "'ssl', which requires TLS"),
+            ("unix://:secret@/socket?ssl=secret", "'ssl', which is not for URLs"),
             (
                 "unix://:secret@/socket?port=1",
                 "'port', which does not apply to this kind of connection",

@@ -153,3 +153,39 @@ async def test_logins_that_cannot_be():
 async def test_form_in_the_error():
     """The error about another URL has the form of these, too."""
     assert "redis+sentinel://host:port,host:port/service" in refusal("http://h").reason
+
+
+@pytest.mark.parametrize("path", ["", "/", "/a/x"])
+async def test_no_word_about_a_password(path):
+    """Where there is no login, the error about the service does not speak of a password."""
+    assert "password" not in refusal(f"redis+sentinel://h:1{path}").reason
+
+
+@pytest.mark.parametrize("host", ["::1", "fe80::1", "::1:26379"])
+async def test_address_without_brackets(host):
+    """An IPv6 address without brackets is told apart from a host that is missing."""
+    assert "IPv6 addresses need brackets" in refusal(f"redis+sentinel://h,{host}/main").reason
+
+
+@pytest.mark.parametrize("login", ["", "user:secret@", ":a,secret@"])
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "valkey", "valkeys"])
+async def test_several_hosts_of_one_server(scheme, login):
+    """Several hosts in a URL of one server: the error names the URLs that have several."""
+    reason = refusal(f"{scheme}://{login}one:1,two:2/main").reason
+    assert reason.startswith("names several hosts: ")
+    assert f"{scheme}+sentinel://" in reason
+    assert f"{scheme}+cluster://" in reason
+
+
+@pytest.mark.parametrize("url", ["redis+sentinel://h/main", "redis+cluster://h", "redis://h"])
+async def test_ssl_beside_a_url(url):
+    """The scheme of a URL says whether TLS is used, so the error about ssl=True names schemes."""
+    for ssl in (True, False):
+        assert "rediss+sentinel://" in refusal(url, ssl=ssl).reason
+
+
+async def test_database_in_a_cluster():
+    """The error quotes the database, also one that stands in the URL."""
+    for query, options in (("?db=1", {}), ("", {"db": 1})):
+        error = refusal(f"redis+cluster://h{query}", ns="{rsmq}", **options)
+        assert (error.parameter, error.value) == ("db", 1)
