@@ -1,5 +1,6 @@
 """A primary and its replicas, watched by sentinels."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -16,6 +17,8 @@ from .sentinels import Sentinel
 from .target import Target, take_over
 from .tasks import Tasks
 from .wire import Wire
+
+_logger = logging.getLogger("aiorsmq.client")
 
 
 class SentinelTarget(Target):
@@ -48,6 +51,7 @@ class SentinelTarget(Target):
         self._owned = owned
         self._force_host = force_host
         self._quorum: Quorum | None = None
+        self._connected_to: Address | None = None
 
     @property
     def address(self) -> str:
@@ -72,6 +76,7 @@ class SentinelTarget(Target):
                 with primary.opening() as opening:
                     await self._connect(connection, address)
                 if not opening.cancel_called:
+                    self._log_move(address)
                     return take_over(connection, tasks, pushes=pushes)
             except BaseException:
                 await connection.disconnect(nowait=True)
@@ -91,6 +96,13 @@ class SentinelTarget(Target):
 
     def _leave(self) -> None:
         self.on_moved()
+
+    def _log_move(self, address: Address) -> None:
+        """Tell of a failover, once, with the first connection to the new primary."""
+        before, self._connected_to = self._connected_to, address
+        if before is not None and before != address:
+            text = "failover: the primary of service %s is %s:%d now, it was %s:%d"
+            _logger.warning(text, self._service, *address, *before)
 
     async def _connect(self, connection: AbstractConnection, address: Address) -> None:
         """Connect to what should be the primary. Raises ConnectionError if it is not, or not yet:

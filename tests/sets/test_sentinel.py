@@ -159,14 +159,19 @@ async def until_replicated(primary):
 
 
 class TestFailover:
-    async def test_planned(self, sentinels, rsmq):
+    async def test_planned(self, sentinels, rsmq, caplog):
         """What the old primary would still accept during a planned failover waits for the new
-        one.
+        one. The log names both, once.
         """
+        before = sentinels.primary()
         async with traffic(rsmq) as flow:
             await run_sync(sentinels.failover)
             await flow.flow()
             await run_sync(sentinels.wait_until_whole)
+        (record,) = [record for record in caplog.records if "failover:" in record.message]
+        assert (record.name, record.levelname) == ("aiorsmq.client", "WARNING")
+        after = sentinels.primary()
+        assert f"127.0.0.1:{after.port} now, it was 127.0.0.1:{before.port}" in record.message
 
     @pytest.mark.parametrize("fault", ["kill", "freeze"])
     async def test_unplanned(self, sentinels, rsmq, fault):
