@@ -43,9 +43,27 @@ _NAMED_COMMAND = re.compile(r"run the '([\w|-]+)")
 # Redis 6.2 and 7.0 do not name the denied command, only its line in the script.
 _SCRIPT_LINE = re.compile(r"@user_script: ?(\d+)")
 _COMMAND = re.compile(r"redis\.p?call\('(\w+)'")
-_NO_SCRIPTS = re.compile(r"(unknown|unsupported) command\W+eval", re.IGNORECASE)
-_NO_WAITAOF = re.compile(r"(unknown|unsupported) command\W+waitaof", re.IGNORECASE)
-_NO_COMMAND = re.compile("unknown (redis |valkey )?command called from", re.IGNORECASE)
+_LACKING = {
+    re.compile(words, re.IGNORECASE): reason
+    for words, reason in {
+        r"(unknown|unsupported) command\W+eval": (
+            "the server does not support EVALSHA and EVAL, but this library needs Lua scripts; "
+            "use Redis 6.2, Valkey 8, or newer, or, if it is a sentinel, a redis+sentinel:// URL"
+        ),
+        r"(unknown|unsupported) command\W+cluster": (
+            "the server does not know CLUSTER, so it is not part of a cluster; use a redis:// URL, "
+            "or, if it is a sentinel, a redis+sentinel:// URL"
+        ),
+        r"(unknown|unsupported) command\W+waitaof": (
+            "the server lacks WAITAOF, which fsync() needs; use Redis 7.2, Valkey 8, or newer"
+        ),
+        "unknown (redis |valkey )?command called from": (
+            "the server lacks or has renamed a command that the scripts call; use Redis 6.2, "
+            "Valkey 8, or newer"
+        ),
+    }.items()
+}
+_NO_SENTINEL = re.compile(r"(unknown|unsupported) command\W+sentinel", re.IGNORECASE)
 # Outside of a cluster client, redis-py 5 does not raise MovedError or AskError.
 _MOVED = re.compile(r"(?:(?P<word>MOVED|ASK) )?\d+ (?P<host>\S*):(?P<port>\d+)$")
 _CLUSTER_ERRORS = (ClusterCrossSlotError, MovedError, AskError)
@@ -88,6 +106,11 @@ def permission_error(
     if re.search(r"\bkeys?\b", text):
         return NotPermitted(qname, script, None, " ".join(f"~{key}" for key in keys))
     return None
+
+
+def is_no_sentinel(error: Exception) -> bool:
+    """Whether a server that was asked as a sentinel is something else."""
+    return _NO_SENTINEL.search(str(error)) is not None
 
 
 def is_unknown(error: Exception) -> bool:
@@ -144,19 +167,7 @@ def unsupported_reason(error: Exception) -> str | None:
         return f"the server is part of a cluster; {USE_CLUSTER}"
     if "cluster support disabled" in text:
         return "the server is not part of a cluster; use a redis:// URL, or redis.asyncio.Redis"
-    if _NO_SCRIPTS.search(text):
-        return (
-            "the server does not support EVALSHA and EVAL, but this library needs Lua scripts; "
-            "use Redis 6.2, Valkey 8, or newer"
-        )
-    if _NO_WAITAOF.search(text):
-        return "the server lacks WAITAOF, which fsync() needs; use Redis 7.2, Valkey 8, or newer"
-    if _NO_COMMAND.search(text):
-        return (
-            "the server lacks or has renamed a command that the scripts call; use Redis 6.2, "
-            "Valkey 8, or newer"
-        )
-    return None
+    return next((reason for words, reason in _LACKING.items() if words.search(text)), None)
 
 
 def backoff(limit: float = 1.0) -> Iterator[float]:

@@ -8,10 +8,10 @@ from typing import Any, Final, cast
 
 import anyio
 from redis.asyncio import Redis
-from redis.exceptions import AuthorizationError, NoPermissionError, TimeoutError
+from redis.exceptions import AuthorizationError, NoPermissionError, ResponseError, TimeoutError
 
 from .failover import View
-from .failures import LOGIN_REFUSED, SERVER_ERRORS, backoff, is_unknown
+from .failures import LOGIN_REFUSED, SERVER_ERRORS, backoff, is_no_sentinel, is_unknown
 from .futures import resolve
 from .lane import Lane
 from .options import CONNECT_TIMEOUT
@@ -82,6 +82,8 @@ class Sentinel:
                 raise AuthorizationError(f"{_GRANT}: {reply}")
         if isinstance(state, LOGIN_REFUSED):
             raise state
+        if isinstance(state, Exception) and is_no_sentinel(state):
+            raise ResponseError("is not a sentinel: it does not know SENTINEL")
         if isinstance(state, Exception) or not isinstance(address, list):
             return None
         facts = _pairs(state)

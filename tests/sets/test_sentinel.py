@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 import redis
-from aiorsmq import AsyncRSMQ, ClientClosed, InvalidParameterValue
+from aiorsmq import AsyncRSMQ, ClientClosed, InvalidParameterValue, UnsupportedServer
 from aiorsmq._server import engine, lane, listener, target
 from aiorsmq.cli import bench
 from aiorsmq.cli.app import new_app
@@ -279,6 +279,21 @@ class TestSentinels:
         url = sentinels.url.replace(f"/{SERVICE}", "/other")
         async with AsyncRSMQ.from_url(url) as rsmq:
             with pytest.raises(MasterNotFoundError, match="no primary named 'other' at sentinel"):
+                await rsmq.list_queues()
+
+    async def test_server_that_is_none(self, sentinels):
+        """A server that is named for a sentinel is named in the error, as no sentinel."""
+        port = sentinels.primary().port
+        async with AsyncRSMQ.from_url(f"redis+sentinel://127.0.0.1:{port}/{SERVICE}") as rsmq:
+            with pytest.raises(redis.ConnectionError, match=f"{port}: is not a sentinel"):
+                await rsmq.list_queues()
+
+    @pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+    async def test_sentinel_as_server(self, sentinels, scheme):
+        """With another scheme, a sentinel is no server that has queues: the error names the URL."""
+        first, *_ = sentinels.sentinels
+        async with AsyncRSMQ.from_url(f"{scheme}://127.0.0.1:{first.port}", ns="{x}") as rsmq:
+            with pytest.raises(UnsupportedServer, match=r"redis\+sentinel://"):
                 await rsmq.list_queues()
 
     async def test_closing(self, sentinels, monkeypatch):
