@@ -167,22 +167,17 @@ def check_peek_limit(limit: object) -> int:
 def check_seconds(parameter: str, value: object) -> float:
     if type(value) is int and 0 <= value <= MAX_SECONDS:  # hot path: skips four checks
         return value
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
-        raise InvalidParameterValue(
-            parameter, value, f"must be seconds (int, float or timedelta) from 0 to {MAX_SECONDS}"
-        )
-    if not 0 <= seconds <= MAX_SECONDS:
-        raise InvalidParameterValue(parameter, value, f"must be from 0 to {MAX_SECONDS} seconds")
-    return seconds
+    return check_seconds_at_least(0, parameter, value)
 
 
 def check_seconds_at_least(minimum: float, parameter: str, value: object) -> float:
-    seconds = check_seconds(parameter, value)
-    if seconds < minimum:
-        raise InvalidParameterValue(
-            parameter, value, f"must be from {minimum:g} to {MAX_SECONDS} seconds"
-        )
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        reason = f"must be seconds (int, float or timedelta) from {minimum:g} to {MAX_SECONDS}"
+        raise InvalidParameterValue(parameter, value, reason)
+    if not minimum <= seconds <= MAX_SECONDS:
+        reason = f"must be from {minimum:g} to {MAX_SECONDS} seconds"
+        raise InvalidParameterValue(parameter, value, reason)
     return seconds
 
 

@@ -99,8 +99,11 @@ def check_confirm(confirm: object, deadline: float) -> Confirm | None:
 
 
 def _check_timeout(timeout: object) -> float:
-    seconds = check_seconds("timeout", timeout)
+    try:
+        seconds = check_seconds("timeout", timeout)
+    except InvalidParameterValue:
+        seconds = 0  # so that the error has the right range
     if not 0 < seconds <= MAX_TIMEOUT:
-        reason = f"must be more than 0 and up to {MAX_TIMEOUT:g} seconds"
+        reason = f"must be seconds (int, float or timedelta), more than 0 and up to {MAX_TIMEOUT:g}"
         raise InvalidParameterValue("timeout", timeout, reason)
     return float(seconds)
