@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
+from ..client import AsyncRSMQ
 from .errors import WrongUsage
 from .output import notes
 from .roles import ADDITIONS, AT_SENTINELS, ROLES
@@ -41,6 +42,8 @@ async def acl(
             twice.
         user: the name of the user; by default that of the role.
     """
+    async with AsyncRSMQ.from_url(server.url, ns=server.ns):
+        pass  # the URL, and the namespace in a cluster, are right
     additions = [*(confirm or ()), *(name for name in SETS if f"+{name}://" in server.url)]
     line = acl_line(role, user or role, server.ns, queue, dead_letter_queue, additions)
     print(line)

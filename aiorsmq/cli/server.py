@@ -30,7 +30,7 @@ class Server:
     """redis://, rediss://, unix://, embedded://, redis+sentinel://host:port,host:port/service or
     redis+cluster://host:port,host:port; a password is percent-encoded."""
     ns: Annotated[str, Parameter(env_var="AIORSMQ_NS")] = "rsmq"
-    """The namespace of the queues."""
+    """The namespace of the queues; in a cluster with a hash tag, as {rsmq}."""
     deadline: Annotated[float, Parameter(env_var="AIORSMQ_DEADLINE")] = 10
     """Seconds that a call may take."""
 

@@ -35,6 +35,10 @@ async def test_additions(cli):
     assert " ~{b}:* " in line
     assert (await cli("acl", "worker", "--url", "redis+sentinel://a/b")).out.endswith(" +role\n")
     await cli("acl", "producer", "--confirm", "luck", expect=2)
+    for url in ("redis+cluster://a", "redis-sentinel://a/b"):
+        wrong = await cli("acl", "producer", "--url", url, expect=2)
+        assert not wrong.out
+        assert "hash tag" in wrong.err or "must start with" in wrong.err
     line = (await cli("acl", "sentinels", "--user", "app")).out
     assert line.startswith("ACL SETUSER app reset on >PASSWORD &+failover-state-send-slaveof-noone")
     assert " &+switch-master &+monitor +sentinel|master " in line
