@@ -146,6 +146,9 @@ class AsyncRSMQ(NamedQueues):
         `embedded://` starts a real Valkey server with the first call and stops it with `aclose()`,
         or with the program; `embedded:///folder` keeps its data there. Each client has a server of
         its own: clients that are to share queues get the `url` of one `EmbeddedServer`.
+
+        The other parameters are those of the class; options are redis-py's, and for sentinels
+        `sentinel_username` and `sentinel_password`, too.
         """
         target: Any = target_from_url(url, **redis_options)
         return cls(

@@ -114,6 +114,9 @@ class RSMQ:
         Each client of `embedded://` has a server of its own: clients that are to share queues get
         the `url` of one `EmbeddedServer`. The server belongs to the process that uses it first.
         Forked children connect to it while it runs; otherwise they raise EmbeddedServerError.
+
+        The other parameters are those of the class; options are redis-py's, and for sentinels
+        `sentinel_username` and `sentinel_password`, too.
         """
         connect = partial(
             AsyncRSMQ.from_url,
