@@ -1,13 +1,17 @@
 """A queue in several namespaces is spread over the nodes of a cluster."""
 
+import os
+import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
+import anyio
 from aiorsmq import AsyncRSMQ
 
-from examples.program import EXAMPLES, Program
-from support import wait_until
+from support import PATIENCE, wait_until
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "partitions.py"
 PARTITIONS = 12
 
 
@@ -34,9 +38,13 @@ async def test_partitions(cluster):
 
 async def test_the_example(cluster):
     """The example runs on a cluster, too."""
-    program = Program(sys.executable, EXAMPLES / "partitions.py", redis_url=cluster.url)
-    try:
-        assert await program.ended() == 0, program.output
-        assert "rsmq:{orders-1}: an order of cat" in program.output.splitlines()
-    finally:
-        program.close()
+    with anyio.fail_after(PATIENCE):
+        program = await anyio.run_process(
+            [sys.executable, str(EXAMPLE)],
+            env=os.environ | {"REDIS_URL": cluster.url},
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    output = program.stdout.decode()
+    assert program.returncode == 0, output
+    assert "rsmq:{orders-1}: an order of cat" in output.splitlines()
