@@ -6,7 +6,8 @@ from ..errors import InvalidParameterValue
 
 
 class MaxWaiting(NamedTuple):
-    """How many messages of a queue, with how many bytes in their bodies, may wait to be sent.
+    """How many messages of a queue, with how many bytes in their bodies, may wait to be sent; both
+    1 or more, which is checked when a client gets them.
 
     While that many wait, because the server is slow or away, a further `send` or `send_many` waits
     its turn; see `AsyncRSMQ`.
