@@ -245,6 +245,15 @@ class TestStoppedReplica:
         }
         assert pair.waits() <= 4
 
+    async def test_large_ones_at_once(self, pair, queue):
+        """Bodies that need several script calls wait no longer than small ones."""
+        pair.stop_replica()
+        pair.waits()
+        sending = [queue.send("x" * 60_000, confirm=SOON) for _ in range(24)]
+        outcomes = await asyncio.gather(*sending, return_exceptions=True)
+        assert set(map(type, outcomes)) == {NotConfirmed}
+        assert pair.waits() <= 2
+
     async def test_longer_than_a_server_may_be_silent(self, pair, queue, monkeypatch):
         """A connection that waits for a replica is not given up as dead."""
         monkeypatch.setattr(lane, "REPLY_TIMEOUT", 0.3)

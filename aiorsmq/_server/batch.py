@@ -81,13 +81,18 @@ class Gathering(InFlight):
     All that wait go out, in several calls if they must; the next gather until these are done.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting = 0
+
     def next_call(self, waiting: int, is_busy: bool) -> int:
         del is_busy
+        self._waiting = waiting
         return min(waiting, MAX_ITEMS) if waiting >= self.threshold else 0
 
     def begin(self, items: int) -> None:
         self.calls += 1
-        self.threshold = 1 if items == MAX_ITEMS else math.inf
+        self.threshold = 1 if items < self._waiting else math.inf
 
     def end(self, items: int) -> None:
         del items
