@@ -240,9 +240,9 @@ class NotConfirmed(RedisSMQException):
         """Wait for the confirmation again, as long as the first time, and return what the send
         would have: the id, or the list of ids.
 
-        Makes no second message while the connection is the same. On another connection, which may
-        lead to another server, what is not found is stored again under its id: what a failover has
-        lost, but also a message that was received and deleted by then.
+        Makes no second message while the connection is the same and its server a primary. After
+        that, what is not found is stored again under its id: what a failover has lost, but also a
+        message that was received and deleted by then.
 
         Raises NotConfirmed again, and what a send raises; then this may be called once more.
         Cancelling stops the waiting.

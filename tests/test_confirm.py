@@ -383,6 +383,26 @@ class TestRetry:
         assert await confirmed(error) == error.ids[0]
         assert ids_in(pair.replica) == list(error.ids)
 
+    async def test_lost_at_the_same_server(self, pair, queue, own_server):
+        """What a server has lost while it was a replica, it does not confirm when it is a primary
+        again, on the same connection neither.
+        """
+        port = free_port()
+        other = own_server("--port", str(port))
+        async with AsyncRSMQ.from_url(other.url) as rsmq:
+            await rsmq.create_queue(qname="jobs")
+        pair.stop_replica()
+        error = await unconfirmed(queue.send("x", confirm=SOON))
+        pair.primary.redis.replicaof("127.0.0.1", port)
+        await wait_until(lambda: not ids_in(pair.primary))
+        pair.resume_replica()
+        pair.waits()
+        retrying = asyncio.ensure_future(confirmed(error))
+        await wait_until(pair.waits)
+        pair.primary.redis.replicaof("NO", "ONE")
+        assert await retrying == error.ids[0]
+        assert ids_in(pair.replica) == list(error.ids)
+
     async def test_full_server(self, pair, queue):
         """A server that refuses to write confirms nothing."""
         pair.stop_replica()
@@ -524,6 +544,13 @@ async def test_no_such_command(server):
             with pytest.raises(UnsupportedServer, match="WAITAOF"):
                 await rsmq.queue("jobs").send("x", confirm=fsync())
             assert ids_in(server) == []
+
+
+@pytest.mark.parametrize("confirm", [SOON, fsync()])
+@pytest.mark.parametrize("reply", [b"OK", None, [], [None], [b"1"], {}])
+def test_foreign_reply(confirm, reply):
+    """What only a proxy would say, instead of a number, confirms nothing."""
+    assert confirm.count(reply) == 0
 
 
 async def test_synchronous_code(pair):

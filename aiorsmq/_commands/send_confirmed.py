@@ -26,7 +26,8 @@ class ConfirmedSender(Sender):
 
     - On the connection that stored it, the server is asked again. It answers for all writes of that
       connection, so nothing needs to be written, whatever has become of the message.
-    - If that connection is lost, the server, which may be another one, knows nothing of that write.
+    - If that connection is lost, or the server refuses to tell, that server may be another one, or
+      a replica that was sent other data in between. It knows nothing of that write.
       The script is called again: it stores what it does not find, and writes in any case.
     """
 

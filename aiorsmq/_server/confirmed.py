@@ -13,7 +13,8 @@ from .wire import Argument, Wire
 
 OnCount = Callable[["int | Exception"], None]
 """Gets what the server says of the writes so far: how many replicas have them, or for `fsync()`
-whether they are on disk, 0 if it refuses to tell; an exception if the connection was lost."""
+whether they are on disk; an exception if the connection was lost, or if the server refuses to
+tell."""
 
 
 def _ignore(_: object) -> None: ...
@@ -104,7 +105,9 @@ class ConfirmedLane(Lane):
 
     def _result(self, reply: Reply, count: int | Exception, confirm: Confirm) -> Any:
         if isinstance(count, Exception):
-            return count
+            # A server that refuses may be a replica now: when it is a primary again, it does not
+            # have what it is asked about.
+            return count if self.lost else Unconfirmed(reply, 0, None)
         return reply if count >= confirm.goal else Unconfirmed(reply, count, self)
 
     def recount(self, confirm: Confirm, on_count: OnCount) -> None:
@@ -132,8 +135,8 @@ class ConfirmedLane(Lane):
     def _write_held(self) -> None:
         all_held = self._held
         self._held = []
+        self.allowance = max(held.confirm.timeout for held in all_held)
         for confirm in dict.fromkeys(held.confirm for held in all_held):
-            self.allowance = max(self.allowance, confirm.timeout)
             group = [held for held in all_held if held.confirm == confirm]
             for held in group:
                 if held.is_asking:
@@ -146,10 +149,9 @@ class ConfirmedLane(Lane):
 
     def _on_wait(self, confirm: Confirm, on_counts: list[OnCount], reply: Any) -> None:
         self._waits -= 1
-        count = confirm.count(reply)
-        if self.lost and isinstance(reply, Exception):
-            count = reply
-        elif confirm.replicas and not count:
+        is_refused = isinstance(reply, Exception)
+        count = reply if is_refused else confirm.count(reply)
+        if confirm.replicas and not self.lost and (is_refused or not count):
             self._tell(self._on_doubt)
         for on_count in on_counts:
             self._tell(on_count, count)

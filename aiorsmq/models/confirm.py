@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from .._protocol import Seconds, check_seconds
 from ..errors import InvalidParameterValue
@@ -46,11 +46,12 @@ class Confirm:
         return self.replicas or 1
 
     def count(self, reply: Any) -> int:
-        """Read the reply to the command: how many replicas, or whether it is on disk; 0 for an
-        error."""
-        if isinstance(reply, Exception):
-            return 0
-        return int(reply if self.replicas else reply[0])
+        """Read the reply to the command: how many replicas, or whether it is on disk; 0 for what
+        only a proxy would reply."""
+        number = reply
+        if not self.replicas:
+            number = [*cast("list[Any]", reply), None][0] if isinstance(reply, list) else None
+        return number if type(number) is int else 0
 
     def __repr__(self) -> str:
         if self.replicas:

@@ -64,7 +64,13 @@ CONFIRMED = {
     ),
     "nobody-suspects-the-server": Breakage(
         "a server that has no replicas any more is not suspected of being the wrong one",
-        (Edit("ConfirmedLane._on_wait", "confirm.replicas and not count", "False"),),
+        (
+            Edit(
+                "ConfirmedLane._on_wait",
+                "confirm.replicas and not self.lost and (is_refused or not count)",
+                "False",
+            ),
+        ),
         ("test_confirm.py::TestStoppedReplica::test_sentinels_are_asked",),
     ),
 }
