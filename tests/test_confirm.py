@@ -245,6 +245,19 @@ class TestStoppedReplica:
         }
         assert pair.waits() <= 4
 
+    async def test_other_queues(self, pair, rsmq, queue):
+        """What comes while the server waits goes out together, whichever queue it is for."""
+        other = rsmq.queue("other")
+        await other.create()
+        pair.stop_replica()
+        pair.waits()
+        first = asyncio.ensure_future(queue.send("x", confirm=replicas(1, 1)))
+        await wait_until(lambda: ids_in(pair.primary))
+        later = [each.send("y", confirm=replicas(1, 1)) for each in (other, queue)]
+        outcomes = await asyncio.gather(first, *later, return_exceptions=True)
+        assert set(map(type, outcomes)) == {NotConfirmed}
+        assert pair.waits() == 2
+
     async def test_large_ones_at_once(self, pair, queue):
         """Bodies that need several script calls wait no longer than small ones."""
         pair.stop_replica()

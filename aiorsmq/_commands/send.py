@@ -19,6 +19,9 @@ from ..models import Confirm, MaxWaiting
 NewMessage = tuple[bytes, int | None]
 """A body and its delay in ms; None for the queue's."""
 
+FIRST: Final = b"first"
+HELD: Final = b"held"
+"""The mark of a first attempt that may be held back before it is written."""
 RETRY: Final = b"retry "
 """The mark of a repetition, followed by the dead-letter queue's name, if known; see `send.lua`."""
 REWRITE: Final = b"rewrite "
@@ -73,7 +76,7 @@ class Sender:
         messages: Sequence[NewMessage],
         on_results: OnResults[str],
         until: float,
-        mark: Argument = "first",
+        mark: Argument = FIRST,
     ) -> None:
         us, ids = self._node.clock.mint(len(messages))
         args = self._args(mark, mode, us, ids, messages)

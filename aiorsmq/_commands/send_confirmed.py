@@ -9,9 +9,10 @@ from .._server.batch import Batch, Gathering, OnResults
 from .._server.call import Reply
 from .._server.confirmed import ConfirmedLane, Unconfirmed
 from .._server.node import Node
+from .._server.wire import Argument
 from ..errors import NotConfirmed
 from ..models import Confirm, MaxWaiting
-from .send import REWRITE, NewMessage, Send, Sender, resolve_all
+from .send import FIRST, HELD, REWRITE, NewMessage, Send, Sender, resolve_all
 
 _Sent = str | list[str]
 """What a send returns: an id, or those of a `send_many`."""
@@ -43,6 +44,20 @@ class ConfirmedSender(Sender):
         self._repeats: Batch[tuple[str, NewMessage], str] = Batch(
             self._submit_again, node, Gathering()
         )
+
+    def _submit(
+        self,
+        mode: str,
+        messages: Sequence[NewMessage],
+        on_results: OnResults[str],
+        until: float,
+        mark: Argument = FIRST,
+    ) -> None:
+        """The lane may hold it back for as long as a replica does not answer. That makes the time
+        in the ids no worse if it is the server's, as far as is known."""
+        if mark == FIRST and self._node.clock.is_known:
+            mark = HELD
+        super()._submit(mode, messages, on_results, until, mark)
 
     def _on_stored(self, send: Send, all_keys: Sequence[str], reply: Reply | Exception) -> None:
         if isinstance(reply, list) and reply[:1] == [b"unwritten"]:

@@ -2,8 +2,8 @@
 -- Include: prelude_dead_letters
 -- Include: prelude_minted
 -- KEYS     messages (ZSET), queue (HASH); in a retry, if permitted: dead-letter queue (HASH)
--- ARGV     1: 'first'; in a retry 'retry ', or 'rewrite ' if it is to be confirmed, and the name
---             of the dead-letter queue, if known
+-- ARGV     1: 'first', or 'held' if earlier WAITs may have held it back; in a retry 'retry ', or
+--             'rewrite ' if it is to be confirmed, and the dead-letter queue's name, if known
 --          2: 'all' to store all or none, 'each' to leave out those that are too long
 --          3: the time in the ids, in us
 --          4: the channel, or '' to announce nothing
@@ -17,8 +17,8 @@
 
 -- Check: the time in the ids, the name of the dead-letter queue.
 local queue = attributes(KEYS[2], 'totalsent')
-local is_retry = ARGV[1] ~= 'first'
-if not is_retry and is_off(ARGV[3]) then
+local is_retry = string.find(ARGV[1], '^re')
+if not is_retry and is_off(ARGV[3], ARGV[1] == 'held' and 61000000) then
   return {time[1], time[2], 'clock'}
 end
 local dead_letter_queue = is_retry and policy(KEYS[2], '')

@@ -63,6 +63,8 @@ class ConfirmedLane(Lane):
         self._untried: dict[str, list[_Held]] = {}
         """By command: what waits to know whether it is accepted."""
         self._held: list[_Held] = []
+        self._is_planned = False
+        """Whether they are about to go out."""
         self._waits = 0
         """How many are in flight."""
 
@@ -129,10 +131,17 @@ class ConfirmedLane(Lane):
 
     def _hold(self, held: "_Held") -> None:
         self._held.append(held)
-        if not self._waits:
-            self._write_held()
+        self._plan()
+
+    def _plan(self) -> None:
+        """Write them a turn later: a WAIT that has ended makes room in batches of many queues, and
+        what these send shares the next one."""
+        if self._held and not (self._waits or self._is_planned):
+            self._is_planned = True
+            self._loop.call_soon(self._write_held)
 
     def _write_held(self) -> None:
+        self._is_planned = False
         all_held = self._held
         self._held = []
         self.allowance = max(held.confirm.timeout for held in all_held)
@@ -155,8 +164,7 @@ class ConfirmedLane(Lane):
             self._tell(self._on_doubt)
         for on_count in on_counts:
             self._tell(on_count, count)
-        if self._held and not self._waits:
-            self._write_held()
+        self._plan()
 
     def _tell(self, callback: Callable[..., object], *args: object) -> None:
         """What it raises disturbs no other call."""

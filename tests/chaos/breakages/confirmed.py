@@ -40,7 +40,7 @@ CONFIRMED = {
     ),
     "one-wait-behind-the-other": Breakage(
         "with a stopped replica, each confirmed send waits for the timeouts of all before it",
-        (Edit("ConfirmedLane._hold", "not self._waits", "True"),),
+        (Edit("ConfirmedLane._plan", "self._waits or self._is_planned", "self._is_planned"),),
         ("test_confirm.py::TestStoppedReplica::test_many_at_once",),
     ),
     "refused-when-it-is-stored": Breakage(
