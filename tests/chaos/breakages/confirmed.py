@@ -41,7 +41,7 @@ CONFIRMED = {
     "one-wait-behind-the-other": Breakage(
         "with a stopped replica, each confirmed send waits for the timeouts of all before it",
         (Edit("ConfirmedLane._plan", "self._waits or self._is_planned", "self._is_planned"),),
-        ("test_confirm.py::TestStoppedReplica::test_many_at_once",),
+        ("test_confirm.py::TestStoppedReplica::test_other_queues",),
     ),
     "refused-when-it-is-stored": Breakage(
         "that the server does not confirm anything is only found when a message is stored",
