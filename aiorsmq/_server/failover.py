@@ -40,12 +40,16 @@ class Primary:
     """The address of the primary.
 
     Args:
+        sentinels: how many there are.
         on_moved: called when connections to the address known so far are to be given up.
     """
 
-    def __init__(self, home: Home, on_moved: Callable[[], None]) -> None:
+    def __init__(self, home: Home, sentinels: int, on_moved: Callable[[], None]) -> None:
         self._home = home
+        self._sentinels = sentinels
         self._on_moved = on_moved
+        self._epoch = -1
+        """The one that is believed."""
         self.address: Address | None = None
         """None before the first view."""
         self._views: dict[str, View] = {}
@@ -78,10 +82,17 @@ class Primary:
             self._look()
 
     def _look(self) -> None:
-        """Believe the highest epoch; of several with that, the most."""
+        """Believe the highest epoch; of several with that, the most.
+
+        One that is lower than before is believed only if most sentinels can be asked: those that
+        are set up again begin with 0. A few may know an old primary that hung along with them.
+        """
         if not self._views:
             return
         epoch = max(view.epoch for view in self._views.values())
+        if epoch < self._epoch and 2 * len(self._views) <= self._sentinels:
+            return
+        self._epoch = epoch
         named = Counter(view.address for view in self._views.values() if view.epoch == epoch)
         favourites = [address for address in named if named[address] == max(named.values())]
         if self.address in favourites:

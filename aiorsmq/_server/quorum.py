@@ -39,7 +39,7 @@ class Quorum:
     ) -> None:
         self._sentinels = sentinels
         self._service = service
-        self.primary: Primary = Primary(home, on_moved)
+        self.primary: Primary = Primary(home, len(sentinels), on_moved)
         self._tasks = Tasks(home)
         self._asking: asyncio.Task[None] | None = None
         self._is_closed = False

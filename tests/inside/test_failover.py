@@ -29,7 +29,7 @@ async def moves():
 
 @pytest.fixture
 async def primary(moves):
-    primary = Primary(Home(), lambda: moves.append(primary.address))
+    primary = Primary(Home(), 3, lambda: moves.append(primary.address))
     return primary
 
 
@@ -64,7 +64,24 @@ async def test_forgotten(primary, moves):
     primary.forget("b")
     assert primary.address == TWO
     primary.learn("b", View(0, ONE, False))
+    primary.learn("c", View(0, ONE, False))
     assert (primary.address, moves) == (ONE, [ONE])
+
+
+async def test_few_that_are_left(primary, moves):
+    """If only sentinels can be asked that do not know of the latest failover, and they are not the
+    most, the primary stays what it is: another one may have hung along with them.
+    """
+    for name in "abc":
+        primary.learn(name, new(TWO))
+    for name in "abc":
+        primary.forget(name)
+    primary.learn("c", old(ONE))
+    assert (primary.address, moves) == (TWO, [])
+    primary.learn("a", new(TWO))
+    primary.learn("c", new(ONE))
+    primary.forget("a")
+    assert primary.address == ONE
 
 
 async def test_held(primary, moves):
