@@ -19,7 +19,7 @@ from .._protocol import check_tag
 from ..errors import ClientClosed, UnsupportedServer
 from .call import Call
 from .cluster_target import ClusterTarget
-from .failures import CONNECT_ERRORS, redirection, unsupported_reason
+from .failures import CONNECT_ERRORS, is_not_yet, redirection, unsupported_reason
 from .futures import resolve, retrieve_error
 from .lane import Lane
 from .reach import Reach
@@ -138,8 +138,9 @@ class ClusterRoutes(Routes):
         return (self._nowhere, *self._by_address.values())
 
     def redirected(self, host: str, port: int, server: Server) -> Server:
-        """The server that another one has named. Without a host, it has the same one."""
-        if not host:
+        """The server that another one has named. Without a host that is known, it has the same
+        one."""
+        if host in ("", "?"):
             nodes = self._by_address.items()
             host = next((address[0] for address, node in nodes if node is server), "")
         return self._server_at(self._target.remap(host, port))
@@ -272,6 +273,8 @@ class ClusterRoutes(Routes):
         except ResponseError as error:
             if reason := unsupported_reason(error):
                 raise UnsupportedServer(reason) from None
+            if is_not_yet(error):  # a script that goes on for too long
+                raise ConnectionError(str(error)) from None
             raise
         if not reply:
             raise ConnectionError(f"{address[0]}:{address[1]} knows no slots")

@@ -249,6 +249,46 @@ async def test_no_node_at_all():
         assert "secret" not in repr(rsmq)
 
 
+async def test_names_that_are_not_known(cluster, queue, rsmq):
+    """Nodes that are to be reached by names, but were given none, are reached at the host of the
+    node that tells of them."""
+    for node in cluster.nodes:
+        node.ask("CONFIG", "SET", "cluster-preferred-endpoint-type", "hostname")
+    source = cluster.owner(SLOT)
+    target = other_than(cluster, source)
+    await asyncio.to_thread(cluster.move, SLOT, target)
+    await queue.send("x")
+    routes = rsmq._engine._routes
+    assert set(routes._by_address) <= {*cluster.addresses}
+    for node in cluster.nodes:
+        node.ask("CONFIG", "SET", "cluster-preferred-endpoint-type", "ip")
+
+
+async def test_busy_node_at_first(cluster, queue):
+    """A node that a script of others keeps busy is waited for."""
+    node = cluster.owner(SLOT)
+    node.ask("CONFIG", "SET", "lua-time-limit", "1")
+    busy = redis.Redis(port=node.port, socket_timeout=PATIENCE)
+    working = asyncio.create_task(asyncio.to_thread(busy.eval, "while true do end", 0))
+    await asyncio.to_thread(until, "it is busy", lambda: is_busy(node))
+    async with AsyncRSMQ.from_url(f"redis+cluster://127.0.0.1:{node.port}", ns=NS) as rsmq:
+        sending = asyncio.create_task(rsmq.queue("jobs").send("x"))
+        await asyncio.wait([sending], timeout=0.3)
+        node.ask("SCRIPT", "KILL")
+        await sending
+    with pytest.raises(redis.ResponseError, match="killed"):
+        await working
+    busy.close()
+
+
+def is_busy(node):
+    try:
+        node.ask("PING")
+    except redis.ResponseError as error:
+        return "BUSY" in str(error)
+    return False
+
+
 async def test_given_cluster(cluster, queue):
     """A RedisCluster that is given lends its settings, and stays its user's to close."""
     async with RedisCluster("127.0.0.1", cluster.nodes[4].port, decode_responses=True) as own:
