@@ -217,6 +217,8 @@ class ClusterRoutes(Routes):
 
     def _server_at(self, address: Address) -> Server:
         if address not in self._by_address:
+            if self._closed:
+                raise ClientClosed
             self._by_address[address] = self._make_server(self._target.node(address))
         return self._by_address[address]
 
@@ -230,7 +232,8 @@ class ClusterRoutes(Routes):
         try:
             while waiting or asking:
                 if waiting:
-                    asking.add(self._tasks.start(self._ask_node(waiting.pop())))
+                    asking.add(task := self._tasks.start(self._ask_node(waiting.pop())))
+                    task.add_done_callback(retrieve_error)
                 replied, asking = await asyncio.wait(
                     asking,
                     timeout=HEDGE if waiting else None,

@@ -96,9 +96,10 @@ class Retrier:
             try:
                 server, lane = await self._open(call, hop)
             except CONNECT_ERRORS as not_sent:
+                server = self._route.server if hop is None else hop.server
                 hop = None
                 self._route.suspect()
-                if once or not self._route.server.connector(call).may_pass(not_sent):
+                if once or not server.connector(call).may_pass(not_sent):
                     raise
                 errors.append(not_sent)
                 self.trouble[call.script] = not_sent
@@ -147,7 +148,6 @@ class Retrier:
             return reply
         send = lane.call_if_alive if call.policy is RetryPolicy.NEVER_IF_UNKNOWN else lane.call
         if is_asking:  # for the next command on the lane
-            send = lane.call
             send(partial(_resolve_if_error, reply), "ASKING")
         send(on_reply, *command)
         return reply

@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 import redis
-from aiorsmq import AsyncRSMQ, InvalidParameterValue, NotPermitted, UnsupportedServer
+from aiorsmq import (
+    AsyncRSMQ,
+    ClientClosed,
+    InvalidParameterValue,
+    NotPermitted,
+    UnsupportedServer,
+)
 from aiorsmq._protocol import id_time
 from aiorsmq._server import cluster as engine
+from aiorsmq._server import lane
 from aiorsmq.cli.acl import acl_line
 from aiorsmq.testing import rsmq_test_server
 from redis.asyncio import RedisCluster
@@ -135,6 +142,27 @@ async def test_slot_on_its_way(cluster, queue, url):
         assert (await staying.receive()).body == "here"
         assert cluster.owner(SLOT) is source
     cluster.finish_move(SLOT, source, target)
+
+
+async def test_pop_on_its_way(cluster, queue, url, monkeypatch):
+    """A pop that is sent on to a node which was not heard for long waits for its reply to a PING,
+    as any pop does: it does not fail, and a node that hangs does not make it later, for nobody."""
+    monkeypatch.setattr(lane, "QUIET", -1.0)
+    monkeypatch.setattr(lane, "PONG_TIMEOUT", 0.3)  # well before the cluster takes it for dead
+    source = cluster.owner(SLOT)
+    target = other_than(cluster, source)
+    await queue.send_many(["first", "second"])
+    cluster.begin_move(SLOT, source, target)
+    for key in ("jobs", "jobs:Q"):
+        cluster.move_key(f"{NS}:{key}", source, target)
+    assert (await queue.pop()).body == "first"
+    target.freeze()
+    popping = asyncio.create_task(queue.pop())
+    await asyncio.wait([popping], timeout=0.6)
+    target.thaw()
+    assert (await popping).body == "second"
+    cluster.finish_move(SLOT, source, target)
+    await asyncio.to_thread(cluster.wait_until_whole)
 
 
 async def test_half_a_queue(cluster, queue, url):
@@ -416,6 +444,31 @@ async def test_rights(cluster, queue, user, role):
     await jobs.send("x")
     refused = {entry["object"] for node in cluster.nodes for entry in node.redis.acl_log()}
     assert refused <= {"config|get", "client|setinfo"}
+
+
+async def test_login_refused_on_the_way(cluster, queue, user):
+    """A node to which a slot is being moved, and that does not know a new password yet, is waited
+    for."""
+    user.grant("allkeys", "allchannels", "+@all")
+    await user.queue("jobs").send("x")
+    source = cluster.owner(SLOT)
+    target = other_than(cluster, source)
+    target.ask("ACL", "SETUSER", "someone", "resetpass", ">other")
+    cluster.begin_move(SLOT, source, target)
+    for key in ("jobs", "jobs:Q"):
+        cluster.move_key(f"{NS}:{key}", source, target)
+    sending = asyncio.create_task(user.queue("jobs").send("y"))
+    await asyncio.wait([sending], timeout=0.3)
+    target.ask("ACL", "SETUSER", "someone", ">pw")
+    await sending
+    cluster.finish_move(SLOT, source, target)
+
+
+async def test_sent_on_after_the_end(cluster, queue, rsmq):
+    """A call that is sent on to another node while the client closes opens no connection."""
+    await rsmq.aclose()
+    with pytest.raises(ClientClosed):
+        rsmq._engine._routes.redirected("127.0.0.1", free_port(), None)
 
 
 async def test_without_rights(cluster, queue, user, url):
