@@ -602,3 +602,12 @@ async def test_synchronous_code(pair):
     async with asyncio.timeout(PATIENCE):
         await asyncio.to_thread(run)
     assert len(ids_in(pair.primary)) == 3
+
+
+async def test_first_one_while_closing(server):
+    """A confirmed call that is made again while the client closes opens no connection."""
+    rsmq = AsyncRSMQ.from_url(server.url)
+    await rsmq.list_queues()
+    await rsmq.aclose()
+    with pytest.raises(ClientClosed):
+        await rsmq._node._route.server.confirmed().lane()

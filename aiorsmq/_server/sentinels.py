@@ -12,7 +12,7 @@ from redis.exceptions import AuthorizationError, NoPermissionError, ResponseErro
 
 from .failover import View
 from .failures import LOGIN_REFUSED, SERVER_ERRORS, backoff, is_no_sentinel, is_unknown
-from .futures import resolve
+from .futures import resolve, retrieve_error
 from .lane import Lane
 from .options import CONNECT_TIMEOUT
 from .target import log_in, take_over
@@ -138,6 +138,7 @@ class Sentinel:
         try:
             loop = asyncio.get_running_loop()
             lost: asyncio.Future[None] = loop.create_future()
+            lost.add_done_callback(retrieve_error)
             wire.attach(partial(self._hear, on_event), partial(resolve, lost))
             wire.write(b"".join(pack(("SUBSCRIBE", event)) for event in EVENTS))
             while not self.is_closed:

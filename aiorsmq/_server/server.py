@@ -123,7 +123,7 @@ class Server:
             await connector.retire()
 
     async def aclose(self) -> None:
-        for connector in self._connectors():
+        for connector in (self.calls, self.confirmed()):  # neither is to be opened any more
             await connector.aclose()
 
     def _connectors(self) -> list[Connector]:
