@@ -611,3 +611,23 @@ async def test_first_one_while_closing(server):
     await rsmq.aclose()
     with pytest.raises(ClientClosed):
         await rsmq._node._route.server.confirmed().lane()
+
+
+async def test_primary_that_is_left(pair):
+    """A call on a connection that another one has replaced is made again as well when calls go to
+    another primary."""
+    async with AsyncRSMQ.from_url(pair.url, confirm=PATIENT) as rsmq:
+        queue = rsmq.queue("jobs")
+        await queue.create()
+        await queue.send("first")
+        pair.stop_replica()
+        sending = asyncio.create_task(queue.send("x"))
+        server = rsmq._node._route.server
+        await wait_until(lambda: server.in_flight)
+        old = server.confirmed().current()
+        server.confirmed().renew()
+        await wait_until(lambda: server.confirmed().current() is not old)
+        rsmq._engine.target.on_moved()
+        await wait_until(lambda: old.lost)
+        pair.resume_replica()
+        assert await sending in ids_in(pair.primary, "jobs")

@@ -72,6 +72,8 @@ class Connector:
         self._max_age = max_age
         self._end_of_life: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None
+        self._old: Lane | None = None
+        """A lane that another has replaced, until its calls have their replies."""
         self._renewal_refused = False
         self._lane: Lane | None = None
         self._opening: asyncio.Task[Lane] | None = None
@@ -162,10 +164,12 @@ class Connector:
             await lane.aclose()
             return
         self._lane = lane
+        self._old = old
         self._note_opened()
         try:
             await old.drain()
         finally:
+            self._old = None
             await old.aclose()
 
     def may_pass(self, error: Exception) -> bool:
@@ -198,6 +202,12 @@ class Connector:
         if lane is not None and lane is self._lane:
             self._lane = None
             await lane.aclose()
+
+    async def leave(self) -> None:
+        """Drop the lane, and one that it has replaced."""
+        if self._old is not None:
+            await self._old.aclose()
+        await self.drop(self.current())
 
     async def retire(self) -> None:
         """Drop the lane, unless the server is about to reply to calls on it."""

@@ -115,7 +115,7 @@ class Server:
         """Drop the lanes, as the target's calls go to another server now. The calls in flight are
         made again there, as far as that is safe."""
         for connector in self._connectors():
-            await connector.drop(connector.current())
+            await connector.leave()
 
     async def retire(self) -> None:
         """Drop the lanes that no call needs, as the server takes no more."""
