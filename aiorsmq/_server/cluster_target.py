@@ -27,6 +27,7 @@ class ClusterTarget(Target):
         startup: the nodes to ask first.
         remap: see `Remap`.
         is_ours: whether to close the client.
+        pool: see `Target`.
     """
 
     def __init__(
@@ -36,8 +37,9 @@ class ClusterTarget(Target):
         remap: Remap = _keep_address,
         *,
         is_ours: bool,
+        pool: Any = None,
     ) -> None:
-        super().__init__(client)
+        super().__init__(client, pool=pool)
         self.startup: Sequence[Address] = startup
         self.nodes: Sequence[Address] = startup
         """Those in the cluster, as far as is known."""
@@ -75,4 +77,16 @@ def given_cluster(cluster: RedisCluster) -> ClusterTarget:
     pool = ConnectionPool(connection_class=connection_class, **nodes[0].connection_kwargs)
     client = check_client(Redis(connection_pool=pool))
     startup = [(node.host, int(node.port)) for node in nodes]
-    return ClusterTarget(client, startup, manager.remap_host_port, is_ours=False)
+    remap = manager.remap_host_port
+    return ClusterTarget(client, startup, remap, is_ours=False, pool=_Nodes(manager))
+
+
+class _Nodes:
+    """The nodes of a RedisCluster, which redis-py tells of renewed credentials one by one."""
+
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+
+    async def re_auth_callback(self, token: Any) -> None:
+        for node in [*self._manager.nodes_cache.values()]:
+            await node.re_auth_callback(token)

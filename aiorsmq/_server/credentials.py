@@ -60,7 +60,7 @@ def follow(
     the follower lives. None for a provider that does not renew.
 
     Args:
-        pool: redis-py's pool of that provider, or node of a cluster, which is told as well.
+        pool: redis-py's pool of that provider, or nodes of a cluster, told by `re_auth_callback`.
     """
     if not isinstance(provider, _StreamingProvider):
         return None

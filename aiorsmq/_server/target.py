@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from redis.asyncio import Redis
@@ -48,9 +48,12 @@ class Target:
 
     Args:
         handshakes: of a client that has several targets.
+        pool: see `follow`; by default the client's pool.
     """
 
-    def __init__(self, client: Redis, handshakes: Handshakes | None = None) -> None:
+    def __init__(
+        self, client: Redis, handshakes: Handshakes | None = None, pool: Any = None
+    ) -> None:
         self.client: Redis = client
         self.on_moved: Callable[[], None] = _ignore
         """Called when the server is another one now: all connections are dropped."""
@@ -59,7 +62,7 @@ class Target:
         self.on_renewed: Callable[[tuple[str, ...]], None] = _ignore_credentials
         """Called, perhaps in another thread, with new credentials for the open connections."""
         provider = self._pool.connection_kwargs.get("credential_provider")
-        self._follower = follow(provider, self._renewed, self._pool)
+        self._follower = follow(provider, self._renewed, pool or self._pool)
 
     @property
     def address(self) -> str:

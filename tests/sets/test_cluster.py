@@ -21,6 +21,7 @@ from aiorsmq.cli.acl import acl_line
 from aiorsmq.testing import rsmq_test_server
 from redis.asyncio import RedisCluster
 
+from managed.test_credentials import Streaming, streaming
 from sets.cluster import Cluster
 from sets.conftest import keep_logs
 from sets.load import FAULTS, NS, SLOT, Load, other_than
@@ -323,6 +324,31 @@ async def test_given_cluster(cluster, queue):
         async with AsyncRSMQ(own, ns=NS) as rsmq:
             await rsmq.queue("jobs").send("x")
         assert await own.hget(f"{NS}:jobs:Q", "totalsent") == "1"
+
+
+@streaming
+async def test_given_cluster_with_a_token(cluster, queue):
+    """New credentials reach the connections of the RedisCluster that was given, as well."""
+    for node in cluster.nodes:
+        for name in ("first", "second"):
+            node.ask("ACL", "SETUSER", name, "reset", "on", f">{name}", "~*", "&*", "+@all")
+    provider = Streaming("first")
+    port = cluster.owner(SLOT).port
+    async with RedisCluster("127.0.0.1", port, credential_provider=provider) as own:
+        await own.get(NS)
+        async with AsyncRSMQ(own, ns=NS) as rsmq:
+            await rsmq.queue("jobs").send("x")
+            await provider.renew("second")
+            node = own.get_node_from_key(NS)
+            assert await own.execute_command("ACL WHOAMI", target_nodes=node) == "second"
+            await wait_until(lambda: logins(cluster.owner(SLOT)).count("second") == 2)  # with ours
+    for node in cluster.nodes:
+        node.ask("ACL", "DELUSER", "first", "second")
+
+
+def logins(node):
+    """Who is logged in on each connection."""
+    return [client["user"] for client in node.redis.client_list(_type="normal")]
 
 
 async def test_looking_around(cluster, rsmq, queue):
