@@ -7,6 +7,7 @@ and now and then.
 """
 
 import asyncio
+import logging
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -39,6 +40,8 @@ HEDGE: Final = 0.5
 LANE_PATIENCE: Final = 1.0
 """Seconds to wait for the lane to a node before looking whether it still has the slot."""
 
+_logger = logging.getLogger("aiorsmq.client")
+
 
 class ClusterRoute(Route):
     """The way to the node that has a slot.
@@ -55,7 +58,11 @@ class ClusterRoute(Route):
 
     def lead_to(self, server: Server | None) -> None:
         """Have a server take the calls; None: nobody does."""
+        before = self.server
         self.server = self._nowhere if server is None else server
+        if self._nowhere not in (before, self.server) and before is not self.server:
+            text = "slot %d is at %s now, it was at %s"
+            _logger.info(text, self.slot, self.server.address, before.address)
 
     async def open(self, call: Call) -> tuple[Server, Lane]:
         """See `Route.open`. A node that hangs is given up once the slot is another's."""

@@ -51,6 +51,7 @@ class Server:
         on_silence: Callable[[], object] | None = None,
         max_age: float,
     ) -> None:
+        self.address: str = target.address
         self.clock: Clock = Clock()
         self.in_flight: int = 0
         """How many calls it works on, or is to work on."""

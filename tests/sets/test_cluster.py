@@ -1,6 +1,7 @@
 """A client of a cluster: what it does while slots move and nodes die."""
 
 import asyncio
+import logging
 import sys
 from contextlib import aclosing
 from pathlib import Path
@@ -114,14 +115,18 @@ async def test_hung_node(cluster, queue, url):
     await asyncio.to_thread(cluster.wait_until_whole)
 
 
-async def test_moved_once(cluster, queue):
-    """One call is told that a slot has moved; those after it go where it is."""
+async def test_moved_once(cluster, queue, caplog):
+    """One call is told that a slot has moved; those after it go where it is. The log says so."""
+    caplog.set_level(logging.INFO, "aiorsmq.client")
     source = cluster.owner(SLOT)
-    await asyncio.to_thread(cluster.move, SLOT, other_than(cluster, source))
+    target = other_than(cluster, source)
+    await asyncio.to_thread(cluster.move, SLOT, target)
     source.ask("CONFIG", "RESETSTAT")
     for _ in range(3):
         await queue.send("x")
     assert source.redis.info("errorstats")["errorstat_MOVED"]["count"] == 1
+    said = f"slot {SLOT} is at 127.0.0.1:{target.port} now, it was at 127.0.0.1:{source.port}"
+    assert caplog.messages.count(said) == 1
 
 
 async def test_slot_on_its_way(cluster, queue, url):
