@@ -210,7 +210,7 @@ async def test_upload_in_the_hands_of_the_system(slow_server, monkeypatch):
     """A connection on which a large message is still going out is not silent, though all of it has
     been written.
     """
-    monkeypatch.setattr(lane, "REPLY_TIMEOUT", 1.2)
+    monkeypatch.setattr(lane, "REPLY_TIMEOUT", 2.0)
     answer = call(slow_server, "ECHO", b"x" * 180_000)
     assert slow_server._wire._transport.get_write_buffer_size() == 0
     assert await answer == b"heard"
@@ -218,7 +218,7 @@ async def test_upload_in_the_hands_of_the_system(slow_server, monkeypatch):
 
 async def test_growing_upload(slow_server, monkeypatch):
     """Nor is one to whose upload others add faster than it goes out."""
-    monkeypatch.setattr(lane, "REPLY_TIMEOUT", 1.2)
+    monkeypatch.setattr(lane, "REPLY_TIMEOUT", 2.0)
     first = call(slow_server, "ECHO", b"x" * 180_000)
     others = []
     while not first.done():
