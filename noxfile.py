@@ -33,18 +33,25 @@ OTHER_PLUGINS_OFF = ("-p", "no:asyncio", "-p", "no:aiohttp")
 BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
 ON_EVERY_SERVER = (
     "tests/conformance",
+    "tests/permissions",
+    "tests/test_full_server.py",
+    "tests/test_lost_replies.py",
+    "tests/test_server_settings.py",
+)
+ON_REDIS = (
     "tests/dead_letters",
     "tests/foreign_data",
-    "tests/permissions",
     "tests/test_announcements.py",
     "tests/test_connection.py",
     "tests/test_ensure.py",
-    "tests/test_full_server.py",
-    "tests/test_lost_replies.py",
     "tests/test_outages.py",
-    "tests/test_server_settings.py",
 )
-ON_THE_OLDEST_SERVER = ("tests/operations", "tests/worker", "tests/test_stream.py")
+FURTHER = {
+    "valkey-8": (),  # near to the Valkey 9 of the other sessions
+    "redis-6": (*ON_REDIS, "tests/operations", "tests/worker", "tests/test_stream.py"),
+    "redis-7": (*ON_REDIS, "tests/managed", "tests/test_confirm.py", "tests/tls"),
+}
+"""What else runs on each server. Only the last one is built with TLS."""
 TIMED = (
     "tests/journey",
     "tests/operations/test_announcements.py",
@@ -79,8 +86,8 @@ WITH_LOWEST = (
     "tests/test_pipelining.py",
     "tests/test_stream.py",
 )
-REDIS_PY = {5: (2, 3), 6: (0, 1, 2, 3, 4), 7: (0, 1, 2, 3, 4), 8: (0, 1)}
-"""Its minor versions, by the major one."""
+REDIS_PY = {5: (2, 3), 6: (0, 2, 4), 7: (0, 2, 4), 8: (0, 1)}
+"""Its minor versions, by the major one: the first, the last, and one between them."""
 
 
 def _interpreter(version: str) -> str:
@@ -170,7 +177,7 @@ def servers(session: nox.Session) -> None:
         name, binary = line.split("\t")
         session.log(f"{name}: {binary}")
         env = {"AIORSMQ_TEST_SERVER": binary}
-        further = ON_THE_OLDEST_SERVER if "6.2" in name else ()
+        further = FURTHER[name.partition(".")[0]]
         session.run(*command, *further, *session.posargs, env=env)
 
 
@@ -192,7 +199,7 @@ def sets(session: nox.Session) -> None:
 
 @nox.session
 def redis_versions(session: nox.Session) -> None:
-    """The fast and the fallback connection code, with every minor version of redis-py."""
+    """The fast and the fallback connection code, with versions of redis-py from 5.2 on."""
     _install(session, "test")
     module = "tests/test_pipelining.py"
     slow = f"{module}::test_slow_line"

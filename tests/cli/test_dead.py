@@ -84,7 +84,7 @@ async def test_interrupted(start, finish_cli, server, rsmq, dead):
     assert note == "dead letters of jobs: queue dead"
     moved = int(told.removeprefix("aiorsmq: interrupted: moved ").split()[0])
     assert told == f"aiorsmq: interrupted: moved {moved} messages"
-    assert 8 <= moved <= len(ids_in(server)) <= moved + 4  # one step more was sent
+    assert 4 <= moved <= len(ids_in(server)) <= moved + 4  # one step may not be counted yet
     assert len(ids_in(server)) + len(ids_in(server, "dead")) == 500
 
 
