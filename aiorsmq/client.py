@@ -1,4 +1,4 @@
-"""AsyncRSMQ: the connection to one server, and RSMQ's own methods. Start here."""
+"""AsyncRSMQ: the connection to a server, or to a set of them. Start here."""
 
 import asyncio
 import warnings
@@ -52,9 +52,9 @@ class AsyncRSMQ(NamedQueues):
     """RSMQ on a Redis or Valkey server, or on a set of them.
 
     Creating it does no I/O and needs no running event loop; the first call connects. It uses two
-    connections of its own: one for all calls, and one for all announcements, opened when a consumer
-    first has to wait. It belongs to the event loop and the process of its first call; used
-    elsewhere, it raises WrongEventLoop.
+    connections of its own: one for all calls (in a cluster, one to each node that has its queues),
+    and one for all announcements, opened when a consumer first has to wait. It belongs to the event
+    loop and the process of its first call; used elsewhere, it raises WrongEventLoop.
 
     Args:
         client: a `redis.asyncio.Redis` or `RedisCluster` to take the connection settings from. It

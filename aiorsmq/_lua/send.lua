@@ -5,7 +5,7 @@
 -- ARGV     1: 'first', or 'held' if earlier WAITs may have held it back; in a retry 'retry ', or
 --             'rewrite ' if it is to be confirmed, and the dead-letter queue's name, if known
 --          2: 'all' to store all or none, 'each' to leave out those that are too long
---          3: the time in the ids, in us
+--          3: the time in the ids, in us; if held, up to confirm.py's MAX_TIMEOUT and 1 s ago
 --          4: the channel, or '' to announce nothing
 --          5: '' if all take the queue's delay, else each one's in ms or '-', separated by spaces
 --          6...: per message: id, body

@@ -1,1 +1,1 @@
-"""One server as the client sees it: calls go in, replies and announcements come out."""
+"""One server, or a set of them: calls go in, replies and announcements come out."""

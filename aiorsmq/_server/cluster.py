@@ -21,7 +21,7 @@ from ..errors import ClientClosed, UnsupportedServer
 from .call import Call
 from .cluster_target import ClusterTarget
 from .failures import CONNECT_ERRORS, is_not_yet, redirection, unsupported_reason
-from .futures import resolve, retrieve_error
+from .futures import retrieve_error
 from .lane import Lane
 from .reach import Reach
 from .route import Hop, Route, Routes
@@ -166,6 +166,8 @@ class ClusterRoutes(Routes):
         asking = [self._tasks.start(_ask_server(node, command)) for node in nodes]
         if not asking:
             return []
+        for task in asking:
+            task.add_done_callback(retrieve_error)
         replied, late = await asyncio.wait(asking, timeout=LANE_PATIENCE)
         for task in late:
             task.cancel()
@@ -279,7 +281,7 @@ class ClusterRoutes(Routes):
 
     async def _ask_for_slots(self, lane: Lane, address: Address) -> SlotMap:
         try:
-            reply = await _ask(lane, ("CLUSTER", "SLOTS"))
+            reply = await lane.ask("CLUSTER", "SLOTS")
         except ResponseError as error:
             if reason := unsupported_reason(error):
                 raise UnsupportedServer(reason) from None
@@ -292,13 +294,8 @@ class ClusterRoutes(Routes):
 
 
 async def _ask_server(server: Server, command: Sequence[Argument]) -> Any:
-    return await _ask(await server.calls.lane(), command)
-
-
-async def _ask(lane: Lane, command: Sequence[Argument]) -> Any:
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    lane.call(partial(resolve, future), *command)
-    return await future
+    lane = await server.calls.lane()
+    return await lane.ask(*command)
 
 
 def _shuffled(addresses: Iterable[Address]) -> list[Address]:

@@ -12,6 +12,7 @@ from .._protocol import Seconds
 from .age import check_age
 from .cluster import ClusterRoutes
 from .cluster_target import ClusterTarget
+from .connector import Connector
 from .failing import Failing
 from .home import Home
 from .listener import Listener
@@ -80,14 +81,15 @@ class Engine:
 
     def _find_routes(self, target: Target) -> Routes:
         on_reached = warn_about_settings if target.keeps_data else _ignore
-        make_server = partial(
-            Server,
+        connect = partial(
+            Connector,
             tasks=self.upkeep,
             reach=self.reach,
             on_reached=on_reached,
             on_lost=self._on_lost,
             max_age=self._max_age,
         )
+        make_server = partial(Server, connect=connect)
         if not isinstance(target, ClusterTarget):
             return Routes(make_server(target))
         return ClusterRoutes(

@@ -3,12 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from redis.exceptions import ConnectionError, TimeoutError
+from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 from .failures import NotSent
+from .futures import resolve
 from .wire import Argument, Wire, pack
 
 OnReply = Callable[[Any], None]
@@ -29,15 +31,10 @@ LATE: Final = 0.1
 UPLOAD: Final = 65536
 """Bytes. If that many have left since the last look, there was an upload, even if none is left."""
 
-
 _PING: Final = pack(("PING",))
 
 
 def ignore_loss() -> None: ...
-
-
-def _set(event: asyncio.Event, _: Any) -> None:
-    event.set()
 
 
 class Lane:
@@ -115,12 +112,18 @@ class Lane:
         else:
             self._behind_ping.append((on_reply, command))
 
+    async def ask(self, *command: Argument) -> Any:
+        """`call`, and wait for the reply; an error is raised. Cancelling stops the waiting, not the
+        call."""
+        reply: asyncio.Future[Any] = self._loop.create_future()
+        self.call(partial(resolve, reply), *command)
+        return await reply
+
     async def drain(self) -> None:
         """Wait until no call is in flight. Make no more calls, or this waits for those as well."""
         while self._in_flight and not self.lost:
-            ponged = asyncio.Event()
-            self.call(partial(_set, ponged), "PING")
-            await ponged.wait()  # replies come in the order of the calls
+            with suppress(RedisError):
+                await self.ask("PING")  # replies come in the order of the calls
 
     @property
     def heard_at(self) -> float:

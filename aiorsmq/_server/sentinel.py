@@ -30,7 +30,7 @@ class SentinelTarget(Target):
     Args:
         client: has the settings of connections to the primary; its address is not used.
         sentinels: their clients, for the settings.
-        owned: whether `client` is ours to close.
+        is_ours: whether to close `client`.
         min_others: see `Sentinel`.
         force_host: the primary's host, whatever the sentinels say.
     """
@@ -41,14 +41,14 @@ class SentinelTarget(Target):
         sentinels: Sequence[Redis],
         service: str,
         *,
-        owned: bool,
+        is_ours: bool,
         min_others: int = 0,
         force_host: str | None = None,
     ) -> None:
         super().__init__(client)
         self._sentinels = [Sentinel(sentinel, service, min_others) for sentinel in sentinels]
         self._service = service
-        self._owned = owned
+        self._is_ours = is_ours
         self._force_host = force_host
         self._quorum: Quorum | None = None
         self._connected_to: Address | None = None
@@ -91,7 +91,7 @@ class SentinelTarget(Target):
     async def aclose(self) -> None:
         if self._quorum is not None:
             await self._quorum.aclose()
-        if self._owned:
+        if self._is_ours:
             await self.client.aclose()
 
     def _leave(self) -> None:

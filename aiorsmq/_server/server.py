@@ -11,9 +11,7 @@ from .clock import Clock
 from .confirmed import ConfirmedLane
 from .connector import Connector
 from .lane import Lane, OnReply
-from .reach import Reach
 from .target import Target
-from .tasks import Tasks
 from .wire import Argument
 
 _logger = logging.getLogger("aiorsmq.client")
@@ -33,40 +31,22 @@ class Server:
     Therefore these calls have a lane of their own, opened with the first of them.
 
     Args:
-        on_reached: called with the first lane to any server of the client, before any call is made
-            on it.
-        on_lost: called when the server or the network has ended a lane.
+        connect: makes a Connector of a target.
         on_silence: see `Lane`.
-        max_age: seconds after which a lane is replaced by another.
     """
 
     def __init__(
         self,
         target: Target,
-        tasks: Tasks,
-        reach: Reach,
-        *,
-        on_reached: Callable[[Lane], None],
-        on_lost: Callable[[], None],
+        connect: Callable[..., Connector],
         on_silence: Callable[[], object] | None = None,
-        max_age: float,
     ) -> None:
         self.address: str = target.address
         self.clock: Clock = Clock()
         self.in_flight: int = 0
         """How many calls it works on, or is to work on."""
-        self._tasks = tasks
         self._on_doubt = on_silence or target.suspect
-        self._connect = partial(
-            Connector,
-            target,
-            tasks,
-            reach,
-            on_reached=on_reached,
-            on_lost=on_lost,
-            on_silence=on_silence,
-            max_age=max_age,
-        )
+        self._connect = partial(connect, target, on_silence=on_silence)
         self.calls: Connector = self._connect()
         self._confirmed: Connector | None = None
 

@@ -52,7 +52,7 @@ def _given_sentinels(client: Redis, pool: Any) -> Target:
         client,
         manager.sentinels,
         pool.service_name,
-        owned=False,
+        is_ours=False,
         min_others=manager.min_other_sentinels,
         force_host=getattr(manager, "_force_master_ip", None),  # redis-py 5.3 has no public name
     )
@@ -112,4 +112,4 @@ def _sentinels_from_url(url: SetUrl, options: dict[str, Any]) -> Target:
         )
         for host, port in url.places
     ]
-    return SentinelTarget(client, sentinels, service, owned=True)
+    return SentinelTarget(client, sentinels, service, is_ours=True)
