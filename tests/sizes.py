@@ -49,7 +49,7 @@ def main() -> str | None:
             check, limit = (python, FILE) if path.suffix == ".py" else (lua, SCRIPT)
             findings = [*size(text, limit), *check(text), *english(text)]
             found += [f"{path}:{line}: {what}" for line, what in sorted(findings)]
-    for path in (Path("README.md"), Path("CONTRIBUTING.md"), *sorted(Path("docs").glob("*.md"))):
+    for path in (Path("README.md"), Path("CONTRIBUTING.md"), *sorted(Path("docs").rglob("*.md"))):
         found += [f"{path}:{line}: {what}" for line, what in english(path.read_text())]
     return "\n".join(found) or None
 

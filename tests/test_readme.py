@@ -17,8 +17,8 @@ PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text()
 PAGES = {
     "README": README,
-    "migrating": (PROJECT / "examples" / "migrating-from-pyrsmq.md").read_text(),
-    "sync": (PROJECT / "docs" / "sync.md").read_text(),
+    "migrating": (PROJECT / "docs" / "how-to" / "from-pyrsmq.md").read_text(),
+    "sync": (PROJECT / "docs" / "how-to" / "sync.md").read_text(),
 }
 PROGRAMS = {
     f"{page}-{n}": found

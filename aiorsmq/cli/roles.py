@@ -1,4 +1,4 @@
-"""What an ACL user needs for each role, as docs/servers.md and tests/permissions have it."""
+"""What an ACL user needs for each role; docs/operations/servers.md has the lines."""
 
 from typing import Final, NamedTuple
 

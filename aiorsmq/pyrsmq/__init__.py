@@ -1,6 +1,6 @@
 """PyRSMQ's API with coroutines: port a PyRSMQ program by adding `await`.
 
-A thin layer over AsyncRSMQ. examples/migrating-from-pyrsmq.md shows programs before and after, and
+A thin layer over AsyncRSMQ. docs/how-to/from-pyrsmq.md shows programs before and after, and
 lists every deliberate difference.
 """
 

@@ -1,4 +1,4 @@
-"""The commands in docs/cli.md do what it says."""
+"""The commands in docs/operations/cli.md do what it says."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from aiorsmq.cli.app import new_app
 from cli.shop import shop  # noqa: F401 - a fixture
 from support import PATIENCE
 
-PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "operations" / "cli.md").read_text()
 LINES = [
     line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()
 ]
@@ -51,7 +51,7 @@ def test_names():
     """The page names commands that exist, and pictures that are there."""
     used = set(re.findall(r"aiorsmq ([a-z]+)", PAGE))
     assert used - COMMANDS == set()
-    folder = Path(__file__).parents[2] / "docs"
-    shown = re.findall(r"\]\((pictures/.*?)\)", PAGE)
+    folder = Path(__file__).parents[2] / "docs" / "operations"
+    shown = re.findall(r"\]\((\.\./pictures/.*?)\)", PAGE)
     assert shown
     assert [path for path in shown if not (folder / path).exists()] == []

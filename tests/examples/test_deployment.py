@@ -1,4 +1,4 @@
-"""The programs and commands of docs/deployment.md do what it says."""
+"""The programs and commands of docs/operations/deployment.md do what it says."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ from aiorsmq import AsyncRSMQ
 from examples.program import Program
 from support import free_port, wait_until
 
-PAGE = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "operations" / "deployment.md").read_text()
 PROGRAMS = {
     name: f"# {name}\n{text}"
     for name, text in re.findall(r"```python\n# (\S+)\n(.*?)```", PAGE, re.DOTALL)

@@ -1,4 +1,4 @@
-"""The programs and commands of docs/frameworks.md do what it says."""
+"""The programs and commands of docs/how-to/frameworks.md do what it says."""
 
 import contextlib
 import re
@@ -13,7 +13,7 @@ from aiorsmq import AsyncRSMQ
 from examples.program import EXAMPLES, Program, talking_to
 from support import wait_until
 
-PAGE = (Path(__file__).parents[2] / "docs" / "frameworks.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "frameworks.md").read_text()
 PROGRAMS = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL))
 PARTS = dict(re.findall(r"```python\n# (shop/\S+)\n(.*?)```", PAGE, re.DOTALL))
 COMMANDS = [

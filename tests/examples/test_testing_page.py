@@ -1,4 +1,4 @@
-"""The tests in docs/testing.md pass, as whoever copies them runs them."""
+"""The tests in docs/how-to/testing.md pass, as whoever copies them runs them."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "testing.md").read_text()
 FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL))
 
 

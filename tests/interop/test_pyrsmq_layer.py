@@ -26,7 +26,7 @@ from aiorsmq import pyrsmq
 
 from support import PATIENCE, wait_until
 
-PAGE = (Path(__file__).parents[2] / "examples" / "migrating-from-pyrsmq.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "from-pyrsmq.md").read_text()
 DIFFERENCES = []
 ID = "0" * 32
 NO_TEXT = [{"a": [1, 2.5, None, "ë"]}, [1], 7, 2.5, True, (1, 2), float("nan")]

@@ -163,7 +163,7 @@ async def test_repeated_without_the_dead_letter_queue(server, proxy, rsmq):
 
 def test_page():
     """The page about servers has the lines as `aiorsmq acl` prints them."""
-    page = (Path(__file__).parents[2] / "docs" / "servers.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "operations" / "servers.md").read_text()
     lines = [line for line in page.splitlines() if line.startswith("ACL SETUSER")]
     names = [*roles.ROLES, SENTINELS]
     for_jobs = ("producer", "consumer", "worker")

@@ -15,7 +15,7 @@ from chaos.network import Proxy
 from support import free_port, stalls, wait_for_listener, wait_until
 from tls.conftest import HOUR
 
-DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "servers.md").read_text()
+DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "operations" / "servers.md").read_text()
 QUICK = 4.0
 """Seconds: less than a timeout to connect."""
 NO_REPLY_TO_LOGIN = {"lib_name": None, "lib_version": None}
@@ -263,7 +263,7 @@ async def test_context_of_ones_own(tls_server, authority, foreigner, caplog):
     """The documentation's connection class has redis-py use an SSLContext, and nothing else."""
     (code,) = re.findall(r"```python\n(import ssl\n.*?)```", DOCUMENTATION, re.DOTALL)
     names = {}
-    exec(compile(code, "docs/servers.md", "exec"), names)
+    exec(compile(code, "docs/operations/servers.md", "exec"), names)
     server = tls_server("--tls-auth-clients", "yes")
     context = ssl.create_default_context(cafile=authority.path)
     context.load_cert_chain(*authority.issue("me"))
