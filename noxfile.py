@@ -25,7 +25,9 @@ LOCK = PROJECT / "lock.txt"
 LOCKED = {"PIP_CONSTRAINT": str(LOCK), "PIP_BUILD_CONSTRAINT": str(LOCK)}
 """For pip. Newer ones take the second for what they install to build with, older ones the first."""
 
-APART = [f"--ignore=tests/{folder}" for folder in ("interop", "examples", "chaos", "sets", "tls")]
+APART = [
+    f"--ignore=tests/{folder}" for folder in ("interop", "docs", "examples", "chaos", "sets", "tls")
+]
 PLAIN = (*APART, "-n", "2", "--loop", "asyncio")
 """On asyncio's own event loop, by two processes, each with its own server."""
 OTHER_PLUGINS_OFF = ("-p", "no:asyncio", "-p", "no:aiohttp")
@@ -236,10 +238,12 @@ def controls(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """The examples as programs, over HTTP and in a browser; installs Chromium if needed."""
+    """The examples, and what the documentation shows, as programs; installs Chromium if needed."""
     _install(session, "test", "examples")
     _apt_install(session, "chromium", "chromium")
-    session.run("pytest", *OTHER_PLUGINS_OFF, "-n", "2", "tests/examples", *session.posargs)
+    session.run(
+        "pytest", *OTHER_PLUGINS_OFF, "-n", "2", "tests/examples", "tests/docs", *session.posargs
+    )
 
 
 @nox.session
