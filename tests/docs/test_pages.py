@@ -51,7 +51,8 @@ class Attempt:
         self._folder.mkdir()
         server, web = free_port(), free_port()
         self._ports = {"6379": str(server), "8000": str(web)}
-        self._server = Server(folder, "--port", str(server), "--bind", "127.0.0.1")
+        listening = ("--port", str(server), "--bind", "127.0.0.1")
+        self._server = Server(folder, *listening, "--appendonly", "yes")  # as a reader's has it
         self._server.start()
         self._url = f"redis://localhost:{server}"
         self._shell = Shell(
