@@ -1,16 +1,34 @@
 """What is said of the library's speed is what was measured."""
 
+import re
+
+import pytest
 import report
 from published import PAGE, published
 from reach import Goal
 
 
-def test_readme():
-    """The README has the figures of RESULTS.md."""
-    assert report.README.read_text() == report.readme(published())
+@pytest.mark.parametrize("path", [report.README, report.PAGE], ids=["readme", "page"])
+def test_generated_section(path):
+    """The README and docs/performance.md have the figures of RESULTS.md."""
+    assert path.read_text() == report.updated(path, published())
 
 
-def test_page():
+def test_figures_in_prose():
+    """A figure that docs/performance.md names in its text is in RESULTS.md, too."""
+    text = report.PAGE.read_text().partition(report.END)[2]
+    figures = re.findall(r"\d+(?:,\d{3})+|\d+\.\d+(?= µs)", text)
+    assert figures
+    assert set(figures) - set(re.findall(r"[\d.,]*\d", PAGE.read_text())) == set()
+
+
+def test_charts():
+    """The charts are where the pages look for them."""
+    names = [*published()["figures"], "costs"]
+    assert [name for name in names if not (report.HERE / report.chart(name)).exists()] == []
+
+
+def test_results():
     """RESULTS.md has its figures as report.py writes them."""
     figures, page = published()["figures"], PAGE.read_text()
     assert figures

@@ -1,4 +1,4 @@
-"""`aiorsmq bench`: the README's table, on the user's own server."""
+"""`aiorsmq bench`: the table of docs/performance.md, on the user's own server."""
 
 import asyncio
 import importlib
@@ -60,7 +60,7 @@ def bench(
     server: Server = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
-    """Measure this server from this machine: the rows of the README's table.
+    """Measure how fast this server is from this machine.
 
     It writes to a queue of its own, which it deletes at the end, also after Ctrl-C. PyRSMQ is
     measured too if it is installed. Your programs share the server with it for half a minute.

@@ -2,7 +2,7 @@
 text.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -20,9 +20,9 @@ TEXT = "#7a828e"  # these stand out from white as much as from GitHub's dark bac
 FAINT = "#9aa1ab55"
 STYLES = {
     "aiorsmq": {"color": "#e8590c", "weight": "bold", "alpha": 1.0, "width": 2.6},
-    "aiorsmq uvloop": {"color": "#f59f00", "weight": "bold", "alpha": 1.0, "width": 2.0},
+    "aiorsmq uvloop": {"color": "#c98300", "weight": "bold", "alpha": 1.0, "width": 2.0},
     "aiorsmq.sync": {"color": "#e8590c", "weight": "bold", "alpha": 1.0, "width": 2.6},
-    "aiorsmq.sync uvloop": {"color": "#f59f00", "weight": "bold", "alpha": 1.0, "width": 2.0},
+    "aiorsmq.sync uvloop": {"color": "#c98300", "weight": "bold", "alpha": 1.0, "width": 2.0},
     "Node rsmq": {"color": "#4c8eda", "weight": "normal", "alpha": 0.9, "width": 1.6},
 }
 MUTED = {"color": "#8b939e", "weight": "normal", "alpha": 0.75, "width": 1.2}
@@ -36,9 +36,8 @@ class Bar(NamedTuple):
     style: dict[str, Any]
 
 
-def write_all(results: Results, folder: Path) -> None:
-    """Write them into a folder; the same results make the same files."""
-    folder.mkdir(exist_ok=True)
+def write_all(results: Results, path: Callable[[str], Path]) -> None:
+    """Write each where `path` says for its name; the same results make the same files."""
     options = {
         "svg.fonttype": "none",
         "svg.hashsalt": "aiorsmq",
@@ -52,11 +51,11 @@ def write_all(results: Results, folder: Path) -> None:
                 if name in LINES
                 else _bars(figure["title"], _headline(figure), _groups(figure))
             )
-            _save(drawing, folder / f"{name}.svg")
+            _save(drawing, path(name))
         if costs := dict(_cost_groups(results)):
             _save(
                 _bars("Cost of a message, 64 callers", "µs of CPU/message", costs),
-                folder / "costs.svg",
+                path("costs"),
             )
 
 

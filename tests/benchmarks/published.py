@@ -14,7 +14,7 @@ def published() -> Results:
     head, *sections = PAGE.read_text().split("\n## ")
     results: Results = {"machine": dict(_rows(head)), "figures": {}}
     for section in sections:
-        name = re.search(r"\(charts/(\w+)\.svg\)", section)
+        name = re.search(r"\(\S+/(?:benchmark-)?(\w+)\.svg\)", section)
         rounds = re.search(r"^(?:Medians of (\d+) rounds|One round):$", section, re.MULTILINE)
         if name and rounds:
             results["figures"][name[1]] = _figure(section, int(rounds[1] or 1))

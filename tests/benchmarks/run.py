@@ -1,5 +1,4 @@
-"""Measures this library and others, as RESULTS.md and the README's performance section say: `nox -s
-benchmarks`.
+"""Measures this library and others, as RESULTS.md and docs/performance.md say: `nox -s benchmarks`.
 
 One server; each contender is a process of its own on the emptied server. The contenders take turns,
 so that a round compares neighbours in time. Machines differ, and from hour to hour: read the

@@ -73,9 +73,11 @@ async def test_picture(name, server, request):
 def test_no_other_host():
     """A picture is whole: it takes nothing from elsewhere, and no script is in it."""
     paths = sorted(PICTURES.glob("*.svg"))
-    assert [path.stem for path in paths] == sorted(SHOP)
+    assert {path.stem for path in paths} >= set(SHOP)
     for path in paths:
         text = path.read_text()
         xml.dom.minidom.parseString(text)
-        assert re.findall(r"https?://\S+?\"", text) == ['http://www.w3.org/2000/svg"']
-        assert not re.search(r"<script|@import|url\((?!#)", text)
+        taken = re.findall(
+            r"<script|@import|(?:href|src)=\"(?!#)[^\"]*|url\((?![\"']?#)[^)]*", text
+        )
+        assert taken == [], path.name
