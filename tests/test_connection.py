@@ -6,7 +6,6 @@ import ssl
 import time
 import traceback
 from contextlib import suppress
-from pathlib import Path
 
 import anyio
 import pytest
@@ -90,9 +89,6 @@ async def test_tls(server, tmp_path):
         async with AsyncRSMQ.from_url(url, ssl_ca_certs=f"{tmp_path}/ca.pem") as rsmq:
             await round_trip(rsmq)
             assert isinstance(connector_of(rsmq).current()._wire, TransportWire)
-
-
-README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
 async def test_two_connections(server, queue):
