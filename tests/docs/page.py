@@ -68,7 +68,7 @@ def blocks(path: Path) -> list[Block]:
 
 def matches(shown: str, printed: str) -> bool:
     """Whether this was printed; `...` stands for any text, as in a doctest."""
-    lines = "\n".join(line.rstrip() for line in printed.splitlines())
+    lines = "\n".join(line.rstrip() for line in printed.splitlines()).rstrip("\n")
     pattern = re.escape(shown.rstrip("\n")).replace(re.escape("..."), ".*?")
     return re.fullmatch(pattern, lines, re.DOTALL) is not None
 

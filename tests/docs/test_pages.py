@@ -25,8 +25,11 @@ PAGES["README.md"] = PROJECT / "README.md"
 ELSEWHERE: dict[str, tuple[str, ...]] = {
     # page: languages whose blocks a test of their own runs, and that test
     "README.md": ("sh", ".ci/run"),
-    "how-to/frameworks.md": ("python", "sh", "py", "tests/examples/test_frameworks.py"),
+    "how-to/aiohttp.md": ("sh", "tests/examples/test_frameworks.py"),
+    "how-to/flask.md": ("sh", "tests/examples/test_frameworks.py"),
     "how-to/from-pyrsmq.md": ("py", "tests/interop/test_pyrsmq_layer.py"),
+    "how-to/litestar.md": ("sh", "tests/examples/test_frameworks.py"),
+    "how-to/quart.md": ("sh", "tests/examples/test_frameworks.py"),
     "how-to/testing.md": ("python", "text", "tests/examples/test_testing_page.py"),
     "operations/cli.md": ("sh", "console", "tests/cli/test_page.py"),
     "operations/deployment.md": (
@@ -50,7 +53,7 @@ class Attempt:
         self._folder = folder / "page"
         self._folder.mkdir()
         server, web = free_port(), free_port()
-        self._ports = {"6379": str(server), "8000": str(web)}
+        self._ports = {"6379": str(server), "8000": str(web), "8001": str(free_port())}
         listening = ("--port", str(server), "--bind", "127.0.0.1")
         self._server = Server(folder, *listening, "--appendonly", "yes")  # as a reader's has it
         self._server.start()
@@ -71,8 +74,9 @@ class Attempt:
 
     def _here(self, text: str) -> str:
         """With the addresses of this machine."""
-        text = text.replace('host="127.0.0.1"', f'host="127.0.0.1", port={self._ports["6379"]}')
-        return re.sub(r"\b(6379|8000)\b", lambda port: self._ports[port[0]], text)
+        port = f', port={self._ports["6379"]}'
+        text = re.sub(r'host="127\.0\.0\.1"(?!, port)', rf"\g<0>{port}", text)
+        return re.sub(r"\b(6379|8000|8001)\b", lambda port: self._ports[port[0]], text)
 
     def write(self, name: str, text: str) -> None:
         path = self._folder / name

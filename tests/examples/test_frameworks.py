@@ -1,29 +1,32 @@
-"""The programs and commands of docs/how-to/frameworks.md do what it says."""
+"""The apps on the pages of web frameworks, under each server that a page names, and their end.
+
+That they do what the pages show is tested with the pages.
+"""
 
 import contextlib
 import re
 import shlex
 import sys
-from pathlib import Path
 
 import httpx
 import pytest
+import websockets
 from aiorsmq import AsyncRSMQ
 
-from examples.program import EXAMPLES, Program, talking_to
+from docs.page import DOCS, blocks
+from examples.program import Program, talking_to
 from support import wait_until
 
-PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "frameworks.md").read_text()
-PROGRAMS = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL))
-PARTS = dict(re.findall(r"```python\n# (shop/\S+)\n(.*?)```", PAGE, re.DOTALL))
-COMMANDS = [
-    shlex.split(line)
-    for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
-    for line in block.splitlines()
-]
-(FLASK_WORKER,) = re.findall(r"```py\n(# worker\.py\n.*?)```", PAGE, re.DOTALL)
-SERVERS = {command[1].partition(":")[0]: command for command in COMMANDS if ":" in command[1]}
-PORT_0 = {"uvicorn": ["--port", "0"], "gunicorn": ["--bind", "127.0.0.1:0"]}
+PAGES = ("fastapi.md", "aiohttp.md", "litestar.md", "quart.md", "flask.md")
+BLOCKS = {page: blocks(DOCS / "how-to" / page) for page in PAGES}
+SERVER = re.compile(r"(?:\w+=\S+ )?((?:uvicorn|gunicorn|hypercorn|litestar|flask|python) .*_app.*)")
+COMMANDS = {
+    match[1]: page
+    for page, all_blocks in BLOCKS.items()
+    for block in all_blocks
+    if block.language in ("sh", "console")
+    for match in SERVER.finditer(block.text)
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,73 +35,72 @@ def anyio_backend():
     return "asyncio", {"debug": True}
 
 
-def test_names():
-    """Every program on the page has a name, and is run or compared below; every command is run."""
-    assert PAGE.count("```python") == len(PROGRAMS) + len(PARTS)
-    assert {f"{name}.py" for name in SERVERS} == set(PROGRAMS)
-    assert len(COMMANDS) == len(SERVERS) + 2
-
-
-@pytest.mark.parametrize("name", PARTS)
-def test_parts(name):
-    """What the page shows of the Django project is what is in it."""
-    assert PARTS[name] in (EXAMPLES / "django_app" / name).read_text()
-
-
-def test_commands_of_django():
-    """They are those of the example, which its own tests run."""
-    text = (EXAMPLES / "django_app" / "shop" / "__init__.py").read_text()
-    for command in COMMANDS[-3:-1]:
-        assert shlex.join(command) in text
-
-
-@pytest.mark.parametrize("name", SERVERS)
-async def test_program(server, tmp_path, name):
-    """Each program takes an order, and prepares it unless a worker of its own would; SIGTERM ends
-    it quietly.
-    """
+@pytest.fixture
+def start(server, tmp_path):
     server.redis.config_set("save", "3600 1000000")
-    (tmp_path / f"{name}.py").write_text(PROGRAMS[f"{name}.py"])
-    command = SERVERS[name]
-    program = Program(
-        *(sys.executable, "-m", *command, *PORT_0[command[0]]),
-        cwd=tmp_path,
-        redis_url=server.url,
-    )
-    with contextlib.closing(program) as app:
-        async with talking_to(app) as http:
+    with contextlib.ExitStack() as programs:
 
-            async def is_accepted():
-                with contextlib.suppress(httpx.TransportError):
-                    reply = await http.post("/orders", json={"text": "a hat"})
-                    return reply.status_code == 202
+        def start(command):
+            module, *arguments = shlex.split(re.sub(r"\b800[01]\b", "0", command))
+            python = [sys.executable] if module == "python" else [sys.executable, "-m", module]
+            program = Program(*python, *arguments, cwd=tmp_path, redis_url=server.url, UVICORN_PORT="0")
+            return programs.enter_context(contextlib.closing(program))
 
-            await wait_until(is_accepted)
-            if name == "flask_app":
-                await work(server, tmp_path)
-            else:
-                await wait_until(lambda: "prepared: a hat" in app.output)
-            if name == "fastapi_app":
-                await read_news(server, http)
-        app.process.terminate()
-        await app.ended()
-        assert not re.search("Traceback|ERROR|unclosed <Async", app.output), app.output
+        yield start
 
 
-async def work(server, folder):
-    """The worker of Flask prepares the order that waits."""
-    assert server.redis.zcard("rsmq:orders") == 1
-    (folder / "worker.py").write_text(FLASK_WORKER)
-    program = Program(sys.executable, "worker.py", cwd=folder, redis_url=server.url)
-    with contextlib.closing(program) as worker:
+def test_commands():
+    """All commands of the pages that start an app are found."""
+    assert {page: list(COMMANDS.values()).count(page) for page in PAGES} == {
+        "fastapi.md": 2,
+        "aiohttp.md": 2,
+        "litestar.md": 4,
+        "quart.md": 4,
+        "flask.md": 2,
+    }
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_an_app(server, start, tmp_path, command):
+    """It takes an order, which is prepared there or by the worker of the page, streams news, and
+    SIGTERM ends it quietly.
+    """
+    page = COMMANDS[command]
+    for block in BLOCKS[page]:
+        if block.name:
+            text = block.text.replace("port=8000", "port=0")
+            (tmp_path / block.name).write_text(text)
+    app = start(command)
+    async with talking_to(app) as http:
+
+        async def is_accepted():
+            with contextlib.suppress(httpx.TransportError):
+                reply = await http.post("/orders", json={"text": "a hat"})
+                return reply.status_code == 202
+
+        await wait_until(is_accepted)
+        worker = start("python worker.py") if page == "flask.md" else app
         await wait_until(lambda: "prepared: a hat" in worker.output)
-        worker.process.terminate()
-        assert await worker.ended() == 0, worker.output
+        assert (await http.get("/readyz")).text == "ready"
+        if worker is app:
+            await read_news(http)
+        if "fastapi_app" in command:
+            await read_news_by_websocket(server, http)
+    for program in {app, worker}:
+        program.process.terminate()
+        await program.ended()
+        assert not re.search("Traceback|ERROR|unclosed <Async", program.output), program.output
 
 
-async def read_news(server, http):
-    """A browser reads what is sent to the queue that FastAPI streams."""
+async def read_news(http):
+    """A browser reads what the handler has sent."""
+    async with http.stream("GET", "/news") as reply:
+        assert await anext(reply.aiter_lines()) == "data: a hat is ready"
+
+
+async def read_news_by_websocket(server, http):
     async with AsyncRSMQ.from_url(server.url) as rsmq:
-        await rsmq.queue("news").send("a hat is ready")
-        async with http.stream("GET", "/news") as reply:
-            assert await anext(reply.aiter_lines()) == "data: a hat is ready"
+        await rsmq.queue("news").send("a coat is ready")
+    url = str(http.base_url).replace("http", "ws", 1)
+    async with websockets.connect(f"{url}/news/ws", proxy=None) as connection:
+        assert await connection.recv() == "a coat is ready"
