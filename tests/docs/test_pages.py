@@ -30,6 +30,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "how-to/from-pyrsmq.md": ("py", "tests/interop/test_pyrsmq_layer.py"),
     "how-to/litestar.md": ("sh", "tests/examples/test_frameworks.py"),
     "how-to/quart.md": ("sh", "tests/examples/test_frameworks.py"),
+    "how-to/node.md": ("console", "text", "tests/interop/test_js_pages.py"),
     "how-to/testing.md": ("python", "text", "tests/examples/test_testing_page.py"),
     "operations/cli.md": ("sh", "console", "tests/cli/test_page.py"),
     "operations/deployment.md": (
