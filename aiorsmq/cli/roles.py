@@ -1,4 +1,4 @@
-"""What an ACL user needs for each role; docs/operations/servers.md has the lines."""
+"""What an ACL user needs for each role; docs/operations/rights.md has the lines."""
 
 from typing import Final, NamedTuple
 

@@ -37,7 +37,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
         *("python", "sh", "yaml", "ini", "dockerfile"),
         "tests/examples/test_deployment.py",
     ),
-    "operations/servers.md": ("python", "text", "tests/permissions/test_permissions.py"),
+    "operations/rights.md": ("text", "tests/permissions/test_permissions.py"),
 }
 INSTALL = re.compile(
     r"(python3? -m )?pip install |python3 -m venv |npm install |apt-get install |apk add |"

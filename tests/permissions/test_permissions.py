@@ -18,6 +18,7 @@ from aiorsmq.cli.acl import SENTINELS, acl_line
 from aiorsmq.pyrsmq import RedisSMQ
 from redis.exceptions import NoPermissionError
 
+from docs.page import DOCS, blocks
 from permissions.rights import (
     OPTIONAL,
     ROLES,
@@ -28,6 +29,12 @@ from permissions.rights import (
     refused_meanwhile,
 )
 from support import PATIENCE
+
+PAGE = DOCS / "operations" / "rights.md"
+REFUSAL = (
+    "no permission to run script 'send' for queue 'jobs': the server denies command HSET; "
+    "grant +hset"
+)
 
 
 @pytest.mark.parametrize("name", ROLES)
@@ -104,11 +111,7 @@ async def test_what_it_says(server, rsmq, queue):
         with pytest.raises(NoPermissionError) as refused:
             await other.queue("jobs").send("the body")
         error = refused.value
-        says = (
-            "no permission to run script 'send' for queue 'jobs': the server denies "
-            "command HSET; grant +hset"
-        )
-        assert str(error) == says
+        assert str(error) == REFUSAL
         assert (error.command, error.script, error.qname, error.grant) == (
             "HSET",
             "send",
@@ -116,7 +119,7 @@ async def test_what_it_says(server, rsmq, queue):
             "+hset",
         )
         copy = pickle.loads(pickle.dumps(error))
-        assert (type(copy), str(copy), copy.grant) == (NotPermitted, says, "+hset")
+        assert (type(copy), str(copy), copy.grant) == (NotPermitted, REFUSAL, "+hset")
         with pytest.raises(NotPermitted, match=r"denies one of its keys; grant ~rsmq:QUEUES$"):
             await other.list_queues()
         acl(server, "-evalsha")
@@ -162,9 +165,11 @@ async def test_repeated_without_the_dead_letter_queue(server, proxy, rsmq):
 
 
 def test_page():
-    """The page about servers has the lines as `aiorsmq acl` prints them."""
-    page = (Path(__file__).parents[2] / "docs" / "operations" / "servers.md").read_text()
-    lines = [line for line in page.splitlines() if line.startswith("ACL SETUSER")]
+    """docs/operations/rights.md has the lines as `aiorsmq acl` prints them, and an error as it is
+    raised.
+    """
+    lines, error = (block.text.splitlines() for block in blocks(PAGE) if block.language == "text")
+    assert error == [REFUSAL]
     names = [*roles.ROLES, SENTINELS]
     for_jobs = ("producer", "consumer", "worker")
     assert lines == [

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import ssl
+import sys
 from pathlib import Path
 
 import anyio
@@ -12,10 +13,12 @@ from aiorsmq import AsyncRSMQ
 from aiorsmq._server.wire import TransportWire
 
 from chaos.network import Proxy
-from support import free_port, stalls, wait_for_listener, wait_until
+from docs.page import DOCS, blocks
+from support import PATIENCE, free_port, stalls, wait_for_listener, wait_until
 from tls.conftest import HOUR
 
-DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "operations" / "servers.md").read_text()
+PAGE = DOCS / "operations" / "tls.md"
+PROGRAMS = {block.name: block.text for block in blocks(PAGE) if block.language == "python"}
 QUICK = 4.0
 """Seconds: less than a timeout to connect."""
 NO_REPLY_TO_LOGIN = {"lib_name": None, "lib_version": None}
@@ -72,6 +75,21 @@ async def test_own_authority(tls_server, authority, caplog, way):
     async with way(server.tls_port, authority.path) as rsmq:
         await round_trip(rsmq)
     assert "aiorsmq.startup.tls" not in {record.name for record in caplog.records}
+
+
+async def test_program_of_the_page(tls_server, authority):
+    """The first program in docs/operations/tls.md sends a message."""
+    server = tls_server()
+    program = PROGRAMS["hello.py"]
+    for example, here in {
+        "queues.example.com:6380": f"localhost:{server.tls_port}",
+        "/etc/ssl/company.pem": authority.path,
+    }.items():
+        assert example in program
+        program = program.replace(example, here)
+    with anyio.fail_after(PATIENCE):
+        done = await anyio.run_process([sys.executable, "-W", "error", "-c", program])
+    assert b"msgs=1" in done.stdout
 
 
 class TestRefusals:
@@ -261,9 +279,8 @@ async def test_unchecked(tls_server, authority, caplog, query, options, words):
 
 async def test_context_of_ones_own(tls_server, authority, foreigner, caplog):
     """The documentation's connection class has redis-py use an SSLContext, and nothing else."""
-    (code,) = re.findall(r"```python\n(import ssl\n.*?)```", DOCUMENTATION, re.DOTALL)
     names = {}
-    exec(compile(code, "docs/operations/servers.md", "exec"), names)
+    exec(compile(PROGRAMS["context.py"], str(PAGE), "exec"), names)
     server = tls_server("--tls-auth-clients", "yes")
     context = ssl.create_default_context(cafile=authority.path)
     context.load_cert_chain(*authority.issue("me"))
