@@ -75,7 +75,7 @@ class Attempt:
 
     def _here(self, text: str) -> str:
         """With the addresses of this machine."""
-        port = f', port={self._ports["6379"]}'
+        port = f", port={self._ports['6379']}"
         text = re.sub(r'host="127\.0\.0\.1"(?!, port)', rf"\g<0>{port}", text)
         return re.sub(r"\b(6379|8000|8001)\b", lambda port: self._ports[port[0]], text)
 

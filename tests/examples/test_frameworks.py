@@ -43,7 +43,8 @@ def start(server, tmp_path):
         def start(command):
             module, *arguments = shlex.split(re.sub(r"\b800[01]\b", "0", command))
             python = [sys.executable] if module == "python" else [sys.executable, "-m", module]
-            program = Program(*python, *arguments, cwd=tmp_path, redis_url=server.url, UVICORN_PORT="0")
+            options = {"cwd": tmp_path, "redis_url": server.url, "UVICORN_PORT": "0"}
+            program = Program(*python, *arguments, **options)
             return programs.enter_context(contextlib.closing(program))
 
         yield start
