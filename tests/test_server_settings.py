@@ -2,12 +2,16 @@
 
 import asyncio
 import logging
+import re
 from contextlib import contextmanager
 
 import pytest
 from aiorsmq import AsyncRSMQ, EmbeddedServer
+from aiorsmq.doctor import examine
+from redis import ResponseError
 from redis.asyncio import Redis
 
+from docs.page import DOCS, blocks
 from support import wait_for_listener, wait_until
 
 EVICTION, PERSISTENCE = "aiorsmq.startup.eviction", "aiorsmq.startup.persistence"
@@ -149,3 +153,46 @@ async def test_embedded(warnings):
         await rsmq.create_queue(qname="jobs")
         await rsmq.list_queues()
     assert warnings() == []
+
+
+SETTINGS_PAGE = DOCS / "operations" / "server-settings.md"
+CONF = {block.name: block.text for block in blocks(SETTINGS_PAGE) if block.language == "ini"}
+
+
+def options(name):
+    """A file of docs/operations/server-settings.md, as arguments of a server."""
+    _, *lines = CONF[name].splitlines()
+    return [word for line in lines for word in f"--{line}".split()]
+
+
+async def test_settings_of_the_page(own_server, warnings):
+    """A server with the settings that docs/operations/server-settings.md recommends starts, and
+    gives no reason to warn; what the page leaves at its default has the default that it names.
+    """
+    server = own_server(*options("redis.conf"))
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        await rsmq.queue("jobs").ensure()
+        assert await examine(rsmq) == []
+    assert warnings() == []
+    text = SETTINGS_PAGE.read_text()
+    rows = re.findall(r"^\| `([\w-]+)(?: pubsub)?` \| (?:`(.*?)`|empty) \|", text, re.MULTILINE)
+    assert len(rows) == 9
+    for name, default in rows:
+        older = {"busy-reply-threshold": "lua-time-limit"}.get(name, name)
+        (value,) = (server.redis.config_get(name) or server.redis.config_get(older)).values()
+        assert value.rpartition("pubsub ")[2] == default, name
+
+
+async def test_settings_with_replicas(own_server):
+    """Without a replica, a server with the page's further settings refuses to send, at once, and a
+    worker ends.
+    """
+    server = own_server(*options("redis.conf"), *options("replicated.conf"))
+    server.redis.config_set("min-replicas-to-write", 0)
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        queue = rsmq.queue("jobs")
+        await queue.ensure()
+        server.redis.config_set("min-replicas-to-write", 1)
+        for call in (queue.send("x"), queue.worker(print).run()):
+            with pytest.raises(ResponseError, match="NOREPLICAS"):
+                await call
