@@ -1,4 +1,4 @@
-"""The README is short and true; tests/docs runs its programs."""
+"""The README is short and true, and works on an index page; tests/docs runs its programs."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,12 @@ from pathlib import Path
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text()
 TEXT = re.sub(r"^```.*?^```$|<!-- .*? -->", "", README, flags=re.MULTILINE | re.DOTALL)
+LINKS = re.findall(r"\]\((.*?)\)", TEXT)
+SITE = "https://aiorsmq.github.io/aiorsmq/"
+FILES = (
+    "https://github.com/aiorsmq/aiorsmq/blob/main/",
+    "https://raw.githubusercontent.com/aiorsmq/aiorsmq/main/",
+)
 
 
 def test_distribution():
@@ -27,3 +33,16 @@ def test_first_screen():
     assert len(commands) == 2
     assert "aiorsmq demo" in commands[0]
     assert "nox -s tests" in commands[1]
+
+
+def test_links():
+    """No link is relative, so all work on an index page; what they name is there."""
+    for link in LINKS:
+        assert link.startswith("https://"), link
+        if link.startswith(SITE):
+            page = link.removeprefix(SITE).rstrip("/")
+            pages = [PROJECT / "docs" / f"{page}.md", PROJECT / "docs" / page / "index.md"]
+            assert any(path.exists() for path in pages), link
+        for prefix in FILES:
+            if link.startswith(prefix):
+                assert (PROJECT / link.removeprefix(prefix)).exists(), link
