@@ -31,7 +31,6 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "how-to/litestar.md": ("sh", "tests/examples/test_frameworks.py"),
     "how-to/quart.md": ("sh", "tests/examples/test_frameworks.py"),
     "how-to/node.md": ("console", "text", "tests/interop/test_js_pages.py"),
-    "how-to/testing.md": ("python", "text", "tests/examples/test_testing_page.py"),
     "operations/cli.md": ("sh", "console", "tests/cli/test_page.py"),
     "operations/deployment.md": (
         *("python", "sh", "yaml", "ini", "dockerfile"),
@@ -65,6 +64,7 @@ class Attempt:
             AIORSMQ_URL=self._url,
             UVICORN_PORT=str(web),
             PYTEST_PLUGINS="aiorsmq.testing.plugin",  # the sources may not be installed
+            PYTEST_ADDOPTS="-p no:asyncio -p no:aiohttp",  # readers do not have them
         )
 
     def close(self) -> None:
