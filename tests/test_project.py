@@ -88,7 +88,7 @@ def test_contributing_shows_the_layers():
 
 
 def test_loggers_are_listed():
-    """`help(aiorsmq)` lists all loggers, by public names."""
+    """`help(aiorsmq)` and docs/operations/monitoring.md list all loggers, by public names."""
     package = Path(aiorsmq.__file__).parent
     names = {
         ast.unparse(node.args[0])
@@ -101,6 +101,10 @@ def test_loggers_are_listed():
     entries = re.findall(r"^- (aiorsmq[^:]*): ", text, re.MULTILINE)
     listed = {repr(name) for entry in entries for name in re.split(r",\s+", entry)}
     assert names == listed
+    page = (TESTS.parent / "docs" / "operations" / "monitoring.md").read_text()
+    assert (
+        listed - {repr(name) for name in re.findall(r"^\| `(\S+)` \|", page, re.MULTILINE)} == set()
+    )
 
 
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
