@@ -33,7 +33,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "how-to/node.md": ("console", "text", "tests/interop/test_js_pages.py"),
     "operations/cli.md": ("sh", "console", "tests/cli/test_page.py"),
     "operations/deployment.md": (
-        *("python", "sh", "yaml", "ini", "dockerfile"),
+        *("sh", "yaml", "ini", "dockerfile"),
         "tests/examples/test_deployment.py",
     ),
     "operations/rights.md": ("text", "tests/permissions/test_permissions.py"),
