@@ -15,7 +15,10 @@ from support import PATIENCE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations" / "cli.md").read_text()
 LINES = [
-    line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()
+    line
+    for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    for line in block.splitlines()
+    if not line.startswith("pip install ")
 ]
 COMMANDS = {name for name in new_app("0") if not name.startswith("-")}
 

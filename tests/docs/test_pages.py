@@ -31,7 +31,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "how-to/litestar.md": ("sh", "tests/examples/test_frameworks.py"),
     "how-to/quart.md": ("sh", "tests/examples/test_frameworks.py"),
     "how-to/node.md": ("console", "text", "tests/interop/test_js_pages.py"),
-    "operations/cli.md": ("sh", "console", "tests/cli/test_page.py"),
+    "operations/cli.md": ("sh", "tests/cli/test_page.py"),
     "operations/deployment.md": (
         *("sh", "yaml", "ini", "dockerfile"),
         "tests/examples/test_deployment.py",
