@@ -87,6 +87,8 @@ async def test_an_app(server, start, tmp_path, command):
             await read_news(http)
         if "fastapi_app" in command:
             await read_news_by_websocket(server, http)
+        if "GunicornWebWorker" in command:
+            await send_news_to_one_who_has_left(server)
     for program in {app, worker}:
         program.process.terminate()
         await program.ended()
@@ -105,3 +107,16 @@ async def read_news_by_websocket(server, http):
     url = str(http.base_url).replace("http", "ws", 1)
     async with websockets.connect(f"{url}/news/ws", proxy=None) as connection:
         assert await connection.recv() == "a coat is ready"
+
+
+async def send_news_to_one_who_has_left(server):
+    """aiohttp's stream notices it only now, and hands the message back."""
+    async with AsyncRSMQ.from_url(server.url) as rsmq:
+        news = rsmq.queue("news")
+        await news.send("a coat is ready")
+
+        async def is_handed_back():
+            (message,) = await news.peek()
+            return message.receive_count == 1 and (await news.attributes()).hiddenmsgs == 0
+
+        await wait_until(is_handed_back)
