@@ -28,7 +28,7 @@ LOCKED = {"PIP_CONSTRAINT": str(LOCK), "PIP_BUILD_CONSTRAINT": str(LOCK)}
 APART = [
     f"--ignore=tests/{folder}" for folder in ("interop", "docs", "examples", "chaos", "sets", "tls")
 ]
-PLAIN = (*APART, "-n", "2", "--loop", "asyncio")
+PLAIN = (*APART, "-n", "2", "--loop", "asyncio", "--maxfail", "20")
 """On asyncio's own event loop, by two processes, each with its own server."""
 OTHER_PLUGINS_OFF = ("-p", "no:asyncio", "-p", "no:aiohttp")
 """pytest-asyncio and pytest-aiohttp, which some examples use in a pytest of their own."""

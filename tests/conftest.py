@@ -87,8 +87,7 @@ async def server(running_server, request):
     """The server, empty. Afterwards: no task, no connection, no subscription, no odd key may be
     left.
     """
-    running_server.redis.flushall()
-    running_server.reset_stats()
+    running_server.empty()
     yield running_server
     await wait_until(lambda: running_server.clients() == 0)
     assert running_server.redis.pubsub_channels() == []

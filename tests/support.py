@@ -86,6 +86,16 @@ class Server:
         """How many connections there are, without this class's own."""
         return len(self.redis.client_list()) - 1
 
+    def empty(self) -> None:
+        """Have nothing stored, nothing counted, and no connection of a program that an earlier test
+        has left behind.
+        """
+        self.redis.connection_pool.disconnect()  # or one of its own would be killed
+        for kind in ("normal", "pubsub"):
+            self.redis.client_kill_filter(_type=kind, skipme=True)
+        self.redis.flushall()
+        self.reset_stats()
+
 
 class Stubborn:
     """A handler that does not end when it is cancelled, only when it may go on."""

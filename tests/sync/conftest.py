@@ -10,8 +10,7 @@ from sync.programs import eventually, loop_threads
 @pytest.fixture
 def server(running_server):
     """The server, empty. Afterwards no connection, no thread and no odd key may be left."""
-    running_server.redis.flushall()
-    running_server.reset_stats()
+    running_server.empty()
     yield running_server
     eventually(lambda: running_server.clients() == 0)
     assert running_server.redis.pubsub_channels() == []

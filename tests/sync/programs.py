@@ -1,10 +1,12 @@
 """What the tests of `aiorsmq.sync` share: waiting without an event loop, and programs."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from support import PATIENCE
 
@@ -57,6 +59,7 @@ def start(program, *args):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -66,7 +69,8 @@ def output_of(program, *args):
         try:
             output, errors = process.communicate(timeout=2 * PATIENCE)
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # its children, too
     complaints = [line for line in errors.splitlines() if "persistence" not in line]
     complaints = [line for line in complaints if not line.startswith("Executing <")]
     assert (process.returncode, complaints) == (0, []), errors
