@@ -26,7 +26,8 @@ LOCKED = {"PIP_CONSTRAINT": str(LOCK), "PIP_BUILD_CONSTRAINT": str(LOCK)}
 """For pip. Newer ones take the second for what they install to build with, older ones the first."""
 
 APART = [
-    f"--ignore=tests/{folder}" for folder in ("interop", "docs", "examples", "chaos", "sets", "tls")
+    f"--ignore=tests/{folder}"
+    for folder in ("interop", "docs", "website", "examples", "chaos", "sets", "tls")
 ]
 PLAIN = (*APART, "-n", "2", "--loop", "asyncio", "--maxfail", "20")
 """On asyncio's own event loop, by two processes, each with its own server."""
@@ -244,6 +245,17 @@ def examples(session: nox.Session) -> None:
     session.run(
         "pytest", *OTHER_PLUGINS_OFF, "-n", "2", "tests/examples", "tests/docs", *session.posargs
     )
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/, in strict mode; check its links, its spelling, and how it
+    looks in a browser; `-- --screenshots FOLDER` takes pictures. Needs npm.
+    """
+    _install(session, "test", "docs")
+    _npm_ci(session, "tests/website")
+    _apt_install(session, "chromium", "chromium")
+    session.run("pytest", "--loop", "asyncio", "tests/website", *session.posargs)
 
 
 @nox.session

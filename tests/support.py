@@ -23,6 +23,12 @@ PATIENCE = 25.0
 own deadline.
 """
 
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_OPTIONS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
 
 class Server:
     """A server process on a unix socket, and a plain redis-py client to look at it and to play

@@ -18,7 +18,7 @@ from aiorsmq import JSON, AsyncRSMQ
 from playwright.async_api import async_playwright, expect
 
 from examples.program import EXAMPLES, Program, talking_to
-from support import make_it_theirs, wait_until
+from support import CHROMIUM, CHROMIUM_OPTIONS, make_it_theirs, wait_until
 
 QUICKSTART = """\
 producer: sends 'hello' and 'world' now, and 'goodbye' with a delay of 2 s
@@ -51,14 +51,6 @@ QUIET = re.compile(
 
 def example(name, redis_url=None):
     return Program(sys.executable, EXAMPLES / f"{name}.py", redis_url=redis_url)
-
-
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_OPTIONS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -382,9 +374,7 @@ async def test_the_page_in_a_browser(running, chromium, tmp_path):
     """
     problems = []
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=chromium, args=CHROMIUM_OPTIONS.split()
-        )
+        browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
         pages = [await (await browser.new_context()).new_page() for _ in range(2)]
         for page in pages:
             page.on("console", lambda message: problems.append(message.text))
