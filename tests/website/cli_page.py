@@ -51,6 +51,7 @@ def command(section: str) -> list[str]:
 def options(section: str) -> list[tuple[str, str]]:
     """The options of a command by their first names, each in one line."""
     _, _, listed = section.partition("**Parameters**:")
+    listed = listed.replace(" *[default: False]*", "")  # of flags
     items = re.findall(r"^\* (.*(?:\n(?!\* |\n).*)*)", listed, re.MULTILINE)
     lines = [re.sub(r"\s+", " ", item).strip() for item in items]
     return [(re.match(r"`([\w-]+)", line)[1], f"- {line}") for line in lines]

@@ -255,6 +255,8 @@ def value_of(default: object) -> object:
     if not isinstance(default, ExprName):
         return default
     constant = default.resolved
+    if isinstance(constant, Alias):
+        constant = constant.final_target
     is_constant = isinstance(constant, Attribute) and constant.parent.is_module
     return constant.value if is_constant else "..."
 
