@@ -38,6 +38,8 @@ text is about). No record has a body or a password in it, but the traceback of a
 the handler's.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from ._lazy import names_of

@@ -1,5 +1,7 @@
 """The command line: `aiorsmq`, or `python -m aiorsmq`. The demo needs no extra."""
 
+from __future__ import annotations
+
 import argparse
 import asyncio
 import signal

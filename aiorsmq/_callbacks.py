@@ -3,6 +3,8 @@
 An `async def` in their place would return a coroutine, which is truthy and never runs.
 """
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable
 from typing import Any, Final, TypeVar

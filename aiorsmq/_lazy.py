@@ -1,5 +1,7 @@
 """A package whose names are imported at the first use of one of them."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable
 from importlib import import_module

@@ -3,6 +3,8 @@
 Everything follows Node rsmq 0.12.4, unless a comment says otherwise.
 """
 
+from __future__ import annotations
+
 import math
 import re
 from datetime import UTC, datetime, timedelta
@@ -61,7 +63,7 @@ class Keys:
         """HASH: the calls that recently deleted, paused or resumed the queue. Ours, not RSMQ's; has
         a TTL."""
 
-    def sibling(self, qname: str) -> "Keys":
+    def sibling(self, qname: str) -> Keys:
         """The keys of another queue in the same namespace."""
         return Keys(self.ns, qname)
 

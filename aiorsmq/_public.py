@@ -1,5 +1,7 @@
 """The names of the package, as `aiorsmq/__init__.py` hands them out."""
 
+from __future__ import annotations
+
 from importlib import metadata
 
 from ._consuming.announcements import Announcements

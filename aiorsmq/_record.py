@@ -1,5 +1,7 @@
 """A message as a script returned it, and the interface that settles it."""
 
+from __future__ import annotations
+
 from asyncio import Future
 from collections import deque
 from collections.abc import Awaitable

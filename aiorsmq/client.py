@@ -1,5 +1,7 @@
 """AsyncRSMQ: the connection to a server, or to a set of them. Start here."""
 
+from __future__ import annotations
+
 import asyncio
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -90,7 +92,7 @@ class AsyncRSMQ(NamedQueues):
 
     def __init__(
         self,
-        client: "Redis | RedisCluster | None" = None,
+        client: Redis | RedisCluster | None = None,
         *,
         host: str = "127.0.0.1",
         port: int = 6379,
@@ -135,7 +137,7 @@ class AsyncRSMQ(NamedQueues):
         max_connection_age: Seconds | None = None,
         max_waiting: MaxWaiting = DEFAULT_MAX_WAITING,
         **redis_options: Any,
-    ) -> "AsyncRSMQ":
+    ) -> AsyncRSMQ:
         """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, embedded://,
         redis+sentinel://[user:password@]h:p,h:p/service[/db] or redis+cluster://h:p,h:p.
 
@@ -320,7 +322,7 @@ class AsyncRSMQ(NamedQueues):
         self._cores.close()
         await self._engine.aclose()
 
-    async def __aenter__(self) -> "AsyncRSMQ":
+    async def __aenter__(self) -> AsyncRSMQ:
         running_loop()  # raises under trio, before there is anything to close
         return self
 

@@ -3,6 +3,8 @@
 Nothing here unpickles: unpickling a body would run code chosen by its sender.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import re
@@ -273,7 +275,7 @@ class MsgspecCodec(_TypedCodec[T]):
     Requires the extra `msgspec`; the constructor raises ExtraNotInstalled without it.
     """
 
-    def __init__(self, type: "TypeForm[T]") -> None:
+    def __init__(self, type: TypeForm[T]) -> None:
         try:
             import msgspec  # noqa: PLC0415 - optional
         except ImportError as error:
@@ -313,7 +315,7 @@ class PydanticCodec(_TypedCodec[T]):
 
     _reads_infinity = True
 
-    def __init__(self, type: "TypeForm[T]") -> None:
+    def __init__(self, type: TypeForm[T]) -> None:
         try:
             import pydantic  # noqa: PLC0415 - optional
         except ImportError as error:

@@ -1,5 +1,7 @@
 """A private Valkey server on a unix socket, started on demand and stopped with the program."""
 
+from __future__ import annotations
+
 import asyncio
 import errno
 import importlib.util
@@ -176,7 +178,7 @@ class EmbeddedServer:
         shutil.rmtree(self._folder, ignore_errors=True)
         return not (self._folder.exists() or (self._path is not None and _is_locked(self._path)))
 
-    def _launch(self) -> "_Guard":
+    def _launch(self) -> _Guard:
         """Start the guard, which starts the server. On failure, nothing is left behind."""
         with _fork_lock:
             lock = None if self._path is None else _lock(self._path)
@@ -208,7 +210,7 @@ class EmbeddedServer:
         guard = ["/bin/sh", "-c", _GUARD, "aiorsmq-embedded", str(self._folder), str(self._binary)]
         return guard + [word for name, value in options.items() for word in (f"--{name}", value)]
 
-    async def _wait_until_up(self, guard: "_Guard") -> None:
+    async def _wait_until_up(self, guard: _Guard) -> None:
         with anyio.move_on_after(START_TIMEOUT):
             while not (guard.is_ending or guard.has_exited()):
                 if (self._folder / "exited").exists():
@@ -241,7 +243,7 @@ class EmbeddedServer:
         except OSError:
             return "it wrote no log"
 
-    async def __aenter__(self) -> "EmbeddedServer":
+    async def __aenter__(self) -> EmbeddedServer:
         await self.start()
         return self
 

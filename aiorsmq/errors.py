@@ -18,6 +18,8 @@ RedisSMQException
 Exceptions that PyRSMQ has too keep their names. Every fact in an error text is also an attribute.
 """
 
+from __future__ import annotations
+
 import pickle
 import re
 import reprlib
@@ -214,7 +216,7 @@ class NotConfirmed(RedisSMQException):
         ids: Sequence[str],
         replicas: int,
         needed: int,
-        repeat: "Callable[[], Awaitable[str | list[str]]] | None" = None,
+        repeat: Callable[[], Awaitable[str | list[str]]] | None = None,
     ) -> None:
         super().__init__(tuple(ids), replicas, needed)
         self.ids: tuple[str, ...] = tuple(ids)
@@ -236,7 +238,7 @@ class NotConfirmed(RedisSMQException):
         state = vars(self) | {"_repeat": None}  # belongs to a client, which stays in its process
         return type(self), self.args, state
 
-    async def retry(self) -> "str | list[str]":
+    async def retry(self) -> str | list[str]:
         """Wait for the confirmation again, as long as the first time, and return what the send
         would have: the id, or the list of ids.
 
@@ -249,7 +251,7 @@ class NotConfirmed(RedisSMQException):
         """
         return await self.repeat()
 
-    def repeat(self) -> "Awaitable[str | list[str]]":
+    def repeat(self) -> Awaitable[str | list[str]]:
         if self._repeat is None:
             raise WrongEventLoop("only the client that sent the message can retry() this")
         return self._repeat()

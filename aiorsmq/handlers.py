@@ -1,5 +1,7 @@
 """What a worker's handler may raise, and how long to wait before the next attempt."""
 
+from __future__ import annotations
+
 import random
 from collections.abc import Callable
 

@@ -1,5 +1,7 @@
 """RSMQ's own methods: each takes the name of a queue."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from typing import TypeVar, Unpack
 

@@ -1,5 +1,7 @@
 """What those who run a queue do with it: look at what it holds, and mend it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, Generic, Literal, TypeVar
 
@@ -139,7 +141,7 @@ class QueueOperations(Generic[T]):
         id: str | Receipt,
         body: Any,
         *,
-        to: "QueueOperations[Any] | str | None" = None,
+        to: QueueOperations[Any] | str | None = None,
         delay: Seconds | None = None,
     ) -> str | None:
         """Edit a message and send it again: delete it, and store another one, in one atomic step;
@@ -167,7 +169,7 @@ class QueueOperations(Generic[T]):
         raw = encode_body(codec, body, "body")
         return await replace(self._core.node, self._core.keys, target, old, raw, delay_ms)
 
-    def _keys_of(self, to: "QueueOperations[Any] | str") -> Keys:
+    def _keys_of(self, to: QueueOperations[Any] | str) -> Keys:
         if isinstance(to, QueueOperations):
             keys = to._core.keys  # noqa: SLF001 - of this class
             if keys.ns != self._core.keys.ns:
@@ -197,7 +199,7 @@ class QueueOperations(Generic[T]):
 
     def redrive(
         self,
-        to: "QueueOperations[Any] | str | None" = None,
+        to: QueueOperations[Any] | str | None = None,
         *,
         limit: int | None = None,
         rate: float | None = None,

@@ -1,5 +1,7 @@
 """Long calls that tell their progress."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing
@@ -37,7 +39,7 @@ class Run:
                 last = number
         return last
 
-    def __aiter__(self) -> "Run":
+    def __aiter__(self) -> Run:
         if self._state not in ("new", "iterated"):
             raise self._used_before()
         return self

@@ -1,5 +1,7 @@
 """The async iterator over a queue's messages."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
@@ -53,7 +55,7 @@ class Messages(Generic[T]):
         self._ended = False
         line.audience.open_stream(self)
 
-    def __aiter__(self) -> "Messages[T]":
+    def __aiter__(self) -> Messages[T]:
         return self
 
     async def __anext__(self) -> Message[T]:
@@ -179,7 +181,7 @@ class Messages(Generic[T]):
         finally:
             _abandon(self._pending_deletes)
 
-    async def __aenter__(self) -> "Messages[T]":
+    async def __aenter__(self) -> Messages[T]:
         return self
 
     async def __aexit__(
@@ -216,7 +218,7 @@ def _abandon(deletes: PendingDeletes | None) -> None:
         deletes.popleft().add_done_callback(partial(_log_failure, deletes.queue))
 
 
-def _log_failure(queue: str, deleting: "asyncio.Future[bool]") -> None:
+def _log_failure(queue: str, deleting: asyncio.Future[bool]) -> None:
     if not deleting.cancelled() and (error := deleting.exception()) is not None:
         text = "could not delete a message after its block; it will be redelivered: %s"
         _logger.warning(text, error, extra={"queue": queue, "reason": str(error)})

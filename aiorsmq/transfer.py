@@ -1,5 +1,7 @@
 """A queue's messages on their way into a file, and out of one."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import Generic, TypeVar
 

@@ -1,5 +1,7 @@
 """A worker: claims messages while handlers are free, and loses none when it stops."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import math
@@ -7,7 +9,7 @@ from asyncio import Task
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import TracebackType
-from typing import Any, Final, Generic, TypedDict, TypeVar, get_args
+from typing import Any, Final, Generic, TypeVar, get_args
 
 import anyio
 
@@ -18,10 +20,13 @@ from ._working.claimer import Claimer
 from ._working.intake import MIN_LEASE, Intake, check_different
 from ._working.jobs import Jobs
 from ._working.leases import Stalls
+from ._working.options import WorkerOptions
 from ._working.signals import die_gracefully, handle_signals
 from .errors import ClientClosed, InvalidParameterValue
 from .handlers import Reject, Retry, exponential
 from .models import Message, WorkerEvent, WorkerStats
+
+__all__ = ["Worker", "WorkerOptions"]
 
 T = TypeVar("T")
 
@@ -33,19 +38,6 @@ SECOND_SIGNAL: Final = 0.5
 to its group, as `timeout` does, or forwarded by a wrapper."""
 
 _logger = logging.getLogger("aiorsmq.worker")
-
-
-class WorkerOptions(TypedDict, total=False):
-    """The options of `Queue.worker` and `AsyncRSMQ.worker`; see `Worker`."""
-
-    concurrency: int
-    timeout: Seconds | None
-    max_lease: Seconds | None
-    backoff: Callable[[int], float]
-    on_error: Callable[[Message[Any], Exception], Retry | Reject | None]
-    on_event: Callable[[WorkerEvent], None]
-    grace: Seconds
-    when_dead: WhenDead
 
 
 class Worker(Generic[T]):
@@ -233,7 +225,7 @@ class Worker(Generic[T]):
         if self._is_running:
             self._stopping.set()
 
-    async def __aenter__(self) -> "Worker[T]":
+    async def __aenter__(self) -> Worker[T]:
         """Work in the background of the block.
 
         If nothing else in the program handles SIGTERM, now or when it comes, it stops the worker as

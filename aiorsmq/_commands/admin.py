@@ -1,5 +1,7 @@
 """Queues: created, described, changed, listed, deleted, emptied."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import math
@@ -86,7 +88,7 @@ async def ensure_queue(node: Node, keys: Keys, settings: QueueSettings) -> Ensur
 
 async def _create_or_compare(
     node: Node, keys: Keys, named: dict[str, str | int], mode: Literal["keep", "change"]
-) -> "_Creation":
+) -> _Creation:
     """One call of `create_queue.lua`: what to do with the settings of a queue that exists is its
     mode."""
     settings = named | {name: _DEFAULTS[name] for name in _DEFAULTS if name not in named}

@@ -1,5 +1,7 @@
 """A queue's times are moved back. Only the test kit does that."""
 
+from __future__ import annotations
+
 from .._protocol import Keys, Seconds, milliseconds
 from .._server.call import Call, RetryPolicy, single_int
 from .._server.node import Node

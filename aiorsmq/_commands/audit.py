@@ -1,5 +1,7 @@
 """The keys of a queue are looked through for what is wrong in them, and repaired."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple

@@ -1,6 +1,8 @@
 """Messages die: they move to the dead-letter queue, are looked at there, and are sent back. Without
 a dead-letter queue they may be dropped."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import math

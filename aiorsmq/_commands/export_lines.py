@@ -1,5 +1,7 @@
 """A queue is written as JSON lines."""
 
+from __future__ import annotations
+
 import base64
 import json
 import re

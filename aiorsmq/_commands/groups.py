@@ -1,5 +1,7 @@
 """Dead letters are counted by why they died."""
 
+from __future__ import annotations
+
 from collections import Counter
 from typing import Final
 

@@ -1,5 +1,7 @@
 """Messages are stored from JSON lines, as `export_lines` has written them."""
 
+from __future__ import annotations
+
 import base64
 import json
 import re

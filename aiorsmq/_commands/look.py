@@ -1,5 +1,7 @@
 """Messages are looked at, and not received."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from contextlib import suppress

@@ -1,5 +1,7 @@
 """A queue is paused, and resumed."""
 
+from __future__ import annotations
+
 import math
 from secrets import token_hex
 from typing import Literal

@@ -1,5 +1,7 @@
 """Messages are deleted by what they are."""
 
+from __future__ import annotations
+
 from typing import Final
 
 from .._protocol import Keys

@@ -1,5 +1,7 @@
 """Why messages died, as `move.lua` has written it."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 from .._protocol import Keys, is_qname

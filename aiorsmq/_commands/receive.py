@@ -1,5 +1,7 @@
 """Messages are received, popped, or peeked at."""
 
+from __future__ import annotations
+
 import logging
 import math
 from collections.abc import Callable
@@ -166,7 +168,7 @@ def _read_records(
     first_receipts: list[bytes] | None,
     now: bytes,
     visible: bytes,
-) -> "map[Record]":
+) -> map[Record]:
     """The messages of one page of `receive.lua`: ids and scores, bodies and counts, and the first
     receipts of those that have been received before."""
     ids = due[::2]

@@ -1,5 +1,7 @@
 """A message is replaced by another one, in the same step."""
 
+from __future__ import annotations
+
 import logging
 from functools import partial
 

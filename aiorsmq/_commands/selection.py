@@ -1,5 +1,7 @@
 """Which messages of a queue a command is about."""
 
+from __future__ import annotations
+
 from contextlib import suppress
 from typing import Final, Literal, NamedTuple
 

@@ -1,5 +1,7 @@
 """Messages are sent."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Awaitable, Sequence
 from functools import partial
@@ -95,7 +97,7 @@ class Sender:
         args += chain.from_iterable(zip(ids, bodies, strict=True))
         return args
 
-    def _store(self, send: "Send", all_keys: Sequence[str]) -> None:
+    def _store(self, send: Send, all_keys: Sequence[str]) -> None:
         args = send.args
         retry_mark = self.retry_mark
         call = Call(
@@ -110,7 +112,7 @@ class Sender:
         )
         self._node.submit(call, partial(self._on_stored, send, all_keys), send.until)
 
-    def _on_stored(self, send: "Send", all_keys: Sequence[str], reply: Reply | Exception) -> None:
+    def _on_stored(self, send: Send, all_keys: Sequence[str], reply: Reply | Exception) -> None:
         if isinstance(reply, NotPermitted) and reply.command is None and len(all_keys) > 2:
             # A user that may only send must not look into the dead-letter queue.
             self._store(send, self._keys.pair)
@@ -127,7 +129,7 @@ class Sender:
         else:
             send.on_results(self._results(send, reply))
 
-    def _results(self, send: "Send", reply: Reply) -> list[str | Exception]:
+    def _results(self, send: Send, reply: Reply) -> list[str | Exception]:
         status, maxsize, *too_long = reply
         if status != b"stored":
             raise ValueError("unknown status")
@@ -151,7 +153,7 @@ class Send(NamedTuple):
 
 
 def resolve_all(
-    stored: "asyncio.Future[list[str]]", outcome: Sequence[str | Exception] | Exception
+    stored: asyncio.Future[list[str]], outcome: Sequence[str | Exception] | Exception
 ) -> None:
     """Set the outcome of messages that are stored together or not at all."""
     results = [outcome] if isinstance(outcome, Exception) else outcome

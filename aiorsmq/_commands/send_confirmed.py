@@ -1,5 +1,7 @@
 """Messages are sent, and their arrival on replicas or on disk is confirmed."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial

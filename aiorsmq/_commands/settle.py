@@ -1,5 +1,7 @@
 """Messages are deleted, hidden for longer, made visible again, or put back as if never received."""
 
+from __future__ import annotations
+
 from asyncio import Future
 from collections.abc import Callable, Sequence
 from functools import partial

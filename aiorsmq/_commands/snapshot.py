@@ -1,5 +1,7 @@
 """Queues are looked at as a whole."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import math

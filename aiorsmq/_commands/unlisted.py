@@ -1,5 +1,7 @@
 """Queues are looked for whose names are missing from the set of all queues."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from itertools import compress

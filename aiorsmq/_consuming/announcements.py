@@ -1,5 +1,7 @@
 """The async iterator over a queue's announcements."""
 
+from __future__ import annotations
+
 import asyncio
 from types import TracebackType
 
@@ -28,7 +30,7 @@ class Announcements:
         self._ended = False
         core.receiving(None).audience.open_stream(self)
 
-    def __aiter__(self) -> "Announcements":
+    def __aiter__(self) -> Announcements:
         return self
 
     async def __anext__(self) -> None:
@@ -78,7 +80,7 @@ class Announcements:
         """End the iteration, also for a task that awaits it."""
         self.end()
 
-    async def __aenter__(self) -> "Announcements":
+    async def __aenter__(self) -> Announcements:
         return self
 
     async def __aexit__(

@@ -1,5 +1,7 @@
 """Who wants the announcements of a line's queue, though nobody may be waiting in the line."""
 
+from __future__ import annotations
+
 import weakref
 from collections.abc import Generator
 from contextlib import contextmanager

@@ -1,5 +1,7 @@
 """One queue within one client: what all its handles share, so that they share script calls."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence

@@ -1,5 +1,7 @@
 """The queues of one client, in all namespaces."""
 
+from __future__ import annotations
+
 from typing import Final
 from weakref import WeakValueDictionary
 

@@ -7,6 +7,8 @@ that finds none is handed back to its old place in the queue.
 What the line does next is decided in one place, `outlook.decide`.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import math
@@ -53,7 +55,7 @@ class ConsumerLine:
         *,
         fetch: Callable[[int, Callable[[Claim | Exception], None]], None],
         hand_back: Callable[[list[Record]], None],
-        move_dead: Callable[[Claim], "asyncio.Future[bool] | None"],
+        move_dead: Callable[[Claim], asyncio.Future[bool] | None],
         leases: bool,
         pause: Pause,
         poll_interval: float,
@@ -305,9 +307,7 @@ class ConsumerLine:
         first = claim.records[0]
         return Outlook(now, claim.next_ms, not self.is_over(first), float(first.visible) + 1)
 
-    def _on_moved(
-        self, claim: Claim, waiters: list[Waiter], moving: "asyncio.Future[bool]"
-    ) -> None:
+    def _on_moved(self, claim: Claim, waiters: list[Waiter], moving: asyncio.Future[bool]) -> None:
         if moving.cancelled() or not moving.result():
             # They could not be moved: leave them alone until the safety poll.
             self._outlook = self._outlook._replace(next_ms=None)

@@ -7,6 +7,8 @@
 - otherwise: WaitUntil the first of these.
 """
 
+from __future__ import annotations
+
 import math
 from typing import NamedTuple
 

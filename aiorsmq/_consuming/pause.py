@@ -1,5 +1,7 @@
 """Whether a queue is paused, as far as a client knows."""
 
+from __future__ import annotations
+
 import logging
 
 _logger = logging.getLogger("aiorsmq.queue")

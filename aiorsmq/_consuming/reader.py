@@ -1,5 +1,7 @@
 """Makes messages of the records that were claimed, with a queue's codec."""
 
+from __future__ import annotations
+
 import asyncio
 import time
 from types import CoroutineType

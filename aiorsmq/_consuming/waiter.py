@@ -1,5 +1,7 @@
 """What a consumer puts into the line of its queue."""
 
+from __future__ import annotations
+
 import asyncio
 import math
 from collections import deque
@@ -32,7 +34,7 @@ class Mailbox:
         self.readers: deque[asyncio.Future[None]] = deque()
         """Tasks that wait for the next delivery."""
 
-    def deliver(self, waiter: "Waiter") -> None:
+    def deliver(self, waiter: Waiter) -> None:
         self.delivered.append(waiter)
         if self.readers:
             self.wake()
@@ -49,7 +51,7 @@ class Mailbox:
         """Whether some were claimed and not yet read."""
         return any(waiter.record is not None for waiter in self.delivered)
 
-    def withdraw_served(self) -> "list[Waiter]":
+    def withdraw_served(self) -> list[Waiter]:
         """Take out the waiters whose messages were claimed and not yet read."""
         served = [waiter for waiter in self.delivered if waiter.record is not None]
         if served:
@@ -57,7 +59,7 @@ class Mailbox:
             self.waiters = deque(waiter for waiter in self.waiters if waiter.record is None)
         return served
 
-    def withdraw(self, keep: int = 0) -> "list[Waiter]":
+    def withdraw(self, keep: int = 0) -> list[Waiter]:
         """Take out all waiters but `keep`: the delivered stay first."""
         waiters = sorted(self.waiters, key=lambda waiter: not waiter.is_done)
         head = waiters[:keep]
@@ -110,7 +112,7 @@ class Waiter:
         self._mailbox = mailbox
         self._future: asyncio.Future[None] | None = None
 
-    def future(self) -> "asyncio.Future[None]":
+    def future(self) -> asyncio.Future[None]:
         """Done when the waiter is; raises `error`. Created here: few waiters are awaited."""
         self._future = asyncio.Future(loop=self.loop)
         if self.is_done:

@@ -1,5 +1,7 @@
 """How long a connection is used before another takes its place."""
 
+from __future__ import annotations
+
 import math
 import random
 from typing import Final

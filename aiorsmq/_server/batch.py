@@ -1,5 +1,7 @@
 """Group commit: items submitted while a script call is in flight go out together in the next."""
 
+from __future__ import annotations
+
 import asyncio
 import math
 import sys
@@ -104,7 +106,7 @@ class Gathering(InFlight):
 class _Sent(Generic[Result]):
     """A script call in flight."""
 
-    def __init__(self, futures: "Sequence[asyncio.Future[Result]]", deadline: float) -> None:
+    def __init__(self, futures: Sequence[asyncio.Future[Result]], deadline: float) -> None:
         self.futures = futures
         self.deadline = deadline
         self.is_late = False
@@ -119,7 +121,7 @@ class Bulk(NamedTuple):
     """
 
     begin: Callable[[], None]
-    future: "asyncio.Future[Any]"
+    future: asyncio.Future[Any]
     number: int
     size: int
 
@@ -141,7 +143,7 @@ class Batch(Generic[Item, Result]):
 
     def __init__(
         self,
-        commit: "Callable[[Sequence[Item], OnResults[Result], float], None]",
+        commit: Callable[[Sequence[Item], OnResults[Result], float], None],
         node: Node,
         in_flight: InFlight | None = None,
         limits: MaxWaiting = NO_LIMIT,
@@ -164,7 +166,7 @@ class Batch(Generic[Item, Result]):
         self._sent: deque[_Sent[Result]] = deque()
         self._timer = DeadlineTimer(node.home, self._expire)
 
-    def submit(self, item: Item, size: int = 0) -> "asyncio.Future[Result]":
+    def submit(self, item: Item, size: int = 0) -> asyncio.Future[Result]:
         """Queue an item of `size` bytes for the next call. Cancelling the future does not withdraw
         it, unless it still waits its turn."""
         loop = self._home.admit()
@@ -205,7 +207,7 @@ class Batch(Generic[Item, Result]):
     def _is_full(self) -> bool:
         return len(self._waiting) >= self._max_items or self._bytes >= self._max_bytes
 
-    def _join_line(self, waiting: "_Waiting[Item | Bulk, Any]") -> None:
+    def _join_line(self, waiting: _Waiting[Item | Bulk, Any]) -> None:
         if len(self._line) >= self._sweep_at:
             self._line = deque(entry for entry in self._line if not entry[1].done())
             self._sweep_at = max(2 * len(self._line), MIN_SWEPT)
@@ -257,7 +259,7 @@ class Batch(Generic[Item, Result]):
         else:
             self._plan_call()
 
-    def _leave(self, number: int) -> "Sequence[_Waiting[Item, Result]]":
+    def _leave(self, number: int) -> Sequence[_Waiting[Item, Result]]:
         """The first items, taken off the waiting ones."""
         if number == len(self._waiting):
             waiting = self._waiting

@@ -1,5 +1,7 @@
 """One run of a script, and what may be done if its reply is lost."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any, NamedTuple

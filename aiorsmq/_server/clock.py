@@ -1,5 +1,7 @@
 """The server's clock, and the message ids that are minted from it."""
 
+from __future__ import annotations
+
 import os
 import time
 

@@ -6,6 +6,8 @@ the nodes' replies to CLUSTER SLOTS, the map, asked for in the background after 
 and now and then.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import math
@@ -50,7 +52,7 @@ class ClusterRoute(Route):
         nowhere: stands for the node while none is known to have the slot.
     """
 
-    def __init__(self, slot: int, nowhere: Server, routes: "ClusterRoutes") -> None:
+    def __init__(self, slot: int, nowhere: Server, routes: ClusterRoutes) -> None:
         super().__init__(nowhere)
         self.slot: int = slot
         self._nowhere = nowhere
@@ -152,7 +154,7 @@ class ClusterRoutes(Routes):
             host = next((address[0] for address, node in nodes if node is server), "")
         return self._server_at(self._target.remap(host, port))
 
-    def look(self) -> "asyncio.Task[None]":
+    def look(self) -> asyncio.Task[None]:
         """Look at the map, in the background, unless that is being done. Awaiting the task, which
         must be shielded, raises redis-py's errors if no node replies."""
         if self._looking is None or self._looking.done():

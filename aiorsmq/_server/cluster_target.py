@@ -1,5 +1,7 @@
 """Where a cluster is: the start-up nodes, and how a connection to any node is opened."""
 
+from __future__ import annotations
+
 import itertools
 import random
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """The lane of confirmed calls: script calls with a WAIT behind them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,7 +30,7 @@ class Unconfirmed(list[Any]):
         lane: the lane on which they were made; None if it cannot be asked about them.
     """
 
-    def __init__(self, reply: Reply, replicas: int, lane: "ConfirmedLane | None") -> None:
+    def __init__(self, reply: Reply, replicas: int, lane: ConfirmedLane | None) -> None:
         super().__init__(reply)
         self.replicas: int = replicas
         self.lane: ConfirmedLane | None = lane
@@ -129,7 +131,7 @@ class ConfirmedLane(Lane):
             if held.on_reply is not None:
                 self._tell(held.on_reply, reply)
 
-    def _hold(self, held: "_Held") -> None:
+    def _hold(self, held: _Held) -> None:
         self._held.append(held)
         self._plan()
 

@@ -1,5 +1,7 @@
 """Opens the lane on which all calls go, and opens it again after it was lost."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import math

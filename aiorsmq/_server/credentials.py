@@ -3,6 +3,8 @@
 redis-py logs in again on the connections of its pools; ours are not in them.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Generator
 from typing import Any
@@ -16,7 +18,7 @@ _StreamingProvider: Any = getattr(credentials, "StreamingCredentialProvider", ()
 class Follower:
     """Keep it for as long as the credentials of a provider matter."""
 
-    def __init__(self, on_renewed: "Callable[[tuple[str, ...]], None]", pool: Any) -> None:
+    def __init__(self, on_renewed: Callable[[tuple[str, ...]], None], pool: Any) -> None:
         self.on_renewed = on_renewed
         self.pool = pool
 
@@ -28,7 +30,7 @@ class _Relay:
     def __init__(self) -> None:
         self.followers: WeakSet[Follower] = WeakSet()
 
-    def __call__(self, token: Any) -> "_Pools":
+    def __call__(self, token: Any) -> _Pools:
         user = token.try_get("oid")
         password = token.get_value()
         for follower in list(self.followers):
@@ -50,11 +52,11 @@ class _Pools:
         await asyncio.gather(*(pool.re_auth_callback(self._token) for pool in self._pools))
 
 
-_relays: "WeakKeyDictionary[Any, _Relay]" = WeakKeyDictionary()
+_relays: WeakKeyDictionary[Any, _Relay] = WeakKeyDictionary()
 
 
 def follow(
-    provider: Any, on_renewed: "Callable[[tuple[str, ...]], None]", pool: Any
+    provider: Any, on_renewed: Callable[[tuple[str, ...]], None], pool: Any
 ) -> Follower | None:
     """Call `on_renewed` with each new pair of user and password, from any thread, for as long as
     the follower lives. None for a provider that does not renew.

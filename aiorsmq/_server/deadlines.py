@@ -1,5 +1,7 @@
 """Deadlines of calls that wait: one timer for all calls of an owner."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from typing import Final

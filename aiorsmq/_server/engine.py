@@ -1,5 +1,7 @@
 """What a client runs on: its tasks, its listener, and the servers that take its calls."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable
 from functools import partial

@@ -1,5 +1,7 @@
 """Failing many calls: a few in each turn of the event loop, so that it does not stall."""
 
+from __future__ import annotations
+
 import asyncio
 from collections import deque
 from typing import Any, Final
@@ -21,7 +23,7 @@ class Failing:
         """How many may still fail in this turn."""
         self._pending: deque[tuple[asyncio.Future[Any], Exception]] = deque()
 
-    def fail(self, future: "asyncio.Future[Any]", error: Exception) -> None:
+    def fail(self, future: asyncio.Future[Any], error: Exception) -> None:
         """Set the future's exception, unless its caller has stopped waiting by then."""
         if not self._allowance:
             self._pending.append((future, error))

@@ -1,5 +1,7 @@
 """Which server is the primary, as far as the sentinels have told. No I/O."""
 
+from __future__ import annotations
+
 import asyncio
 import math
 from collections import Counter

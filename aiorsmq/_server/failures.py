@@ -1,5 +1,7 @@
 """Classifies the errors of redis-py and of the server: what they mean, and whether to retry."""
 
+from __future__ import annotations
+
 import random
 import re
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,7 @@
 """What the listener sets when a queue may have a message to claim."""
 
+from __future__ import annotations
+
 import weakref
 from collections.abc import Callable
 

@@ -1,5 +1,7 @@
 """The event loop and the process that a client belongs to."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 from collections.abc import Callable

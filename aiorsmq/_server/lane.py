@@ -1,5 +1,7 @@
 """One connection with many calls in flight; replies come in the order of the calls."""
 
+from __future__ import annotations
+
 import asyncio
 from collections import deque
 from collections.abc import Callable

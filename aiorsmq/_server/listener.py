@@ -5,6 +5,8 @@ connection instead of its PubSub, which resubscribes without telling us, so that
 published in the meantime would be lost unnoticed.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import math

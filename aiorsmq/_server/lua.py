@@ -1,5 +1,7 @@
 """Loads the Lua half of a command."""
 
+from __future__ import annotations
+
 import hashlib
 import re
 from functools import cache

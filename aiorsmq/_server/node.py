@@ -6,6 +6,8 @@ command. That first attempt needs no task and no timer. A first attempt that fai
 task, in `Retrier.retry`, and ends in `Node._finish` too.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -54,7 +56,7 @@ def _unchanged(reply: Reply) -> Reply:
     return reply
 
 
-def _set_result(future: "asyncio.Future[Any]", reply: Any) -> None:
+def _set_result(future: asyncio.Future[Any], reply: Any) -> None:
     """Unlike `resolve`, with an error as the result."""
     if not future.done():
         future.set_result(reply)
@@ -170,7 +172,7 @@ class Node:
         """See `Route.ask_others`."""
         return await self._route.ask_others(*command)
 
-    async def result(self, future: "asyncio.Future[T]", until: float) -> T:
+    async def result(self, future: asyncio.Future[T], until: float) -> T:
         """Wait until the future is done, or until the deadline of its call.
 
         Cancelling stops the waiting, not the call.

@@ -5,6 +5,8 @@ is not percent-encoded for a host, port, path or database. Therefore no error he
 none is chained to redis-py's error, which quotes values.
 """
 
+from __future__ import annotations
+
 import codecs
 import inspect
 import re

@@ -1,5 +1,7 @@
 """All sentinels of a service: asks them at once, and listens to each."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -71,7 +73,7 @@ class Quorum:
         await asyncio.shield(self.look())
         return self.primary.require_address()
 
-    def look(self) -> "asyncio.Task[None]":
+    def look(self) -> asyncio.Task[None]:
         """`find`, without waiting for it. Raises ClientClosed after `aclose`."""
         if self._is_closed:
             raise ClientClosed

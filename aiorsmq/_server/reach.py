@@ -1,5 +1,7 @@
 """Whether a server was ever reached, and for how long to try if not."""
 
+from __future__ import annotations
+
 import math
 
 from .home import Home

@@ -1,5 +1,7 @@
 """Tries a script call again, as far as that is safe."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Sequence
 from functools import partial
@@ -40,7 +42,7 @@ class Attempt(NamedTuple):
 
     server: Server
     lane: Lane
-    reply: "asyncio.Future[Reply]"
+    reply: asyncio.Future[Reply]
 
 
 class Failure(NamedTuple):
@@ -135,7 +137,7 @@ class Retrier:
         call: Call,
         command: tuple[Argument, ...],
         hop: Hop | None,
-    ) -> "asyncio.Future[Reply]":
+    ) -> asyncio.Future[Reply]:
         reply: asyncio.Future[Reply] = self._home.loop().create_future()
         reply.add_done_callback(retrieve_error)  # at its deadline, a call stops waiting
         on_reply = partial(resolve, reply)
@@ -211,7 +213,7 @@ def _command(
     return (*command, len(call.keys), *call.keys, *args)
 
 
-def _resolve_if_error(future: "asyncio.Future[Any]", reply: Any) -> None:
+def _resolve_if_error(future: asyncio.Future[Any], reply: Any) -> None:
     if isinstance(reply, Exception):
         resolve(future, reply)
 

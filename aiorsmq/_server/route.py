@@ -1,5 +1,7 @@
 """Which server takes a call."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 

@@ -1,5 +1,7 @@
 """A primary and its replicas, watched by sentinels."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Sequence
 from contextlib import suppress

@@ -1,5 +1,7 @@
 """One sentinel: asks it for the primary, and listens to what it announces."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import Callable

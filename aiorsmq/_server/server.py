@@ -1,5 +1,7 @@
 """One server: its clock, and the lanes to it."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
 from functools import partial

@@ -1,5 +1,7 @@
 """Asks a server what it is like, as far as it tells this user."""
 
+from __future__ import annotations
+
 import time
 from typing import Any, Final
 

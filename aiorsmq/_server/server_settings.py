@@ -4,6 +4,8 @@ Each client checks once, on its first connection, and does not wait for the repl
 has its own logger, so that you can silence it by name; `aiorsmq.startup` silences all of them.
 """
 
+from __future__ import annotations
+
 import logging
 from typing import Any
 

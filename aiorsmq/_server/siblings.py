@@ -5,6 +5,8 @@ Such a server keeps a file about its owner in its folder. A process reads those 
 are up once it has written its own, so of two that start at once, at least one sees the other.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import socket
@@ -74,7 +76,7 @@ class _Owner:
     group: int
     directory: str
 
-    def is_sibling(self, owner: "_Owner") -> bool:
+    def is_sibling(self, owner: _Owner) -> bool:
         """Whether an owner is another process and belongs to the same program.
 
         The workers of a web server share a process group. What honcho or two terminals start only

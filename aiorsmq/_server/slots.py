@@ -1,5 +1,7 @@
 """Which node of a cluster has which slot, as the nodes say."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 

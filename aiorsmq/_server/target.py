@@ -4,6 +4,8 @@ Connections are created by the redis-py client's pool, with its settings, but ne
 that pool: a small or busy pool cannot hold them up.
 """
 
+from __future__ import annotations
+
 import asyncio
 import math
 from collections.abc import Awaitable, Callable

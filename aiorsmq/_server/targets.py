@@ -1,5 +1,7 @@
 """Which kind of target a URL, a client or options name."""
 
+from __future__ import annotations
+
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 

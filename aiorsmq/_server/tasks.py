@@ -1,5 +1,7 @@
 """Tasks that outlive the call that started them."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar

@@ -1,5 +1,7 @@
 """What TLS adds to a connection: warnings about what is not checked, and hints when it fails."""
 
+from __future__ import annotations
+
 import logging
 import re
 import ssl

@@ -1,5 +1,7 @@
 """What goes out together: calls made in one turn of the event loop."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 from .home import Home

@@ -4,6 +4,8 @@ redis-py takes parts of a password that is not percent-encoded for a host, port,
 Therefore no error here quotes a URL, and none is chained to Python's error, which quotes values.
 """
 
+from __future__ import annotations
+
 import re
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit

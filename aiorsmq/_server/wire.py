@@ -7,6 +7,8 @@ is the only place that touches private attributes of redis-py. If they are not a
 `StreamWire` does the same through redis-py's public methods.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import re
@@ -147,7 +149,7 @@ def _has_long_array(data: bytes) -> object:
 class Bounds:
     """Rejects oversized replies before they stall the event loop or exhaust memory."""
 
-    def __init__(self, reader: "hiredis.Reader") -> None:
+    def __init__(self, reader: hiredis.Reader) -> None:
         self._reader = reader
         self.held: bytes = b""
         """An incomplete array header at the end of the last read."""
@@ -204,7 +206,7 @@ class TransportWire(Wire, asyncio.Protocol):
         self,
         connection: AbstractConnection,
         transport: asyncio.Transport,
-        reader: "hiredis.Reader",
+        reader: hiredis.Reader,
         pushes: bool,
     ) -> None:
         super().__init__(connection)

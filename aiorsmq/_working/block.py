@@ -1,5 +1,7 @@
 """The block of an `async with`, which the end of background work interrupts."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 import signal

@@ -1,5 +1,7 @@
 """Calls what the user of a worker passes in, and reads what that returns or raises."""
 
+from __future__ import annotations
+
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable

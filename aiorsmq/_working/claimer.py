@@ -1,5 +1,7 @@
 """Claims messages of a worker's queues while handlers are free."""
 
+from __future__ import annotations
+
 import asyncio
 import random
 from collections.abc import Iterable, Sequence

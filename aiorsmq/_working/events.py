@@ -3,6 +3,8 @@
 The events of one attempt are one record in the log, which `Events.log` writes at its end.
 """
 
+from __future__ import annotations
+
 import logging
 from collections import Counter
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """One queue as a worker sees it: where its messages come from, which may be missing for a while."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -68,7 +70,7 @@ class Intake(Generic[T]):
         self.leases = Leases(self.core.node, self.core.settler, self.name, lease)
 
     @contextmanager
-    def open(self, on_death: "Callable[[Intake[T], Record, Death, str], None]") -> Generator[None]:
+    def open(self, on_death: Callable[[Intake[T], Record, Death, str], None]) -> Generator[None]:
         """Listen for news and deaths of the queue, also while nobody waits."""
         self._on_death = on_death
         try:

@@ -1,5 +1,7 @@
 """One message in the hands of a worker."""
 
+from __future__ import annotations
+
 import logging
 from asyncio import Task
 from typing import Generic, TypeVar

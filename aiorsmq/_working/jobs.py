@@ -6,6 +6,8 @@ buried, or released to be redelivered). Two things may end the handler early: `J
 another consumer has the message, and `Job.stop`, when the worker stops.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import math

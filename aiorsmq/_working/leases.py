@@ -1,5 +1,7 @@
 """The leases of the messages that a worker holds: renewed together, given up one by one."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import math
@@ -52,7 +54,7 @@ class Lease:
     """
 
     def __init__(
-        self, leases: "Leases", record: Record, until: float, on_lost: Callable[[], None]
+        self, leases: Leases, record: Record, until: float, on_lost: Callable[[], None]
     ) -> None:
         self._leases = leases
         self.record: Record = record

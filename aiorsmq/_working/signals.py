@@ -4,6 +4,8 @@ The handlers are installed by `signal.signal`, not by the event loop: what is in
 then be told from them, and a forked child does not write to its parent's loop.
 """
 
+from __future__ import annotations
+
 import asyncio
 import os
 import signal

@@ -4,6 +4,8 @@
 looks at everything; `repair` mends what needs no decision.
 """
 
+from __future__ import annotations
+
 from .examine import examine
 from .finding import SEVERITIES, Finding, Severity, duration, worst_first
 from .repair import Repair, plan, repair

@@ -1,6 +1,8 @@
 """Rules for messages that were received more than once: a poison message, or a vt that is shorter
 than the work."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import Final
 

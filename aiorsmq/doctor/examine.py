@@ -1,5 +1,7 @@
 """Looks at queues and their server, and judges what it sees."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain

@@ -1,5 +1,7 @@
 """What a finding says, and the words that all rules share."""
 
+from __future__ import annotations
+
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass

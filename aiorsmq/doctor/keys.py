@@ -1,5 +1,7 @@
 """Rules for what an audit of a queue's keys shows."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from ..models import Audit, Findings

@@ -1,5 +1,7 @@
 """Mends what needs no decision."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 

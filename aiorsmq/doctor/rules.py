@@ -1,5 +1,7 @@
 """Rules for what one snapshot of a queue shows."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Final
 

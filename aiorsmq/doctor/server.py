@@ -1,5 +1,7 @@
 """Rules for what a server tells about itself."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Final
 

@@ -1,5 +1,7 @@
 """Rules for a queue's settings as they are stored: other programs write what no library reads."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Final
 

@@ -1,5 +1,7 @@
 """What is seen only if a queue is watched for some seconds."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress

@@ -1,5 +1,7 @@
 """A client and workers in an aiohttp app: `setup` before it runs, `app[RSMQ]` in its handlers."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final
 

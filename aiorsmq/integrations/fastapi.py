@@ -3,6 +3,8 @@
 All of `aiorsmq.integrations.starlette` is here too.
 """
 
+from __future__ import annotations
+
 from typing import Annotated
 
 from fastapi import Depends

@@ -1,5 +1,7 @@
 """A client and its workers inside a web server, for frameworks that have no module here too."""
 
+from __future__ import annotations
+
 import asyncio
 import signal
 from collections.abc import AsyncGenerator, Callable
@@ -42,7 +44,7 @@ class Service:
         self._has_server = False
         """Whether a server handles SIGTERM; a worker in a block of its own handles it too."""
 
-    async def __aenter__(self) -> "Service":
+    async def __aenter__(self) -> Service:
         self._has_server = callable(signal.getsignal(signal.SIGTERM))
         async with AsyncExitStack() as stack:
             stack.enter_context(self.shutdown)

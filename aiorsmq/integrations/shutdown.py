@@ -4,6 +4,8 @@ A server that stops waits for its open responses first, and only then for the ap
 events and WebSockets that wait for the next message never end by themselves.
 """
 
+from __future__ import annotations
+
 import asyncio
 import signal
 import threading
@@ -46,7 +48,7 @@ class Shutdown:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._previous_handlers: dict[signal.Signals, Callable[[int, FrameType | None], Any]] = {}
 
-    def __enter__(self) -> "Shutdown":
+    def __enter__(self) -> Shutdown:
         self._loop = asyncio.get_running_loop()
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:

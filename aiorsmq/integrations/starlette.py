@@ -1,5 +1,7 @@
 """A client and workers in a Starlette app: `attach` in its lifespan, `get_rsmq` in its routes."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final

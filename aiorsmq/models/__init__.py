@@ -1,5 +1,7 @@
 """The values that the library returns: messages, queue attributes, dead letters, worker events."""
 
+from __future__ import annotations
+
 from .audit import Audit, Findings, ServerInfo
 from .confirm import Confirm, check_confirm, fsync, replicas
 from .dead import DeadLetter, Death, ReasonGroup, reason_group

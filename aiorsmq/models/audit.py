@@ -1,5 +1,7 @@
 """What is wrong with a queue, and what its server is like."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from datetime import datetime
 

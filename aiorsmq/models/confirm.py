@@ -1,5 +1,7 @@
 """What a send waits for besides the server's own reply."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import Any, Final, cast

@@ -1,5 +1,7 @@
 """Messages that have died."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal

@@ -1,5 +1,7 @@
 """The first line of an exported queue."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +30,7 @@ class ExportHeader:
     """How many messages the queue held then, hidden ones included."""
 
     @classmethod
-    def parse(cls, line: bytes | str) -> "ExportHeader":
+    def parse(cls, line: bytes | str) -> ExportHeader:
         """Read the first line of an export. Raises InvalidParameterValue."""
         try:
             return cls.from_fields(json.loads(line))
@@ -38,7 +40,7 @@ class ExportHeader:
             raise InvalidParameterValue("line", line, reason) from None
 
     @classmethod
-    def from_fields(cls, fields: Any) -> "ExportHeader":
+    def from_fields(cls, fields: Any) -> ExportHeader:
         """Read the JSON object of the line. Raises ValueError."""
         if not isinstance(fields, dict) or HEADER not in fields:
             raise _NoHeaderError("must be the first line of an export")

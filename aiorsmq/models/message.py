@@ -1,5 +1,7 @@
 """A delivery of a message, and what settles it."""
 
+from __future__ import annotations
+
 import logging
 from datetime import datetime
 from types import NoneType, TracebackType
@@ -185,7 +187,7 @@ class Message(Generic[T]):
         settler = self._settler
         return settler is not None and await settler.release(self._record, delay_ms)
 
-    async def __aenter__(self) -> "Message[T]":
+    async def __aenter__(self) -> Message[T]:
         return self
 
     async def __aexit__(
@@ -211,7 +213,7 @@ class Message(Generic[T]):
             extra = log_fields(self._keys, self._record, reason=str(error))
             _logger.warning(text, self.id, error, extra=extra)
 
-    def __copy__(self) -> "Message[T]":
+    def __copy__(self) -> Message[T]:
         return self  # immutable
 
     def __reduce__(self) -> NoReturn:

@@ -1,5 +1,7 @@
 """Queues: their settings, and what they look like now."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict

@@ -1,5 +1,7 @@
 """Messages as they are stored: looked at, and not received."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from datetime import datetime
 

@@ -1,5 +1,7 @@
 """How much may wait to be sent."""
 
+from __future__ import annotations
+
 from typing import Final, NamedTuple
 
 from ..errors import InvalidParameterValue

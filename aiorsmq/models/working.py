@@ -1,5 +1,7 @@
 """What a worker counts and tells."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any, Literal
 

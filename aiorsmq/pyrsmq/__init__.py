@@ -4,6 +4,8 @@ A thin layer over AsyncRSMQ. docs/how-to/from-pyrsmq.md shows programs before an
 lists every deliberate difference.
 """
 
+from __future__ import annotations
+
 from ..errors import (
     InvalidParameterValue,
     MessageTooLong,

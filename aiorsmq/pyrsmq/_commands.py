@@ -1,5 +1,7 @@
 """PyRSMQ's commands: their parameters, how they run on an AsyncRSMQ, and the command builder."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import suppress
@@ -218,34 +220,34 @@ class Command(Generic[T_co]):
         for parameter, value in params.items():
             self._set(parameter, value)
 
-    def qname(self, value: str) -> "Command[T_co]":
+    def qname(self, value: str) -> Command[T_co]:
         return self._set("qname", value)
 
-    def vt(self, value: Seconds) -> "Command[T_co]":
+    def vt(self, value: Seconds) -> Command[T_co]:
         return self._set("vt", value)
 
-    def delay(self, value: Seconds) -> "Command[T_co]":
+    def delay(self, value: Seconds) -> Command[T_co]:
         return self._set("delay", value)
 
-    def maxsize(self, value: int) -> "Command[T_co]":
+    def maxsize(self, value: int) -> Command[T_co]:
         return self._set("maxsize", value)
 
-    def id(self, value: str) -> "Command[T_co]":
+    def id(self, value: str) -> Command[T_co]:
         return self._set("id", value)
 
-    def message(self, value: Any) -> "Command[T_co]":
+    def message(self, value: Any) -> Command[T_co]:
         return self._set("message", value)
 
-    def encode(self, value: bool) -> "Command[T_co]":
+    def encode(self, value: bool) -> Command[T_co]:
         return self._set("encode", value)
 
-    def decode(self, value: bool) -> "Command[T_co]":
+    def decode(self, value: bool) -> Command[T_co]:
         return self._set("decode", value)
 
-    def quiet(self, value: bool) -> "Command[T_co]":
+    def quiet(self, value: bool) -> Command[T_co]:
         return self._set("quiet", value)
 
-    def _set(self, parameter: str, value: object) -> "Command[T_co]":
+    def _set(self, parameter: str, value: object) -> Command[T_co]:
         accepted = COMMANDS[self._name].parameters
         if parameter not in accepted:
             raise InvalidParameterValue(
@@ -258,10 +260,10 @@ class Command(Generic[T_co]):
         return self
 
     @overload
-    def exceptions(self, enabled: Literal[True] = True) -> "Command[T_co]": ...
+    def exceptions(self, enabled: Literal[True] = True) -> Command[T_co]: ...
     @overload
-    def exceptions(self, enabled: bool) -> "Command[T_co | Literal[False]]": ...
-    def exceptions(self, enabled: bool = True) -> "Command[Any]":
+    def exceptions(self, enabled: bool) -> Command[T_co | Literal[False]]: ...
+    def exceptions(self, enabled: bool = True) -> Command[Any]:
         """Set whether this command raises. Overrides the controller's setting, see RedisSMQ."""
         self._raises = enabled
         return self

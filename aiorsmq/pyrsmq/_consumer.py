@@ -1,5 +1,7 @@
 """RedisSMQConsumer: passes a queue's messages to a function."""
 
+from __future__ import annotations
+
 import asyncio
 import inspect
 import logging

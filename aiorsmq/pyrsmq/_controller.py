@@ -1,5 +1,7 @@
 """RedisSMQ: the controller, which creates commands and runs them."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Mapping
 from types import TracebackType
@@ -39,7 +41,7 @@ class RedisSMQ:
 
     def __init__(
         self,
-        client: "Redis | RedisCluster | None" = None,
+        client: Redis | RedisCluster | None = None,
         host: str | None = None,
         port: int | str | None = None,
         options: Mapping[str, Any] | None = None,
@@ -69,7 +71,7 @@ class RedisSMQ:
         self._retired: list[AsyncRSMQ] = []
         self._use(client, ns)
 
-    def _use(self, client: "Redis | RedisCluster | None", ns: str) -> "RedisSMQ":
+    def _use(self, client: Redis | RedisCluster | None, ns: str) -> RedisSMQ:
         native = self._connect(client, ns, realtime=self._realtime)  # may raise, so it comes first
         self._retire()
         self._client = client
@@ -77,9 +79,7 @@ class RedisSMQ:
         self._native = native
         return self
 
-    def _connect(
-        self, client: "Redis | RedisCluster | None", ns: str, **settings: Any
-    ) -> AsyncRSMQ:
+    def _connect(self, client: Redis | RedisCluster | None, ns: str, **settings: Any) -> AsyncRSMQ:
         options = self._options if client is None else {}
         return AsyncRSMQ(client, ns=ns, **settings, **options)
 
@@ -113,7 +113,7 @@ class RedisSMQ:
         """
         return self._connect(self._client, self._ns, realtime=realtime, poll_interval=poll_interval)
 
-    def exceptions(self, enabled: bool = True) -> "RedisSMQ":
+    def exceptions(self, enabled: bool = True) -> RedisSMQ:
         """Set whether commands raise, unless they have their own setting.
 
         Applies to existing commands, too.
@@ -121,11 +121,11 @@ class RedisSMQ:
         self._raises = enabled
         return self
 
-    def setClient(self, client: "Redis | RedisCluster | None") -> "RedisSMQ":
+    def setClient(self, client: Redis | RedisCluster | None) -> RedisSMQ:
         """Switch to another client of redis-py. Applies to existing commands, too."""
         return self._use(client, self._ns)
 
-    def ns(self, namespace: str) -> "RedisSMQ":
+    def ns(self, namespace: str) -> RedisSMQ:
         """Switch to another namespace. Applies to existing commands, too."""
         return self._use(self._client, namespace)
 
@@ -134,7 +134,7 @@ class RedisSMQ:
         self._retire()
         await self._close_retired()
 
-    async def __aenter__(self) -> "RedisSMQ":
+    async def __aenter__(self) -> RedisSMQ:
         return self
 
     async def __aexit__(

@@ -3,6 +3,8 @@
 Start with `RSMQ`. Its names, types and exceptions are those of `aiorsmq`, without `await`.
 """
 
+from __future__ import annotations
+
 from .client import RSMQ
 from .confirm import NotConfirmed
 from .message import Message

@@ -1,5 +1,7 @@
 """What an RSMQ connects with."""
 
+from __future__ import annotations
+
 import os
 import warnings
 from collections.abc import Callable

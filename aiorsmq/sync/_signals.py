@@ -1,5 +1,7 @@
 """SIGTERM and SIGINT in programs in which nothing else handles them, while a worker works."""
 
+from __future__ import annotations
+
 import os
 import signal
 import threading

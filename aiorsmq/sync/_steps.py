@@ -1,5 +1,7 @@
 """Long calls that are made step by step."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any

@@ -1,5 +1,7 @@
 """An event loop in a thread of its own, which runs coroutines for all other threads."""
 
+from __future__ import annotations
+
 import asyncio
 import sys
 import threading
@@ -36,7 +38,7 @@ class _Call:
         self.result: Any = None
         self.error: BaseException | None = None
 
-    async def run(self, running: "set[_Call]") -> None:
+    async def run(self, running: set[_Call]) -> None:
         try:
             self.result = await self.coroutine
         except BaseException as error:  # noqa: BLE001 - raised in the thread that waits

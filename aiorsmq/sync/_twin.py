@@ -1,6 +1,8 @@
 """What stands behind the synchronous objects: one event loop in each process, and asynchronous
 objects in it."""
 
+from __future__ import annotations
+
 import atexit
 import os
 import sys
@@ -99,7 +101,7 @@ class Twin(Generic[T]):
         self._object = model
         self._thread: LoopThread | None = None
 
-    def child(self, make: Callable[[T], S]) -> "Twin[S]":
+    def child(self, make: Callable[[T], S]) -> Twin[S]:
         """The twin of what a method of this object returns."""
         return Twin(make(self.model), lambda thread: make(self.object_in(thread)))
 

@@ -1,5 +1,7 @@
 """RSMQ: a connection to one server for synchronous code. Start here."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import TracebackType
@@ -54,12 +56,12 @@ class RSMQ:
             AsyncRSMQ. The other arguments are AsyncRSMQ's, too.
     """
 
-    _connection: "Connection"
+    _connection: Connection
     _twin: Twin[AsyncRSMQ]
 
     def __init__(
         self,
-        client: "Redis | RedisCluster | None" = None,
+        client: Redis | RedisCluster | None = None,
         *,
         host: str = "127.0.0.1",
         port: int = 6379,
@@ -107,7 +109,7 @@ class RSMQ:
         max_connection_age: Seconds | None = None,
         max_waiting: MaxWaiting = DEFAULT_MAX_WAITING,
         **redis_options: Any,
-    ) -> "RSMQ":
+    ) -> RSMQ:
         """Create a client from a URL: redis://, rediss:// or unix:// as in redis-py, embedded://,
         redis+sentinel://[user:password@]h:p,h:p/service[/db] or redis+cluster://h:p,h:p.
 
@@ -327,7 +329,7 @@ class RSMQ:
         """Where the server is: host and port, or the path of its socket."""
         return self._twin.object.address
 
-    def __enter__(self) -> "RSMQ":
+    def __enter__(self) -> RSMQ:
         return self
 
     def __exit__(

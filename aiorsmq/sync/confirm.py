@@ -1,5 +1,7 @@
 """A send that was not confirmed, for synchronous code."""
 
+from __future__ import annotations
+
 from typing import Any, cast
 
 from .. import errors
@@ -9,7 +11,7 @@ from ._twin import current_thread
 class NotConfirmed(errors.NotConfirmed):
     """As `aiorsmq.NotConfirmed`, whose handlers catch it, with a `retry()` that is not awaited."""
 
-    def retry(self) -> "str | list[str]":  # pyright: ignore[reportIncompatibleMethodOverride]
+    def retry(self) -> str | list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Wait for the confirmation again, as long as the first time, and return what the send
         would have: the id, or the list of ids."""
         try:

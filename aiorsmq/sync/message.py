@@ -1,5 +1,7 @@
 """A message that synchronous code settles."""
 
+from __future__ import annotations
+
 import logging
 from datetime import datetime
 from types import TracebackType
@@ -93,7 +95,7 @@ class Message(Generic[T]):
         consumers."""
         return self._thread.run(self._message.release(delay))
 
-    def __enter__(self) -> "Message[T]":
+    def __enter__(self) -> Message[T]:
         return self
 
     def __exit__(
@@ -115,7 +117,7 @@ class Message(Generic[T]):
             }
             _logger.warning("could not release message %s: %s", self.id, error, extra=extra)
 
-    def __copy__(self) -> "Message[T]":
+    def __copy__(self) -> Message[T]:
         return self  # immutable
 
     def __reduce__(self) -> NoReturn:

@@ -1,5 +1,7 @@
 """What those who run a queue do with it; see `aiorsmq.operations`."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, Literal, TypeVar, cast
 
@@ -67,7 +69,7 @@ class QueueOperations(Generic[T]):
         id: str | Receipt,
         body: Any,
         *,
-        to: "QueueOperations[Any] | str | None" = None,
+        to: QueueOperations[Any] | str | None = None,
         delay: Seconds | None = None,
     ) -> str | None:
         """Edit a message and send it again: delete it, and store another one, in one atomic step;
@@ -87,7 +89,7 @@ class QueueOperations(Generic[T]):
 
     def redrive(
         self,
-        to: "QueueOperations[Any] | str | None" = None,
+        to: QueueOperations[Any] | str | None = None,
         *,
         limit: int | None = None,
         rate: float | None = None,
@@ -107,7 +109,7 @@ class QueueOperations(Generic[T]):
 
     def redrive_steps(
         self,
-        to: "QueueOperations[Any] | str | None" = None,
+        to: QueueOperations[Any] | str | None = None,
         *,
         limit: int | None = None,
         rate: float | None = None,
@@ -161,9 +163,7 @@ class QueueOperations(Generic[T]):
         """Look through the queue's keys for what is wrong in them; with `repair`, mend it."""
         return self._twin.run(lambda queue: queue.audit(repair=repair, budget=budget))
 
-    def _model_of(
-        self, to: "QueueOperations[Any] | str | None"
-    ) -> "queues.Queue[Any] | str | None":
+    def _model_of(self, to: QueueOperations[Any] | str | None) -> queues.Queue[Any] | str | None:
         return to._twin.model if isinstance(to, QueueOperations) else to  # noqa: SLF001 - of this class
 
     def __repr__(self) -> str:

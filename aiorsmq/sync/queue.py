@@ -1,5 +1,7 @@
 """A handle for one queue; its methods are in the order of a message's life."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from typing import TypeVar, Unpack
 

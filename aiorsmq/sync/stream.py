@@ -1,5 +1,7 @@
 """The iterators over a queue's messages, and over its announcements."""
 
+from __future__ import annotations
+
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -24,7 +26,7 @@ class Messages(Generic[T]):
     def __init__(self, twin: Twin[stream.Messages[T]]) -> None:
         self._twin = twin
 
-    def __iter__(self) -> "Messages[T]":
+    def __iter__(self) -> Messages[T]:
         return self
 
     def __next__(self) -> Message[T]:
@@ -39,7 +41,7 @@ class Messages(Generic[T]):
         """End the iteration, also for a thread that awaits it."""
         self._twin.run(lambda messages: messages.aclose())
 
-    def __enter__(self) -> "Messages[T]":
+    def __enter__(self) -> Messages[T]:
         return self
 
     def __exit__(
@@ -61,7 +63,7 @@ class Announcements:
     def __init__(self, twin: Twin[announcements.Announcements]) -> None:
         self._twin = twin
 
-    def __iter__(self) -> "Announcements":
+    def __iter__(self) -> Announcements:
         return self
 
     def __next__(self) -> None:
@@ -75,7 +77,7 @@ class Announcements:
         """End the iteration, also for a thread that awaits it."""
         self._twin.run(lambda announcements: announcements.aclose())
 
-    def __enter__(self) -> "Announcements":
+    def __enter__(self) -> Announcements:
         return self
 
     def __exit__(

@@ -1,5 +1,7 @@
 """A queue's messages on their way into a file, and out of one; see `aiorsmq.transfer`."""
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import suppress
@@ -82,7 +84,7 @@ class QueueTransfer(Generic[T]):
         run, feed = self._begin(lines, keep_ids=keep_ids, keep_times=keep_times, skip=skip)
         return iterate(self._twin, run, feed.fill)
 
-    def _begin(self, lines: Any, **options: Any) -> "tuple[Import, _Feed]":
+    def _begin(self, lines: Any, **options: Any) -> tuple[Import, _Feed]:
         is_iterable = isinstance(lines, Iterable) and not isinstance(lines, str | bytes)
         feed = _Feed(cast("Iterable[bytes | str]", lines) if is_iterable else ())
         source = cast("Any", feed if is_iterable else lines)  # which is refused
@@ -103,7 +105,7 @@ class _Feed:
     def fill(self) -> None:
         self._ready += islice(self._lines, Import.LINES_PER_STEP - len(self._ready))
 
-    def __aiter__(self) -> "_Feed":
+    def __aiter__(self) -> _Feed:
         return self
 
     async def __anext__(self) -> bytes | str:

@@ -1,5 +1,7 @@
 """A worker whose handlers are plain functions, for synchronous programs."""
 
+from __future__ import annotations
+
 import asyncio
 import inspect
 from collections.abc import Callable
@@ -90,11 +92,11 @@ class Worker(Generic[T]):
         finally:
             self._is_stopped = False
 
-    async def _work(self, worker: "worker.Worker[T]") -> None:
+    async def _work(self, worker: worker.Worker[T]) -> None:
         asyncio.get_running_loop().call_soon(self._heed_stop, worker)  # once it can be stopped
         await worker.run(signals=False)
 
-    def _heed_stop(self, worker: "worker.Worker[T]") -> None:
+    def _heed_stop(self, worker: worker.Worker[T]) -> None:
         if self._is_stopped:
             worker.stop()
 
@@ -109,7 +111,7 @@ class Worker(Generic[T]):
         if thread is not None:
             thread.post(self._twin.object.stop)
 
-    def __enter__(self) -> "Worker[T]":
+    def __enter__(self) -> Worker[T]:
         """Work in the background of the block.
 
         At SIGTERM, in the main thread and unless another part of the program handles it, the worker

@@ -5,6 +5,8 @@ there once the package is installed. Without it, start with `rsmq_test_server`. 
 programs, `aiorsmq.testing.sync` has the same functions without `await`.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from .._lazy import names_of

@@ -1,5 +1,7 @@
 """The names of the test kit, as `aiorsmq/testing/__init__.py` hands them out."""
 
+from __future__ import annotations
+
 from .advancing import advance
 from .contents import QueueContents, queue_contents
 from .draining import drain

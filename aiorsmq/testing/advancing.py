@@ -1,5 +1,7 @@
 """Time that passes when a test wants it to."""
 
+from __future__ import annotations
+
 import asyncio
 import re
 from datetime import timedelta

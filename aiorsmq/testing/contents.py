@@ -1,5 +1,7 @@
 """What is in a queue, to be compared with what a test expects."""
 
+from __future__ import annotations
+
 import asyncio
 from typing import Final, Generic, TypeVar
 

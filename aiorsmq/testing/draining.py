@@ -1,5 +1,7 @@
 """A real worker that runs until its queue is empty."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress

@@ -1,5 +1,7 @@
 """What the kit needs of a client that no public name tells: only this module looks inside one."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar

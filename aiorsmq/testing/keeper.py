@@ -5,6 +5,8 @@ they close a loop, and wait for them. So a task that waits to be cancelled can s
 in its loop. Later nobody could close its connections any more.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
@@ -40,7 +42,7 @@ class Keeper:
             self._task = loop.create_task(self._keep(self._ending), name="aiorsmq.testing")
         await connection.on_connect()
 
-    async def _keep(self, ending: "asyncio.Future[None]") -> None:
+    async def _keep(self, ending: asyncio.Future[None]) -> None:
         with suppress(asyncio.CancelledError):
             await ending
         await self.client.aclose()
@@ -71,7 +73,7 @@ class Keeper:
             advice = "leave the block of `async with worker`, or cancel its task and await it"
             raise LeftRunning(f"{text}: {advice}")
 
-    async def _finish(self, task: "asyncio.Task[None]") -> None:
+    async def _finish(self, task: asyncio.Task[None]) -> None:
         self._end()
         await asyncio.wait({task})
 

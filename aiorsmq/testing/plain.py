@@ -1,5 +1,7 @@
 """redis-py's plain client for a URL of this library's."""
 
+from __future__ import annotations
+
 import re
 from typing import Any
 from urllib.parse import parse_qsl, urlencode

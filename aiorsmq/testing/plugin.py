@@ -1,5 +1,7 @@
 """pytest's fixtures for programs that use aiorsmq. Imports nothing before one of them is used."""
 
+from __future__ import annotations
+
 from collections.abc import Generator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def rsmq_server(request: pytest.FixtureRequest) -> "Generator[Server]":
+def rsmq_server(request: pytest.FixtureRequest) -> Generator[Server]:
     """A real server for all tests, started at the first use: `url`, and `redis` to look into it."""
     from ..errors import EmbeddedServerError  # noqa: PLC0415
     from .server import rsmq_test_server  # noqa: PLC0415
@@ -38,7 +40,7 @@ def rsmq_server(request: pytest.FixtureRequest) -> "Generator[Server]":
 
 
 @pytest.fixture
-def rsmq_namespace(rsmq_server: "Server") -> "Generator[str]":
+def rsmq_namespace(rsmq_server: Server) -> Generator[str]:
     """A namespace that only this test uses, for clients that a program makes for itself. Its keys
     are removed at the end of the test.
     """
@@ -48,8 +50,8 @@ def rsmq_namespace(rsmq_server: "Server") -> "Generator[str]":
 
 @pytest.fixture
 def rsmq(
-    rsmq_server: "Server", rsmq_namespace: str, request: pytest.FixtureRequest
-) -> "Generator[AsyncRSMQ]":
+    rsmq_server: Server, rsmq_namespace: str, request: pytest.FixtureRequest
+) -> Generator[AsyncRSMQ]:
     """A client in `rsmq_namespace`, for a test in any event loop. The test need not close it, but
     is an error if it leaves a worker or a stream of it running.
     """
@@ -68,7 +70,7 @@ def rsmq(
 
 
 @pytest.fixture
-def rsmq_sync(rsmq_server: "Server", rsmq_namespace: str) -> "Generator[RSMQ]":
+def rsmq_sync(rsmq_server: Server, rsmq_namespace: str) -> Generator[RSMQ]:
     """A client of `aiorsmq.sync` in `rsmq_namespace`, closed at the end of the test."""
     from ..sync import RSMQ  # noqa: PLC0415
 
@@ -77,7 +79,7 @@ def rsmq_sync(rsmq_server: "Server", rsmq_namespace: str) -> "Generator[RSMQ]":
 
 
 @pytest.fixture
-def rsmq_queue(rsmq_server: "Server", rsmq_namespace: str, rsmq: "AsyncRSMQ") -> "Queue[str]":
+def rsmq_queue(rsmq_server: Server, rsmq_namespace: str, rsmq: AsyncRSMQ) -> Queue[str]:
     """The queue "jobs" of `rsmq`, which exists already, with RSMQ's defaults and text as bodies."""
     rsmq_server.create_queue(rsmq_namespace, "jobs")
     return rsmq.queue("jobs")

@@ -1,5 +1,7 @@
 """A real server for tests, and clients of it that leave nothing behind."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Generator

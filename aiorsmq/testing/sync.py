@@ -1,5 +1,7 @@
 """The test kit for `aiorsmq.sync`: the same functions, without await."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial

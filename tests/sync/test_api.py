@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from typing import get_type_hints
 
 import aiorsmq
 import pytest
@@ -118,7 +119,7 @@ def test_nothing_else():
 
 def test_options():
     """Workers have the same options."""
-    ours, theirs = ([*options.__annotations__.items()] for options in OPTIONS)
+    ours, theirs = ([*get_type_hints(options).items()] for options in OPTIONS)
     assert [(name, synchronous(type)) for name, type in theirs] == [
         (name, synchronous(type)) for name, type in ours
     ]

@@ -4,6 +4,8 @@ Add "aiorsmq.integrations.django" to INSTALLED_APPS for the commands `rsmq_worke
 `rsmq_ensure`, and for the checks of the setting.
 """
 
+from __future__ import annotations
+
 import asyncio
 from contextvars import Context
 from typing import Any, Final, TypeVar, cast

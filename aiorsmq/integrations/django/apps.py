@@ -1,5 +1,7 @@
 """The app that INSTALLED_APPS names."""
 
+from __future__ import annotations
+
 from django.apps import AppConfig
 from django.core import checks
 

@@ -1,5 +1,7 @@
 """What `manage.py check` says about `settings.RSMQ`."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from difflib import get_close_matches

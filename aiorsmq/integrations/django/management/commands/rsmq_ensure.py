@@ -1,5 +1,7 @@
 """`manage.py rsmq_ensure`: part of a deployment, as `migrate` is."""
 
+from __future__ import annotations
+
 import asyncio
 from typing import Any
 

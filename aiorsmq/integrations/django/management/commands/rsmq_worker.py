@@ -1,5 +1,7 @@
 """`manage.py rsmq_worker`: a worker as a program of its own."""
 
+from __future__ import annotations
+
 import asyncio
 from argparse import ArgumentParser
 from collections.abc import Awaitable, Callable, Sequence
