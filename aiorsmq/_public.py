@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from ._consuming.announcements import Announcements
-from ._server.lua import scripts
+from .announcements import Announcements
 from .client import AsyncRSMQ
 from .codecs import (
     BYTES,
@@ -36,6 +35,7 @@ from .errors import (
     WrongEventLoop,
 )
 from .handlers import Reject, Retry, exponential
+from .lua import scripts
 from .models import (
     Audit,
     Confirm,

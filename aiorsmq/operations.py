@@ -12,7 +12,6 @@ from ._commands.purge import purge_some
 from ._commands.replace import replace
 from ._commands.selection import check_selection
 from ._commands.snapshot import snapshot
-from ._consuming.announcements import Announcements
 from ._consuming.core import QueueCore
 from ._consuming.reader import MessageReader
 from ._protocol import (
@@ -24,6 +23,7 @@ from ._protocol import (
     describe,
     milliseconds,
 )
+from .announcements import Announcements
 from .codecs import Codec, check_codec, encode_body
 from .errors import InvalidParameterValue
 from .models import (

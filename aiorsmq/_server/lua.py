@@ -23,17 +23,5 @@ def load(name: str) -> Script:
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-def scripts() -> dict[str, str]:
-    """The Lua source of each script by its name, for an administrator who loads them with SCRIPT
-    LOAD.
-
-    A user that may call EVALSHA but not EVAL can then use this library, and run no script but
-    these. The server forgets scripts when it restarts and after SCRIPT FLUSH, and each version of
-    this library has its own: load them again then, on a replica and on each node of a cluster too.
-    """
-    names = (path.name.removesuffix(".lua") for path in (files("aiorsmq") / "_lua").iterdir())
-    return {name: load(name).source for name in sorted(names) if not name.startswith("prelude")}
-
-
 def _read(name: str) -> str:
     return (files("aiorsmq") / "_lua" / f"{name}.lua").read_text("utf-8")

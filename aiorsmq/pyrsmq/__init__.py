@@ -14,9 +14,9 @@ from ..errors import (
     QueueDoesNotExist,
     RedisSMQException,
 )
-from ._commands import Attributes, Command, Parameters, ReceivedMessage
-from ._consumer import RedisSMQConsumer
-from ._controller import RedisSMQ
+from .commands import Attributes, Command, Parameters, ReceivedMessage
+from .consumer import RedisSMQConsumer
+from .controller import RedisSMQ
 
 __all__ = [
     "Attributes",

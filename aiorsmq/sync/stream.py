@@ -5,8 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from .. import stream
-from .._consuming import announcements
+from .. import announcements, stream
 from ._twin import Twin, current_thread
 from .message import Message
 

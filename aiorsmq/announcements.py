@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-from .._server.flag import Flag
-from ..errors import ClientClosed
-from .core import QueueCore
+from ._consuming.core import QueueCore
+from ._server.flag import Flag
+from .errors import ClientClosed
 
 
 class Announcements:

@@ -21,8 +21,8 @@ from ..errors import InvalidParameterValue, QueueAlreadyExists, QueueDoesNotExis
 from ..handlers import Retry
 from ..models import Message
 from ..worker import Worker
-from ._commands import received_message
-from ._controller import RedisSMQ
+from .commands import received_message
+from .controller import RedisSMQ
 
 _logger = logging.getLogger("aiorsmq.pyrsmq")
 

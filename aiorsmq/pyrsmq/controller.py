@@ -18,7 +18,7 @@ from ..errors import (
     RedisSMQException,
     WrongEventLoop,
 )
-from ._commands import COMMANDS, Attributes, Command, Parameters, ReceivedMessage
+from .commands import COMMANDS, Attributes, Command, Parameters, ReceivedMessage
 
 _logger = logging.getLogger("aiorsmq.pyrsmq")
 
