@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from array import array
 from collections.abc import Callable
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeVar, cast, get_origin
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeVar, get_origin
 
 from ._callbacks import check_plain
+from ._json import TOO_DEEP, check_depth, count_unrepresentable, may_contain_infinity
 from .errors import ExtraNotInstalled, InvalidParameterValue
 
 if TYPE_CHECKING:
@@ -21,23 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_DEPTH: Final = 500
-"""How deep JSON arrays and objects may nest. Stays below Python's recursion limit."""
-
-_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_BRACKETS_TO_STEPS = bytes.maketrans(b"[{]}", b"\1\1\xff\xff")  # +1 and -1 as signed bytes
-_ALL_BUT_STRUCTURE = bytes(set(range(256)) - set(b'[{]}"'))
-_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd".encode()
 _SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-# hot path: starts with a set of bytes, which `re` finds quickly. A false positive only costs a
-# closer look.
-_MAY_BE_INFINITE = re.compile(
-    rb"[nNiIeE](?:(?<=[nN])[aA][nN]\b|(?<=[iI])[nN][fF](?i:inity)?\b|(?<=[\d.][eE])\+?\d[\d_]{2})"
-)
-_MANY_DIGITS = re.compile(rb"\d[\d_]{308}")
-_TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
 
 _FIELD_ATTRIBUTES = (
     "__struct_fields__",
@@ -77,6 +61,9 @@ class BytesCodec:
     def decode(self, raw: bytes) -> bytes:
         return raw
 
+    def __repr__(self) -> str:
+        return "BytesCodec()"
+
 
 class TextCodec:
     """Bodies are str, stored as UTF-8, as Node rsmq and PyRSMQ store them.
@@ -99,6 +86,9 @@ class TextCodec:
     def decode(self, raw: bytes) -> str:
         return raw.decode(errors="replace")
 
+    def __repr__(self) -> str:
+        return "TextCodec()"
+
 
 class JsonCodec:
     """Bodies are JSON values, stored as compact JSON text in UTF-8.
@@ -115,7 +105,7 @@ class JsonCodec:
         try:
             text = _encoder.encode(body)
         except RecursionError:
-            raise ValueError(_TOO_DEEP) from None
+            raise ValueError(TOO_DEEP) from None
         try:
             raw = text.encode()
         except UnicodeEncodeError:
@@ -124,26 +114,18 @@ class JsonCodec:
                     "contains a surrogate pair as two characters, which JSON cannot represent"
                 ) from None
             raw = text.encode(errors="backslashreplace")
-        _check_depth(raw)
+        check_depth(raw)
         return raw
 
     def decode(self, raw: bytes) -> Any:
-        _check_depth(raw)
+        check_depth(raw)
         try:
             return _decoder.decode(raw.decode().removeprefix("\ufeff"))
         except RecursionError:
-            raise ValueError(_TOO_DEEP) from None
+            raise ValueError(TOO_DEEP) from None
 
-
-def _check_depth(raw: bytes) -> None:
-    if len(raw) > 2 * MAX_DEPTH and raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
-        if b"\\" not in raw:
-            # hot path: leaves less text for the regular expression
-            raw = raw.translate(None, _ALL_BUT_STRUCTURE).replace(b'""', b"")
-        without_strings = _STRINGS.sub(b"", raw)
-        steps = array("b", without_strings.translate(_BRACKETS_TO_STEPS, _ALL_BUT_BRACKETS))
-        if max(accumulate(steps), default=0) > MAX_DEPTH:
-            raise ValueError(_TOO_DEEP)
+    def __repr__(self) -> str:
+        return "JsonCodec()"
 
 
 def _parse_finite(number: str) -> float:
@@ -189,6 +171,9 @@ class _TypedCodec(Generic[T]):
         self._class = origin if has_fields else object
         self._name = getattr(type, "__qualname__", str(type)) if origin is type else str(type)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._name})"
+
     def encode(self, body: T) -> bytes:
         if not isinstance(body, self._class):
             raise TypeError(f"must be an instance of {self._name}")
@@ -212,16 +197,12 @@ class _TypedCodec(Generic[T]):
 
     def decode(self, raw: bytes) -> T:
         body = self._parse(raw)
-        if (
-            self._reads_infinity
-            and _may_contain_infinity(raw)
-            and self._count_unrepresentable(body)
-        ):
+        if self._reads_infinity and may_contain_infinity(raw) and self._count_unrepresentable(body):
             self.encode(body)  # raises unless the type has its own representation
         return body
 
     def _parse(self, raw: bytes) -> T:
-        _check_depth(raw)
+        check_depth(raw)
         try:
             return self._load(raw)
         except Exception as error:  # noqa: BLE001 - a type's own hooks may raise anything
@@ -231,34 +212,13 @@ class _TypedCodec(Generic[T]):
     def _count_unrepresentable(self, body: T) -> int:
         """Count the NaNs, infinities and lone surrogates in a body."""
         try:
-            return _count_unrepresentable(self._unpack(body))
+            return count_unrepresentable(self._unpack(body))
         except Exception:  # noqa: BLE001 - a type's own hooks may raise anything
             return 0
 
     def _describe(self, error: Exception) -> str:
         """Describe an error without quoting the body."""
         return type(error).__name__
-
-
-def _may_contain_infinity(raw: bytes) -> bool:
-    return _MAY_BE_INFINITE.search(raw) is not None or (
-        len(raw) > 308 and _MANY_DIGITS.search(raw) is not None
-    )
-
-
-def _count_unrepresentable(value: object) -> int:
-    match value:
-        case float():
-            return not math.isfinite(value)
-        case str():
-            return _LONE_SURROGATE.search(value) is not None
-        case dict():
-            items = cast("dict[object, object]", value).items()
-            return sum(_count_unrepresentable(key) + _count_unrepresentable(x) for key, x in items)
-        case list() | tuple() | set() | frozenset():
-            return sum(map(_count_unrepresentable, cast("list[object]", value)))
-        case _:
-            return 0
 
 
 class MsgspecCodec(_TypedCodec[T]):

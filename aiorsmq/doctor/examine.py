@@ -29,16 +29,13 @@ GLANCE: Final = 1.0
 """Seconds in which a consumer that is busy shows itself: it does not listen, and receives."""
 
 
-def _ignore(_: str) -> None: ...
-
-
 async def examine(
     rsmq: AsyncRSMQ,
     qnames: Iterable[str] | None = None,
     *,
     watch: float = 0,
     budget: int = BUDGET,
-    on_step: Callable[[str], None] = _ignore,
+    on_step: Callable[[str], None] | None = None,
 ) -> list[Finding]:
     """Everything that is wrong with the server and with queues: all, or those that you name. Worst
     first. Changes nothing.
@@ -54,6 +51,7 @@ async def examine(
     Raises QueueDoesNotExist if nothing of a queue that you name exists.
     """
     examination = _Examination(rsmq, None if qnames is None else list(dict.fromkeys(qnames)))
+    on_step = on_step or _ignore
     on_step("the server")
     examination.findings += judge_server(await rsmq.server_info())
     before, is_behind = await examination.first_look()
@@ -81,6 +79,9 @@ async def examine(
     for name, look in before.items():
         examination.judge(judged[name], look, after.get(name, look), heard.get(name))
     return examination.result()
+
+
+def _ignore(_: str) -> None: ...
 
 
 class _Examination:

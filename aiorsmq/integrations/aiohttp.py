@@ -20,12 +20,8 @@ SERVICE: Final = web.AppKey("rsmq_service", Service)
 Start = Callable[[web.Application], Awaitable[Iterable[Worker[Any]]]]
 
 
-async def _no_workers(_: web.Application) -> Iterable[Worker[Any]]:
-    return ()
-
-
 def setup(
-    app: web.Application, url: str, start: Start = _no_workers, **client_options: Any
+    app: web.Application, url: str, start: Start | None = None, **client_options: Any
 ) -> None:
     """Give the app a client, and run workers in it, by its `cleanup_ctx`. Call it once, before the
     app runs.
@@ -50,7 +46,8 @@ def setup(
     async def serve(app: web.Application) -> AsyncIterator[None]:
         async with AsyncRSMQ.from_url(url, **client_options) as rsmq:
             app[RSMQ] = rsmq
-            async with Service(rsmq, *await start(app)) as service:
+            workers = await start(app) if start else ()
+            async with Service(rsmq, *workers) as service:
                 app[SERVICE] = service
                 yield
 

@@ -15,6 +15,8 @@ from ..errors import NotPermitted, QueueDoesNotExist
 from ..worker import Worker
 from .shutdown import Shutdown
 
+__all__ = ["Service"]
+
 PROBE_TIMEOUT: Final = 2.0
 """Seconds in which the server must answer a readiness probe."""
 

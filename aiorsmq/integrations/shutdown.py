@@ -14,6 +14,8 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Final, TypeVar
 
+__all__ = ["Shutdown"]
+
 import anyio
 
 T = TypeVar("T")

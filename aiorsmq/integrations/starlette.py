@@ -16,6 +16,8 @@ from ..worker import Worker
 from .service import Service
 from .shutdown import Shutdown
 
+__all__ = ["attach", "get_rsmq", "get_service", "get_shutdown", "health_routes"]
+
 NAME: Final = "aiorsmq"
 
 

@@ -34,7 +34,7 @@ SHORTCUTS = {
     "_server/listener.py": 1,  # the only way; what it bought is noted there
     "_server/wire.py": 3,  # test_pack, test_long_arrays, test_plain_reads
     "_working/leases.py": 1,  # tests/worker/test_leases.py: one claim, and claims of several leases
-    "codecs.py": 2,  # tests/test_codecs.py: infinite numbers; depth with and without backslashes
+    "_json.py": 2,  # tests/test_codecs.py: infinite numbers; depth with and without backslashes
     "stream.py": 1,  # tests/test_stream.py: served in the order of the line, and in another
 }
 """How often the marker stands in each file, and the test of each pair."""
