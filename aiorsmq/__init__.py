@@ -1,24 +1,35 @@
-"""An asyncio client for RSMQ, the Redis Simple Message Queue, with realtime delivery.
+"""RSMQ for asyncio: SQS-like message queues on Redis or Valkey, delivered in realtime.
 
-    async with AsyncRSMQ.from_url("redis://localhost:6379") as rsmq:
-        jobs = rsmq.queue("jobs")
-        await jobs.ensure(vt=30)  # creates it, or changes its settings
-        await jobs.send("hello")
-        async for message in jobs.messages():
-            async with message:  # deleted at the end of the block; visible again if it raises
-                print(message.body)
+    import asyncio
+    from aiorsmq import AsyncRSMQ
 
-Start with `AsyncRSMQ`, then `Queue`, `Message` and `Worker`. `aiorsmq.sync` is for code without an
-event loop, `aiorsmq.integrations` for web frameworks, `aiorsmq.testing` for tests.
+    async def main():
+        async with AsyncRSMQ.from_url("redis://localhost:6379") as rsmq:
+            jobs = rsmq.queue("jobs")
+            await jobs.ensure(vt=30)  # creates it, or changes its settings
+            await jobs.send("hello")
+            async for message in jobs.messages():
+                async with message:  # deleted at the end of the block; visible again if it raises
+                    print(message.body)
 
-To read the code, follow a message:
+    asyncio.run(main())
 
-- sent: `client`, `queue`, `_commands/send`, `_server/batch`, `_server/node`, `_lua/send.lua`
-- announced: `_server/listener`, `_consuming/line`, `_consuming/outlook`
-- received: `_commands/receive`, `_lua/receive.lua`, `_consuming/reader`, `stream`
-- handled: `worker`, `_working/intake`, `_working/jobs`, `_working/leases`
-- deleted: `_commands/settle`, `_lua/delete.lua`
-- or dead: `_commands/dead`, `_lua/move.lua`
+The documentation is at https://aiorsmq.github.io/aiorsmq/
+
+Start with `AsyncRSMQ`, the client. `AsyncRSMQ.queue` makes a `Queue`, which sends and receives;
+`Queue.messages` gives each `Message` in turn, and `Queue.worker` makes a `Worker`, which calls a
+function of yours with each. Times are seconds, or `timedelta`s. All errors are subclasses of
+`RedisSMQException`, except redis-py's for a server that cannot be reached.
+
+Further modules:
+
+- aiorsmq.sync: the same API without `await`
+- aiorsmq.integrations: fastapi, starlette, aiohttp and django; `service` is for other frameworks
+- aiorsmq.testing: a real server, and time that can be advanced, for tests; a pytest plugin
+- aiorsmq.pyrsmq: PyRSMQ's API, awaitable
+- aiorsmq.doctor: finds what is wrong with queues and their server
+
+`python -m aiorsmq` is the command line.
 
 Loggers, all below "aiorsmq":
 

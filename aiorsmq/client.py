@@ -6,7 +6,7 @@ import asyncio
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final, TypeVar, Unpack, overload
+from typing import Any, Final, TypeVar, overload
 
 from redis.asyncio import Redis, RedisCluster
 
@@ -28,9 +28,11 @@ from ._server.node import Node
 from ._server.server_info import server_info
 from ._server.target import EmbeddedTarget
 from ._server.targets import choose_target, target_from_url
+from ._working.block import WhenDead
 from ._working.intake import check_queues
 from .codecs import TEXT, Codec
 from .embedded import EmbeddedServer
+from .handlers import Reject, Retry
 from .methods import NamedQueues
 from .models import (
     DEFAULT_MAX_WAITING,
@@ -39,10 +41,11 @@ from .models import (
     Message,
     ServerInfo,
     Snapshot,
+    WorkerEvent,
     check_confirm,
 )
 from .queue import Queue
-from .worker import Worker, WorkerOptions
+from .worker import Worker
 
 T = TypeVar("T")
 
@@ -60,8 +63,9 @@ class AsyncRSMQ(NamedQueues):
 
     Args:
         client: a `redis.asyncio.Redis` or `RedisCluster` to take the connection settings from. It
-            stays yours to close, and no connection is taken out of its pool. Without one, give
-            `host`, `port`, and any option of `redis.asyncio.Redis`.
+            stays yours to close, and no connection is taken out of its pool.
+        host: the server's name or address, if no `client` is given.
+        port: its port.
         ns: the namespace, with which all keys begin. `queue` can name another one. In a cluster it
             has a hash tag, as in "{rsmq}".
         realtime: announce what is sent, and listen for announcements. If False, send no
@@ -84,6 +88,8 @@ class AsyncRSMQ(NamedQueues):
         max_waiting: how much of a queue may wait to be sent, while the server is slow or away;
             `send_many` counts until it has its reply. Further sends wait their turn: they go out in
             order, their deadlines count from their calls, and cancelling one withdraws it.
+        redis_options: any other option of `redis.asyncio.Redis`: `db`, `username`, `password`,
+            `ssl`, ...
 
     Calls to a server that cannot be reached raise redis-py's errors: after `connect_timeout` if it
     has never been reached, otherwise at the deadline. An attempt to connect that has begun by then
@@ -248,9 +254,16 @@ class AsyncRSMQ(NamedQueues):
         queues: Iterable[Queue[Any] | str] | Mapping[Any, float],
         handler: Callable[[Message[Any]], object],
         *,
+        concurrency: int = 10,
         vt: Seconds | None = None,
         create: bool = False,
-        **options: Unpack[WorkerOptions],
+        timeout: Seconds | None = None,
+        max_lease: Seconds | None = None,
+        backoff: Callable[[int], float] | None = None,
+        on_error: Callable[[Message[Any], Exception], Retry | Reject | None] | None = None,
+        on_event: Callable[[WorkerEvent], None] | None = None,
+        grace: Seconds = 30.0,
+        when_dead: WhenDead = "interrupt",
     ) -> Worker[Any]:
         """One worker on several queues that share its handlers; see `Worker`.
 
@@ -258,6 +271,23 @@ class AsyncRSMQ(NamedQueues):
             queues: names, or handles, also of several namespaces. A list is in order of priority: a
                 queue is asked when the ones before it are empty. In a dict the values are weights:
                 a queue of weight 3 is asked first three times as often as a queue of weight 1.
+            handler: an `async def`, or a plain function, which runs in a thread. It may raise
+                `Retry` or `Reject`.
+            concurrency: handlers at a time, 1 to 10000.
+            vt: seconds of each lease, 0.1 or more; the queue's `vt` if None. Leases are renewed
+                while handlers run: this is how long a message stays hidden if the program dies.
+            create: create a missing queue with RSMQ's defaults, at the start or later.
+            timeout: seconds after which a handler is cancelled and its attempt has failed.
+            max_lease: seconds after which a message is no longer held, even if its cancelled
+                handler has not ended.
+            backoff: the seconds until a failed message is redelivered, given its receive count;
+                `exponential()` if None.
+            on_error: called with the message and its handler's exception; may return a `Retry` or
+                a `Reject`.
+            on_event: called with each `WorkerEvent`.
+            grace: seconds that handlers have to end when the worker stops.
+            when_dead: what a worker that dies does to its `async with` block: "interrupt" it, or
+                "terminate" the program by SIGTERM.
         """
         names, weights = check_queues(queues)
         handles: list[Queue[Any]] = [
@@ -268,7 +298,19 @@ class AsyncRSMQ(NamedQueues):
             queue._intake(vt, create=create)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             for queue in handles
         ]
-        return Worker(intakes, weights, handler, **options)
+        return Worker(
+            intakes,
+            weights,
+            handler,
+            concurrency=concurrency,
+            timeout=timeout,
+            max_lease=max_lease,
+            backoff=backoff,
+            on_error=on_error,
+            on_event=on_event,
+            grace=grace,
+            when_dead=when_dead,
+        )
 
     def end_streams(self) -> None:
         """End every open stream quietly, and each stream that is made later at once.

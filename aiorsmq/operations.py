@@ -9,6 +9,7 @@ from ._commands import admin, look, pause
 from ._commands.audit import audit
 from ._commands.groups import count_groups
 from ._commands.purge import purge_some
+from ._commands.receive import peek
 from ._commands.replace import replace
 from ._commands.selection import check_selection
 from ._commands.snapshot import snapshot
@@ -31,6 +32,7 @@ from .models import (
     Confirm,
     DeadLetter,
     Found,
+    Message,
     Place,
     ReasonGroup,
     Receipt,
@@ -62,6 +64,17 @@ class QueueOperations(Generic[T]):
         """
         core = self._core
         return await snapshot(core.node, core.keys, core.dead.queue)
+
+    async def peek(self, limit: int = 10) -> list[Message[T]]:
+        """Look at the first messages, hidden ones included, in the order in which they become
+        visible.
+
+        Receives nothing and counts no receipt. Messages that the codec cannot decode are left out.
+        `limit` is 1 to 1000.
+        """
+        page = await peek(self._core.node, self._core.keys, check_peek_limit(limit))
+        read = self._reader.read
+        return [message for record in page.records if (message := read(record, peeked=True))]
 
     async def get(self, id: str, *, max_bytes: int | None = None) -> StoredMessage | None:
         """Look at one message, hidden or not, without receiving it; None if it is not there.

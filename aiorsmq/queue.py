@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar
 
 from ._commands import admin
-from ._commands.receive import peek
 from ._commands.send import Sender
-from ._protocol import Seconds, check_count, check_peek_limit, check_seconds, milliseconds
+from ._protocol import Seconds, check_count, check_seconds, milliseconds
+from ._working.block import WhenDead
 from ._working.intake import Intake
 from .codecs import encode_body
 from .errors import InvalidParameterValue
-from .models import Confirm, Ensured, Message, QueueAttributes, Receipt, check_confirm, id_and_fence
+from .handlers import Reject, Retry
+from .models import (
+    Confirm,
+    Ensured,
+    Message,
+    QueueAttributes,
+    Receipt,
+    WorkerEvent,
+    check_confirm,
+    id_and_fence,
+)
 from .operations import QueueOperations
 from .stream import Messages
 from .transfer import QueueTransfer
-from .worker import Worker, WorkerOptions
+from .worker import Worker
 
 T = TypeVar("T")
 
@@ -290,30 +300,57 @@ class Queue(QueueOperations[T], QueueTransfer[T]):
         self,
         handler: Callable[[Message[T]], object],
         *,
+        concurrency: int = 10,
         vt: Seconds | None = None,
         create: bool = False,
-        **options: Unpack[WorkerOptions],
+        timeout: Seconds | None = None,
+        max_lease: Seconds | None = None,
+        backoff: Callable[[int], float] | None = None,
+        on_error: Callable[[Message[Any], Exception], Retry | Reject | None] | None = None,
+        on_event: Callable[[WorkerEvent], None] | None = None,
+        grace: Seconds = 30.0,
+        when_dead: WhenDead = "interrupt",
     ) -> Worker[T]:
-        """A worker on this queue; see `Worker` for what it does and for its options.
+        """A worker on this queue: it calls the handler with each message.
 
         `await worker.run()` runs it until it is stopped; `async with worker:` runs it in the
-        background of the block.
+        background of the block. `Worker` says what becomes of the messages.
+
+        Args:
+            handler: an `async def`, or a plain function, which runs in a thread. It may raise
+                `Retry` or `Reject`.
+            concurrency: handlers at a time, 1 to 10000.
+            vt: seconds of each lease, 0.1 or more; the queue's `vt` if None. Leases are renewed
+                while handlers run: this is how long a message stays hidden if the program dies.
+            create: create a missing queue with RSMQ's defaults, at the start or later.
+            timeout: seconds after which a handler is cancelled and its attempt has failed.
+            max_lease: seconds after which a message is no longer held, even if its cancelled
+                handler has not ended.
+            backoff: the seconds until a failed message is redelivered, given its receive count;
+                `exponential()` if None.
+            on_error: called with the message and its handler's exception; may return a `Retry` or
+                a `Reject`.
+            on_event: called with each `WorkerEvent`.
+            grace: seconds that handlers have to end when the worker stops.
+            when_dead: what a worker that dies does to its `async with` block: "interrupt" it, or
+                "terminate" the program by SIGTERM.
         """
-        return Worker([self._intake(vt, create=create)], None, handler, **options)
+        return Worker(
+            [self._intake(vt, create=create)],
+            None,
+            handler,
+            concurrency=concurrency,
+            timeout=timeout,
+            max_lease=max_lease,
+            backoff=backoff,
+            on_error=on_error,
+            on_event=on_event,
+            grace=grace,
+            when_dead=when_dead,
+        )
 
     def _intake(self, vt: Seconds | None, *, create: bool) -> Intake[T]:
         return Intake(self._core, vt, self._reader.read, create=create)
-
-    async def peek(self, limit: int = 10) -> list[Message[T]]:
-        """Look at the first messages, hidden ones included, in the order in which they become
-        visible.
-
-        Receives nothing and counts no receipt. Messages that the codec cannot decode are left out.
-        `limit` is 1 to 1000.
-        """
-        page = await peek(self._core.node, self._core.keys, check_peek_limit(limit))
-        read = self._reader.read
-        return [message for record in page.records if (message := read(record, peeked=True))]
 
     async def change_visibility(self, id: str | Receipt, vt: Seconds) -> bool:
         """Hide a message for `vt` seconds from now on, even if another consumer holds it.

@@ -17,8 +17,8 @@ class WorkerOptions(TypedDict, total=False):
     concurrency: int
     timeout: Seconds | None
     max_lease: Seconds | None
-    backoff: Callable[[int], float]
-    on_error: Callable[[Message[Any], Exception], Retry | Reject | None]
-    on_event: Callable[[WorkerEvent], None]
+    backoff: Callable[[int], float] | None
+    on_error: Callable[[Message[Any], Exception], Retry | Reject | None] | None
+    on_event: Callable[[WorkerEvent], None] | None
     grace: Seconds
     when_dead: WhenDead

@@ -1,7 +1,8 @@
 """PyRSMQ's API with coroutines: port a PyRSMQ program by adding `await`.
 
-A thin layer over AsyncRSMQ. docs/how-to/from-pyrsmq.md shows programs before and after, and
-lists every deliberate difference.
+A thin layer over AsyncRSMQ. Start with `RedisSMQ`.
+https://aiorsmq.github.io/aiorsmq/how-to/from-pyrsmq/ shows programs before and after, and lists
+every deliberate difference.
 """
 
 from __future__ import annotations

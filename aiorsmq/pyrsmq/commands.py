@@ -22,7 +22,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Parameters(TypedDict, total=False):
-    """The parameters of all commands; `COMMANDS` says which command accepts which.
+    """The parameters of all commands; the methods of RedisSMQ say which of them each takes.
 
     None means that the parameter is not set, neither here nor on the controller.
     """

@@ -36,7 +36,8 @@ class RedisSMQ:
         exceptions: whether commands raise. If False, a command that fails with a RedisSMQException
             returns False and logs a warning, unless it is `quiet`. NotPermitted, ClientClosed,
             WrongEventLoop and redis-py's errors are always raised.
-        **defaults: default parameters for all commands that accept them.
+        **defaults: default parameters for all commands that accept them: `qname`, `vt`, `delay`,
+            `maxsize`, `id`, `message`, `encode`, `decode`, `quiet`.
     """
 
     def __init__(
@@ -146,48 +147,61 @@ class RedisSMQ:
         await self.quit()
 
     def createQueue(self, **params: Unpack[Parameters]) -> Command[bool]:
-        """Returns True. Raises QueueAlreadyExists."""
+        """Create a queue. Returns True. Raises QueueAlreadyExists.
+
+        Takes `qname`, `vt`, `delay`, `maxsize`, `quiet`.
+        """
         return self._command("createQueue", params)
 
     def deleteQueue(self, **params: Unpack[Parameters]) -> Command[bool]:
-        """Returns True. Raises QueueDoesNotExist."""
+        """Delete a queue. Returns True. Raises QueueDoesNotExist. Takes `qname`, `quiet`."""
         return self._command("deleteQueue", params)
 
     def setQueueAttributes(self, **params: Unpack[Parameters]) -> Command[Attributes]:
-        """Returns what `getQueueAttributes` returns, after the change."""
+        """Change settings of a queue. Returns what `getQueueAttributes` returns, after the change.
+
+        Takes `qname`, `vt`, `delay`, `maxsize`, `quiet`.
+        """
         return self._command("setQueueAttributes", params)
 
     def getQueueAttributes(self, **params: Unpack[Parameters]) -> Command[Attributes]:
+        """Returns the settings and counters of a queue. Takes `qname`, `quiet`."""
         return self._command("getQueueAttributes", params)
 
     def listQueues(self, **params: Unpack[Parameters]) -> Command[set[str]]:
+        """Returns the names of all queues in the namespace. Takes `quiet`."""
         return self._command("listQueues", params)
 
     def changeMessageVisibility(self, **params: Unpack[Parameters]) -> Command[bool]:
-        """Returns True. Raises NoMessageInQueue if the message does not exist.
+        """Hide a message for `vt` seconds. Returns True. Raises NoMessageInQueue if the message
+        does not exist.
 
-        `vt` defaults to the queue's.
+        Takes `qname`, `id`, `vt`, which defaults to the queue's, and `quiet`.
         """
         return self._command("changeMessageVisibility", params)
 
     def sendMessage(self, **params: Unpack[Parameters]) -> Command[str]:
-        """Returns the id. A message that is neither str nor bytes is sent as JSON."""
+        """Send a message. Returns its id. What is neither str nor bytes is sent as JSON.
+
+        Takes `qname`, `message`, `delay`, `encode`, `quiet`.
+        """
         return self._command("sendMessage", params)
 
     def receiveMessage(self, **params: Unpack[Parameters]) -> Command[ReceivedMessage]:
-        """Returns the message. Raises NoMessageInQueue.
+        """Receive a message. Raises NoMessageInQueue if none is visible.
 
-        The body is text, or with `decode` the JSON value if it is JSON. A body that is not UTF-8
-        is returned as bytes.
+        Takes `qname`, `vt`, `decode`, `quiet`. The body is text, or with `decode` the JSON value if
+        it is JSON. A body that is not UTF-8 is returned as bytes.
         """
         return self._command("receiveMessage", params)
 
     def popMessage(self, **params: Unpack[Parameters]) -> Command[ReceivedMessage]:
-        """Returns and raises the same as `receiveMessage`."""
+        """Receive a message and delete it, as `receiveMessage`. Takes `qname`, `decode`,
+        `quiet`."""
         return self._command("popMessage", params)
 
     def deleteMessage(self, **params: Unpack[Parameters]) -> Command[bool]:
-        """Returns whether the message existed."""
+        """Delete a message. Returns whether it existed. Takes `qname`, `id`, `quiet`."""
         return self._command("deleteMessage", params)
 
     def _command(self, name: str, params: Mapping[str, object]) -> Command[Any]:

@@ -1,6 +1,17 @@
 """RSMQ for synchronous code: scripts, threads, notebooks, Flask, Django under WSGI, Celery tasks.
 
-Start with `RSMQ`. Its names, types and exceptions are those of `aiorsmq`, without `await`.
+    from aiorsmq.sync import RSMQ
+
+    with RSMQ.from_url("redis://localhost:6379") as rsmq:
+        jobs = rsmq.queue("jobs")
+        jobs.ensure(vt=30)  # creates it, or changes its settings
+        jobs.send("hello")
+        for message in jobs.messages():
+            with message:  # deleted at the end of the block; visible again if it raises
+                print(message.body)
+
+Start with `RSMQ`. Names, types and exceptions are those of `aiorsmq`, without `await`:
+https://aiorsmq.github.io/aiorsmq/how-to/sync/
 """
 
 from __future__ import annotations

@@ -5,40 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar, Unpack, cast, overload
+from typing import Any, TypeVar, cast, overload
 
 from redis.asyncio import Redis, RedisCluster
 
-from .. import errors
 from .._protocol import DEFAULT_NS, Seconds
+from .._working.block import WhenDead
 from ..client import DEADLINE, DEFAULT_POLL_INTERVAL, AsyncRSMQ
 from ..codecs import TEXT, Codec
+from ..handlers import Reject, Retry
 from ..models import (
     DEFAULT_MAX_WAITING,
     Confirm,
-    Ensured,
     MaxWaiting,
-    QueueAttributes,
-    QueueSettings,
-    Receipt,
     ServerInfo,
     Snapshot,
+    WorkerEvent,
 )
 from ..worker import Worker as AsyncWorker
 from ._connection import Connection
 from ._twin import Twin, current_thread
-from .confirm import retried_here
 from .message import Message
+from .methods import NamedQueues
 from .operations import as_list
 from .queue import Queue
-from .stream import Messages
-from .worker import Worker, WorkerOptions, adapt, adapt_options
+from .worker import Worker, adapt, adapt_options
 
 T = TypeVar("T")
 
 
-class RSMQ:
-    """RSMQ on one Redis or Valkey server, for synchronous code.
+class RSMQ(NamedQueues):
+    """RSMQ on a Redis or Valkey server, or on a set of them, for synchronous code.
 
     It has the methods of `aiorsmq.AsyncRSMQ`, without `await`, with the same names, parameters,
     results and exceptions. Any number of threads may use it, and what it makes. Calls that threads
@@ -52,12 +49,37 @@ class RSMQ:
     is closed then. In a coroutine use AsyncRSMQ: a call here blocks the caller's event loop.
 
     Args:
-        client: a `redis.asyncio.Redis` or `RedisCluster` to take the connection settings from; see
-            AsyncRSMQ. The other arguments are AsyncRSMQ's, too.
+        client: a `redis.asyncio.Redis` or `RedisCluster` to take the connection settings from. It
+            stays yours to close, and no connection is taken out of its pool.
+        host: the server's name or address, if no `client` is given.
+        port: its port.
+        ns: the namespace, with which all keys begin. `queue` can name another one. In a cluster it
+            has a hash tag, as in "{rsmq}".
+        realtime: announce what is sent, and listen for announcements. If False, send no
+            announcements and poll.
+        qname: the default queue of methods that take a `qname`.
+        poll_interval: seconds between two polls of a queue without news, 0.01 or more. A message
+            that was sent without an announcement waits up to this long.
+        deadline: seconds that a call may take in all, 0.1 or more; a long poll has its `wait` in
+            addition. After that the call raises the last error that it met, or redis-py's
+            TimeoutError. In calls that go through a whole queue (`purge`, `redrive`), each step has
+            the deadline to itself.
+        connect_timeout: seconds, from the first call, to wait for a server that has never been
+            reached: one that refuses connections, is loading its data, or whose host name does not
+            resolve yet. A refused login is raised at once.
+        confirm: what each send waits for besides the server's reply: `replicas(n, timeout)` or
+            `fsync()`. Confirmed sends have a third connection to themselves, opened with the first.
+        max_connection_age: seconds, 1 or more, after which a connection is replaced by another, up
+            to a tenth earlier; None is never. The other one is opened first, so no call notices.
+            Opening one looks up the host and asks the credential provider.
+        max_waiting: how much of a queue may wait to be sent, while the server is slow or away;
+            `send_many` counts until it has its reply. Further sends wait their turn: they go out in
+            order, their deadlines count from their calls, and cancelling one withdraws it.
+        redis_options: any other option of `redis.asyncio.Redis`: `db`, `username`, `password`,
+            `ssl`, ...
     """
 
     _connection: Connection
-    _twin: Twin[AsyncRSMQ]
 
     def __init__(
         self,
@@ -162,40 +184,6 @@ class RSMQ:
             self._twin.child(lambda rsmq: rsmq.queue(name, codec=codec, ns=ns, confirm=confirm))
         )
 
-    def create_queue(
-        self,
-        *,
-        qname: str | None = None,
-        vt: Seconds | None = None,
-        delay: Seconds | None = None,
-        maxsize: int | None = None,
-        max_receives: int | None = None,
-        dead_letter_queue: str | None = None,
-        exist_ok: bool = False,
-    ) -> bool:
-        """See `Queue.create`."""
-        return self._twin.run(
-            lambda rsmq: rsmq.create_queue(
-                qname=qname,
-                vt=vt,
-                delay=delay,
-                maxsize=maxsize,
-                max_receives=max_receives,
-                dead_letter_queue=dead_letter_queue,
-                exist_ok=exist_ok,
-            )
-        )
-
-    def ensure_queue(
-        self, *, qname: str | None = None, **settings: Unpack[QueueSettings]
-    ) -> Ensured:
-        """See `Queue.ensure`."""
-        return self._twin.run(lambda rsmq: rsmq.ensure_queue(qname=qname, **settings))
-
-    def delete_queue(self, *, qname: str | None = None, missing_ok: bool = False) -> bool:
-        """See `Queue.delete`."""
-        return self._twin.run(lambda rsmq: rsmq.delete_queue(qname=qname, missing_ok=missing_ok))
-
     def list_queues(self, *, ns: str | None = None) -> set[str]:
         """The names of all queues in the namespace; the client's if `ns` is None."""
         return self._twin.run(lambda rsmq: rsmq.list_queues(ns=ns))
@@ -217,91 +205,61 @@ class RSMQ:
         """What the server says about itself: version, memory, persistence, role, clock."""
         return self._twin.run(lambda rsmq: rsmq.server_info())
 
-    def get_queue_attributes(self, *, qname: str | None = None) -> QueueAttributes:
-        """See `Queue.attributes`."""
-        return self._twin.run(lambda rsmq: rsmq.get_queue_attributes(qname=qname))
-
-    def set_queue_attributes(
-        self, *, qname: str | None = None, **settings: Unpack[QueueSettings]
-    ) -> QueueAttributes:
-        """See `Queue.set_attributes`."""
-        return self._twin.run(lambda rsmq: rsmq.set_queue_attributes(qname=qname, **settings))
-
-    def send_message(
-        self,
-        *,
-        message: str | bytes,
-        qname: str | None = None,
-        delay: Seconds | None = None,
-        confirm: Confirm | None = None,
-    ) -> str:
-        """See `Queue.send`."""
-        try:
-            return self._twin.run(
-                lambda rsmq: rsmq.send_message(
-                    message=message, qname=qname, delay=delay, confirm=confirm
-                )
-            )
-        except errors.NotConfirmed as error:
-            raise retried_here(error) from None
-
-    def receive_message(
-        self, *, qname: str | None = None, vt: Seconds | None = None, wait: Seconds = 0
-    ) -> Message[str] | None:
-        """See `Queue.receive`."""
-        message = self._twin.run(lambda rsmq: rsmq.receive_message(qname=qname, vt=vt, wait=wait))
-        return message and Message(message, current_thread())
-
-    def pop_message(self, *, qname: str | None = None, wait: Seconds = 0) -> Message[str] | None:
-        """See `Queue.pop`."""
-        message = self._twin.run(lambda rsmq: rsmq.pop_message(qname=qname, wait=wait))
-        return message and Message(message, current_thread())
-
-    def change_message_visibility(
-        self, *, id: str | Receipt, vt: Seconds, qname: str | None = None
-    ) -> bool:
-        """See `Queue.change_visibility`."""
-        return self._twin.run(
-            lambda rsmq: rsmq.change_message_visibility(id=id, vt=vt, qname=qname)
-        )
-
-    def delete_message(self, *, id: str | Receipt, qname: str | None = None) -> bool:
-        """See `Queue.delete_message`."""
-        return self._twin.run(lambda rsmq: rsmq.delete_message(id=id, qname=qname))
-
-    def messages(
-        self,
-        qname: str | None = None,
-        *,
-        vt: Seconds | None = None,
-        prefetch: int = 0,
-        pop: bool = False,
-        create: bool = False,
-    ) -> Messages[str]:
-        """See `Queue.messages`."""
-        return Messages(
-            self._twin.child(
-                lambda rsmq: rsmq.messages(qname, vt=vt, prefetch=prefetch, pop=pop, create=create)
-            )
-        )
-
     def worker(
         self,
         queues: Iterable[Queue[Any] | str] | Mapping[Any, float],
         handler: Callable[[Message[Any]], object],
         *,
+        concurrency: int = 10,
         vt: Seconds | None = None,
         create: bool = False,
-        **options: Unpack[WorkerOptions],
+        timeout: Seconds | None = None,
+        max_lease: Seconds | None = None,
+        backoff: Callable[[int], float] | None = None,
+        on_error: Callable[[Message[Any], Exception], Retry | Reject | None] | None = None,
+        on_event: Callable[[WorkerEvent], None] | None = None,
+        grace: Seconds = 30.0,
+        when_dead: WhenDead = "interrupt",
     ) -> Worker[Any]:
-        """One worker on several queues that share its handlers; see `Worker`."""
+        """One worker on several queues that share its handlers; see `Worker`.
+
+        Args:
+            queues: names, or handles, also of several namespaces. A list is in order of priority: a
+                queue is asked when the ones before it are empty. In a dict the values are weights:
+                a queue of weight 3 is asked first three times as often as a queue of weight 1.
+            handler: a plain function, which runs in a thread. It may raise `Retry` or `Reject`.
+            concurrency: handlers at a time, 1 to 10000.
+            vt: seconds of each lease, 0.1 or more; the queue's `vt` if None. Leases are renewed
+                while handlers run: this is how long a message stays hidden if the program dies.
+            create: create a missing queue with RSMQ's defaults, at the start or later.
+            timeout: seconds after which a handler is cancelled and its attempt has failed.
+            max_lease: seconds after which a message is no longer held, even if its cancelled
+                handler has not ended.
+            backoff: the seconds until a failed message is redelivered, given its receive count;
+                `exponential()` if None.
+            on_error: called with the message and its handler's exception; may return a `Retry` or
+                a `Reject`.
+            on_event: called with each `WorkerEvent`. Calls of this package are refused in it.
+            grace: seconds that handlers have to end when the worker stops.
+            when_dead: what a worker that dies in a `with` block does: raise its error at the end
+                of the block ("interrupt"), or "terminate" the program by SIGTERM, too.
+        """
         call = adapt(handler)
-        choices = adapt_options(options)
+        options = adapt_options(
+            concurrency=concurrency,
+            timeout=timeout,
+            max_lease=max_lease,
+            backoff=backoff,
+            on_error=on_error,
+            on_event=on_event,
+            grace=grace,
+            when_dead=when_dead,
+        )
         names = as_list(queues)
 
         def make(rsmq: AsyncRSMQ) -> AsyncWorker[Any]:
             handles = _handles(names, models=rsmq is self._twin.model)
-            return rsmq.worker(handles, call, vt=vt, create=create, **choices)
+            return rsmq.worker(handles, call, vt=vt, create=create, **options)
 
         return Worker(self._twin.child(make))
 

@@ -10,7 +10,8 @@ from .._protocol import Seconds
 from ..models import Audit, DeadLetter, Found, Place, ReasonGroup, Receipt, Snapshot, StoredMessage
 from ..runs import Redrive
 from ._steps import iterate
-from ._twin import Twin
+from ._twin import Twin, current_thread
+from .message import Message
 from .stream import Announcements
 
 T = TypeVar("T")
@@ -27,6 +28,12 @@ class QueueOperations(Generic[T]):
     def snapshot(self) -> Snapshot:
         """What the queue looks like now, for those who look after it."""
         return self._twin.run(lambda queue: queue.snapshot())
+
+    def peek(self, limit: int = 10) -> list[Message[T]]:
+        """Look at the first messages, hidden ones included, in the order in which they become
+        visible."""
+        messages = self._twin.run(lambda queue: queue.peek(limit))
+        return [Message(message, current_thread()) for message in messages]
 
     def get(self, id: str, *, max_bytes: int | None = None) -> StoredMessage | None:
         """Look at one message, hidden or not, without receiving it; None if it is not there."""

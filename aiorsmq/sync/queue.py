@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar
 
 from .. import errors
 from .._protocol import Seconds
-from ..models import Confirm, Ensured, QueueAttributes, Receipt
+from .._working.block import WhenDead
+from ..handlers import Reject, Retry
+from ..models import Confirm, Ensured, QueueAttributes, Receipt, WorkerEvent
 from ._twin import current_thread
 from .confirm import retried_here
 from .message import Message
 from .operations import QueueOperations, as_list
 from .stream import Messages
 from .transfer import QueueTransfer
-from .worker import Worker, WorkerOptions, adapt, adapt_options
+from .worker import Worker, adapt, adapt_options
 
 T = TypeVar("T")
 
@@ -163,26 +165,54 @@ class Queue(QueueOperations[T], QueueTransfer[T]):
         self,
         handler: Callable[[Message[T]], object],
         *,
+        concurrency: int = 10,
         vt: Seconds | None = None,
         create: bool = False,
-        **options: Unpack[WorkerOptions],
+        timeout: Seconds | None = None,
+        max_lease: Seconds | None = None,
+        backoff: Callable[[int], float] | None = None,
+        on_error: Callable[[Message[Any], Exception], Retry | Reject | None] | None = None,
+        on_event: Callable[[WorkerEvent], None] | None = None,
+        grace: Seconds = 30.0,
+        when_dead: WhenDead = "interrupt",
     ) -> Worker[T]:
-        """A worker on this queue; see `Worker` for what it does and for its options.
+        """A worker on this queue: it calls the handler with each message.
 
         `worker.run()` runs it until it is stopped; `with worker:` runs it in the background of the
-        block.
+        block. `aiorsmq.Worker` says what becomes of the messages.
+
+        Args:
+            handler: a plain function, which runs in a thread. It may raise `Retry` or `Reject`.
+            concurrency: handlers at a time, 1 to 10000.
+            vt: seconds of each lease, 0.1 or more; the queue's `vt` if None. Leases are renewed
+                while handlers run: this is how long a message stays hidden if the program dies.
+            create: create a missing queue with RSMQ's defaults, at the start or later.
+            timeout: seconds after which a handler is cancelled and its attempt has failed.
+            max_lease: seconds after which a message is no longer held, even if its cancelled
+                handler has not ended.
+            backoff: the seconds until a failed message is redelivered, given its receive count;
+                `exponential()` if None.
+            on_error: called with the message and its handler's exception; may return a `Retry` or
+                a `Reject`.
+            on_event: called with each `WorkerEvent`. Calls of this package are refused in it.
+            grace: seconds that handlers have to end when the worker stops.
+            when_dead: what a worker that dies in a `with` block does: raise its error at the end
+                of the block ("interrupt"), or "terminate" the program by SIGTERM, too.
         """
         call = adapt(handler)
-        choices = adapt_options(options)
-        return Worker(
-            self._twin.child(lambda queue: queue.worker(call, vt=vt, create=create, **choices))
+        options = adapt_options(
+            concurrency=concurrency,
+            timeout=timeout,
+            max_lease=max_lease,
+            backoff=backoff,
+            on_error=on_error,
+            on_event=on_event,
+            grace=grace,
+            when_dead=when_dead,
         )
-
-    def peek(self, limit: int = 10) -> list[Message[T]]:
-        """Look at the first messages, hidden ones included, in the order in which they become
-        visible."""
-        messages = self._twin.run(lambda queue: queue.peek(limit))
-        return [Message(message, current_thread()) for message in messages]
+        return Worker(
+            self._twin.child(lambda queue: queue.worker(call, vt=vt, create=create, **options))
+        )
 
     def change_visibility(self, id: str | Receipt, vt: Seconds) -> bool:
         """Hide a message for `vt` seconds from now on, even if another consumer holds it."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext, suppress
 from functools import partial, wraps
 from types import TracebackType
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
 from .. import models, worker
 from .._protocol import Seconds
@@ -31,9 +31,9 @@ class WorkerOptions(TypedDict, total=False):
     concurrency: int
     timeout: Seconds | None
     max_lease: Seconds | None
-    backoff: Callable[[int], float]
-    on_error: Callable[[Message[Any], Exception], Retry | Reject | None]
-    on_event: Callable[[WorkerEvent], None]
+    backoff: Callable[[int], float] | None
+    on_error: Callable[[Message[Any], Exception], Retry | Reject | None] | None
+    on_event: Callable[[WorkerEvent], None] | None
     grace: Seconds
     when_dead: WhenDead
 
@@ -170,7 +170,7 @@ def adapt(
     return call_with_message
 
 
-def adapt_options(options: WorkerOptions) -> worker.WorkerOptions:
+def adapt_options(**options: Unpack[WorkerOptions]) -> worker.WorkerOptions:
     """The options, for an asynchronous worker."""
     choices: Any = dict(options)
     if callable(on_error := options.get("on_error")):

@@ -37,7 +37,7 @@ def drain(
     **options: Unpack[WorkerOptions],
 ) -> int:
     """See `aiorsmq.testing.drain`. The handler runs in threads."""
-    choices: Any = adapt_options(options)
+    choices: Any = adapt_options(**options)
     work = partial(draining.drain, handler=adapt(handler), limit=limit, **choices)
     return run_on_twin(queue, work)
 

@@ -2,7 +2,6 @@
 
 import inspect
 from inspect import Parameter, isawaitable
-from typing import get_type_hints
 
 import aiorsmq
 import pytest
@@ -13,14 +12,12 @@ from aiorsmq import (
     MsgspecCodec,
     PydanticCodec,
     Queue,
-    QueueSettings,
     Retry,
     Worker,
     exponential,
     fsync,
     replicas,
 )
-from aiorsmq.worker import WorkerOptions
 
 from bad_input.calls import ANY_ID
 
@@ -36,7 +33,6 @@ FLAGS = {
     *("exist_ok", "missing_ok", "create", "pop", "realtime", "signals"),
     *("repair", "dry_run", "keep_ids", "keep_times"),
 }
-DICTS = {"settings": QueueSettings, "options": WorkerOptions}
 
 NEEDED = {
     "qname": "jobs",
@@ -71,12 +67,9 @@ def public_callables():
 
 
 def parameters_of(method):
-    """The names of a signature; those of a TypedDict for `**settings` and `**options`."""
     for name, parameter in inspect.signature(method).parameters.items():
-        if parameter.kind is not Parameter.VAR_KEYWORD:
+        if parameter.kind is not Parameter.VAR_KEYWORD:  # those are redis-py's
             yield name
-        elif name in DICTS:
-            yield from get_type_hints(DICTS[name])
 
 
 CASES = [
