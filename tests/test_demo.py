@@ -67,3 +67,29 @@ def test_what_there_is(arguments, output):
     """`python -m aiorsmq` lists the commands; with --version it says which version it is."""
     command = [sys.executable, "-m", "aiorsmq", *arguments]
     assert output in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+WITHOUT_CLI = (
+    "import sys; sys.modules['cyclopts'] = None; from aiorsmq.__main__ import main; main()"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "returncode", "output"),
+    [
+        ([], 0, 'pip install "aiorsmq-realtime[cli]"'),
+        (["demo", "--help"], 0, "https://aiorsmq.github.io/aiorsmq/"),
+        (["--version"], 0, f"aiorsmq {aiorsmq.__version__}\n"),
+        (
+            ["ls"],
+            2,
+            'aiorsmq ls requires an optional package: pip install "aiorsmq-realtime[cli]"\n',
+        ),
+    ],
+)
+def test_without_the_extra(arguments, returncode, output):
+    """Without the extra it says what there is and how to get the rest; each other command, too."""
+    command = [sys.executable, "-c", WITHOUT_CLI, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == returncode
+    assert output in done.stdout + done.stderr

@@ -62,6 +62,6 @@ else:
         text = run(*arguments, expect=2)
         assert text == (
             f"aiorsmq {arguments[0]} requires an optional package: "
-            "pip install 'aiorsmq-realtime[cli]'\n"
+            'pip install "aiorsmq-realtime[cli]"\n'
         ), text
     print(text, end="")

