@@ -112,17 +112,18 @@ OTHER_PYTHONS = [version for version in PYTHONS if version not in TESTED]
 """Those that none of the sessions `tests`, `uvloop` and `servers` is on: CI tests them as well."""
 
 
-def _install(session: nox.Session, *groups: str, editable: bool = True) -> None:
+def _install(
+    session: nox.Session, *groups: str, editable: bool = True, wheel: Path | str = "."
+) -> None:
     """The project with all extras, and dependency groups, in the versions of the lock."""
     requirements = nox.project.dependency_groups(PYPROJECT, *groups)
     for requirement in requirements:
         name = re.split(r"[^\w-]", requirement)[0].lower()
         if f"\n{name}==" not in LOCK.read_text():
             session.error(f"no version of {name} in lock.txt: run `nox -s lock`")
-    project = ["-e"] if editable else []
-    session.install(
-        "-q", *project, ".[cli,embedded,msgspec,pydantic,reload,testing]", *requirements, env=LOCKED
-    )
+    project = ["-e"] if editable and wheel == "." else []
+    extras = ",".join(PYPROJECT["project"]["optional-dependencies"])
+    session.install("-q", *project, f"{wheel}[{extras}]", *requirements, env=LOCKED)
 
 
 @nox.session
@@ -239,11 +240,15 @@ def controls(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """The examples, and what the documentation shows, as programs; installs Chromium if needed."""
-    _install(session, "test", "examples")
+    """The examples, and what the documentation shows, as programs, with the package installed as
+    users have it; installs Chromium if needed.
+    """
+    _install(session, "test", "examples", editable=False)
     _apt_install(session, "chromium", "chromium")
     session.run(
-        "pytest", *OTHER_PLUGINS_OFF, "-n", "2", "tests/examples", "tests/docs", *session.posargs
+        *("pytest", *OTHER_PLUGINS_OFF, "-n", "2", "tests/examples", "tests/docs"),
+        *session.posargs,
+        env={"AIORSMQ_INSTALLED": "1"},
     )
 
 
@@ -289,21 +294,46 @@ def typing(session: nox.Session) -> None:
 @nox.session(reuse_venv=False)
 def wheel(session: nox.Session) -> None:
     """Builds dist/, or takes `-- WHEEL`; tests the wheel away from the sources, without extras and
-    then with the command line's.
+    then with each extra alone.
     """
-    wheels = session.posargs
-    if not wheels:
+    if session.posargs:
+        file = Path(session.posargs[0]).resolve()
+    else:
         shutil.rmtree("dist", ignore_errors=True)
-        session.install("-q", "build", env=LOCKED)
-        session.run("python", "-m", "build", silent=True, env=LOCKED)
-        wheels = [str(path) for path in Path("dist").glob("*.whl")]
-    wheels = [str(Path(wheel).resolve()) for wheel in wheels]
+        empty = _installed(session)
+        session.install("-q", *nox.project.dependency_groups(PYPROJECT, "build"), env=LOCKED)
+        session.run("python", "-m", "build", silent=True, env=LOCKED)  # the wheel from the sdist
+        session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
+        (file,) = (path.resolve() for path in Path("dist").glob("*.whl"))
+        session.run("pip", "uninstall", "-q", "-y", *_installed(session) - empty)
     session.chdir(session.create_tmp())
-    for extra in ("", "cli"):
-        named = [f"{wheel}[{extra}]" if extra else wheel for wheel in wheels]
-        session.install("-q", *named)
+    session.install("-q", str(file))
+    alone = _installed(session)
+    for extra in ("", *PYPROJECT["project"]["optional-dependencies"]):
+        session.install("-q", f"{file}[{extra}]" if extra else str(file))
         session.run("pip", "check")
         session.run("python", "-I", str(PROJECT / "tests" / "wheel.py"), extra)
+        if more := _installed(session) - alone:
+            session.run("pip", "uninstall", "-q", "-y", *more)
+
+
+def _installed(session: nox.Session) -> set[str]:
+    """The names of all packages in the session's environment."""
+    text = session.run("pip", "list", "--format=freeze", silent=True) or ""
+    return {line.partition("==")[0] for line in text.splitlines()}
+
+
+@nox.session(default=False)
+def pages(session: nox.Session) -> None:
+    """What the documentation shows, as programs, with the installed `-- WHEEL`."""
+    (file,) = session.posargs
+    _install(session, "test", "examples", wheel=Path(file).resolve())
+    session.chdir(session.create_tmp())
+    config = ("-c", str(PROJECT / "pyproject.toml"), "--rootdir", str(PROJECT))
+    session.run(
+        *("pytest", *OTHER_PLUGINS_OFF, "-n", "2", *config, str(PROJECT / "tests" / "docs")),
+        env={"AIORSMQ_INSTALLED": "1"},
+    )
 
 
 @nox.session(default=False)
