@@ -87,6 +87,19 @@ def test_contributing_shows_the_layers():
     assert rows == [layer.split(" | ") for layer in layers]
 
 
+def test_changelog_has_the_version():
+    """The newest section of the changelog is the project's version, with a date and a link."""
+    root = TESTS.parent
+    text = (root / "CHANGELOG.md").read_text()
+    version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    headings = re.findall(r"^## (.*)", text, re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    assert re.fullmatch(rf"\[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d", headings[1])
+    links = dict(re.findall(r"^\[(.*?)\]: (.*)", text, re.MULTILINE))
+    assert links["Unreleased"].endswith(f"/compare/v{version}...HEAD")
+    assert links[version].endswith(f"/releases/tag/v{version}")
+
+
 def test_loggers_are_listed():
     """`help(aiorsmq)` and docs/operations/monitoring.md list all loggers, by public names."""
     package = Path(aiorsmq.__file__).parent
