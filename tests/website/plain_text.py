@@ -17,6 +17,7 @@ from griffe import (
     DocstringSectionParameters,
     Expr,
     ExprName,
+    ExprSubscript,
     Extension,
     Function,
     Module,
@@ -54,6 +55,9 @@ INTERNAL = {
 """Members without an underscore that other modules of the package use, and nobody else needs."""
 ALIASES = {"Death", "SettingValue", "Start", "WhenDead"}
 """Types that have no public name."""
+
+CONSTANTS = {"BYTES", "JSON", "TEXT"}
+"""Constants that users know by their names."""
 
 CODE = re.compile(r"(?<!\[)`([A-Za-z_][\w.]*)(\(\))?`(?!\])")
 BARE = re.compile(r"(?<![\w.`\[/\"'])([A-Z]\w*[a-z]\w*[A-Z]\w*|RSMQ\b)(?![\w`\]/=(\"'])")
@@ -243,6 +247,8 @@ def type_of(expression: object) -> object:
         return [*map(type_of, expression)]
     if isinstance(expression, ExprName) and expression.name in ALIASES:
         return expression.resolved.value
+    if isinstance(expression, ExprSubscript) and str(expression.left) == "Final":
+        return type_of(expression.slice)
     if isinstance(expression, Expr):
         for part in fields(expression):
             if part.name != "parent":
@@ -252,7 +258,7 @@ def type_of(expression: object) -> object:
 
 def value_of(default: object) -> object:
     """A default that is the name of a constant, as its value; "..." for another name."""
-    if not isinstance(default, ExprName):
+    if not isinstance(default, ExprName) or default.name in CONSTANTS:
         return default
     constant = default.resolved
     if isinstance(constant, Alias):
