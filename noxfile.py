@@ -310,17 +310,18 @@ def wheel(session: nox.Session) -> None:
     session.install("-q", str(file))
     alone = _installed(session)
     for extra in ("", *PYPROJECT["project"]["optional-dependencies"]):
-        session.install("-q", f"{file}[{extra}]" if extra else str(file))
+        if extra:
+            session.install("-q", f"{file}[{extra}]")
         session.run("pip", "check")
         session.run("python", "-I", str(PROJECT / "tests" / "wheel.py"), extra)
-        if more := _installed(session) - alone:
-            session.run("pip", "uninstall", "-q", "-y", *more)
+        if extra:
+            session.run("pip", "uninstall", "-q", "-y", *_installed(session) - alone)
 
 
 def _installed(session: nox.Session) -> set[str]:
     """The names of all packages in the session's environment."""
-    text = session.run("pip", "list", "--format=freeze", silent=True) or ""
-    return {line.partition("==")[0] for line in text.splitlines()}
+    names = "from importlib.metadata import distributions as all; print(*[p.name for p in all()])"
+    return {*(session.run("python", "-I", "-c", names, silent=True) or "").split()}
 
 
 @nox.session(default=False)
