@@ -38,7 +38,7 @@ SYSTEMD = UNIT["Service"]
     for block in BLOCKS
     if block.language == "yaml" and not block.name
 )
-CREATE = ["aiorsmq", "create", "jobs", "--max-receives", "5", "--dead-letter-queue", "jobs-dead"]
+CREATE = ["aiorsmq", "create", "jobs", "--max-receives", "5", "--dlq", "jobs-dead"]
 CMD = json.loads(re.search(r"CMD (\[.*\])", FILES["Dockerfile"])[1])
 WORKERS = [
     CMD,
@@ -108,7 +108,7 @@ async def test_a_worker(server, start, command):
     port = str(free_port())
     program = start([part.replace("8000", port) for part in command])
     async with AsyncRSMQ.from_url(server.url) as rsmq:
-        await rsmq.queue("jobs").send("x")
+        await rsmq.queue("jobs").send('{"text": "x"}')
         await wait_until(lambda: "done: x\n" in program.output)
         if "--health-port" in command:
             async with httpx.AsyncClient(trust_env=False) as http:
@@ -129,7 +129,7 @@ async def test_compose(server, start):
     """The web app hands a job to the worker, and SIGTERM ends both without a bad word."""
     worker = start(COMPOSE["worker"]["command"])
     async with served(start, COMPOSE["web"]["command"]) as (web, http):
-        assert (await http.post("/jobs", params={"text": "x"})).status_code == 202
+        assert (await http.post("/jobs", json={"text": "x"})).status_code == 202
         await wait_until(lambda: "done: x\n" in worker.output)
     for program in (web, worker):
         program.process.terminate()
@@ -146,7 +146,7 @@ async def test_a_worker_in_the_web_app(server, start, folder, command):
     (folder / "app.py").write_text(f"from jobs import work\n{text}")
     async with served(start, command) as (program, http), AsyncRSMQ.from_url(server.url) as rsmq:
         assert (await http.get("/livez")).status_code == 200
-        assert (await http.post("/jobs", params={"text": "x"})).status_code == 202
+        assert (await http.post("/jobs", json={"text": "x"})).status_code == 202
         await wait_until(lambda: "done: x\n" in program.output)
         await rsmq.queue("others").create()
         await rsmq.queue("others").send_many(["visible"] * 3)
