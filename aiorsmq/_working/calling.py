@@ -156,7 +156,8 @@ def reason_of(error: BaseException) -> str:
             error = error.__cause__
         if isinstance(error, Retry | Reject):
             return str(error.reason)
-        return f"{type(error).__name__}: {error}"
+        text = str(error)
+        return f"{type(error).__name__}: {text}" if text else type(error).__name__
     except ENDS_THE_PROGRAM:
         raise
     except BaseException:  # noqa: BLE001 - raised by its __str__

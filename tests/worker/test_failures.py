@@ -222,6 +222,7 @@ async def test_group_of_one(with_dead_letters):
     ("say", "reasons"),
     [
         (lambda: Reject(ValueError("no text")), {"no text"}),
+        (ValueError, {"ValueError"}),
         (lambda: Retry(0), {"retried too often"}),
         (lambda: Retry(0, "still no answer"), {"still no answer"}),
     ],
