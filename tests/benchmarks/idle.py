@@ -53,7 +53,7 @@ def measure(server: Server, contender: str, waiting: str) -> dict[str, float]:
 FIGURES = [
     Figure(
         name="idle",
-        title="Idle: what consumers cost that wait",
+        title="Idle: what waiting consumers cost",
         x="waiting",
         points={"aiorsmq": tuple(WAITING), "rsmq-worker": ("100 consumers, one queue",)},
         measure=measure,
