@@ -1,8 +1,11 @@
 """What tests use to start servers, to look at them, to disturb them, and to wait."""
 
 import asyncio
+import importlib
 import logging
 import os
+import pydoc
+import re
 import socket
 import subprocess
 from contextlib import asynccontextmanager, suppress
@@ -301,3 +304,22 @@ def check_keys(connection: redis.Redis) -> None:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return listening.getsockname()[1]
+
+
+INTERNAL = re.compile(
+    r"\*<class|<class '\w+\.|"  # a TypedDict, or any other class, in place of its name
+    r"\bat 0x|"  # an object without a repr
+    r"\baiorsmq(?:\.\w+)*\._\w+\."  # a private module
+)
+
+
+def check_help(name: str) -> None:
+    """`help()` says what a module is, and of none of its names what is internal."""
+    module = importlib.import_module(name)
+    text = pydoc.render_doc(module, renderer=pydoc.plaintext)
+    # pydoc lists each file of a package, and nothing can keep it from that
+    text = re.sub(r"\nPACKAGE CONTENTS\n.*?\n\n", "\n\n", text, flags=re.DOTALL)
+    assert re.search(rf"{name} - \w", text)
+    names = [getattr(module, public) for public in getattr(module, "__all__", ())]
+    texts = [text, *(pydoc.render_doc(value, renderer=pydoc.plaintext) for value in names)]
+    assert [line for text in texts for line in text.splitlines() if INTERNAL.search(line)] == []

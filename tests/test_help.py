@@ -12,40 +12,25 @@ import pytest
 from aiorsmq import AsyncRSMQ, Queue, Worker, pyrsmq, sync
 from aiorsmq.pyrsmq.commands import COMMANDS
 
+from support import check_help
+
 MODULES = (
     *("aiorsmq", "aiorsmq.sync", "aiorsmq.pyrsmq", "aiorsmq.testing", "aiorsmq.testing.sync"),
-    *("aiorsmq.codecs", "aiorsmq.doctor", "aiorsmq.embedded", "aiorsmq.lua"),
-    *(f"aiorsmq.integrations.{name}" for name in ("service", "shutdown", "starlette", "fastapi")),
-    "aiorsmq.integrations.aiohttp",
+    *("aiorsmq.codecs", "aiorsmq.doctor", "aiorsmq.embedded", "aiorsmq.lua", "aiorsmq.models"),
+    *("aiorsmq.integrations.service", "aiorsmq.integrations.shutdown"),
 )
-INTERNAL = re.compile(
-    r"\*<class|<class '\w+\.|"  # a TypedDict, or any other class, in place of its name
-    r"\bat 0x|"  # an object without a repr
-    r"\baiorsmq(?:\.\w+)*\._\w+\."  # a private module
-)
-
-
-def text_of(thing):
-    return pydoc.render_doc(thing, renderer=pydoc.plaintext)
+"""Those that need no web framework; tests/website has the others."""
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_help_of_a_module(name):
     """It says what the module is, and of each name nothing that is internal."""
-    module = pytest.importorskip(name)
-    text = text_of(module)
-    # pydoc lists each file of a package, and nothing can keep it from that
-    text = re.sub(r"\nPACKAGE CONTENTS\n.*?\n\n", "\n\n", text, flags=re.DOTALL)
-    assert re.search(rf"{name} - \w", text)
-    assert [line for line in text.splitlines() if INTERNAL.search(line)] == []
-    for public in getattr(module, "__all__", ()):
-        of_name = text_of(getattr(module, public))
-        assert [line for line in of_name.splitlines() if INTERNAL.search(line)] == []
+    check_help(name)
 
 
 def test_help_of_the_package():
     """It begins with an example, and says where to read on and which modules there are."""
-    text = text_of(aiorsmq)
+    text = pydoc.render_doc(aiorsmq, renderer=pydoc.plaintext)
     assert text.index("await jobs.send(") < text.index("https://aiorsmq.github.io/aiorsmq/")
     for name in re.findall(r"^ +- (aiorsmq\.\w+): ", text.partition("Loggers")[0], re.MULTILINE):
         importlib.import_module(name)
@@ -96,6 +81,22 @@ def test_workers_have_the_same_options(function):
     differ = {"on_event", "when_dead", "handler", "queues"}  # in code without an event loop
     for name, text in described(Queue.worker).items():
         assert described(function)[name] == text or name in differ
+
+
+@pytest.mark.parametrize(
+    ("named", "method"),
+    [
+        *(("create_queue", "create"), ("ensure_queue", "ensure"), ("delete_queue", "delete")),
+        *(("set_queue_attributes", "set_attributes"), ("messages", "messages")),
+        *(("receive_message", "receive"), ("pop_message", "pop")),
+    ],
+)
+def test_methods_of_a_named_queue(named, method):
+    """RSMQ's own methods have the options and defaults of the queue's, and `qname`."""
+    theirs = dict(inspect.signature(getattr(AsyncRSMQ, named)).parameters)
+    del theirs["qname"]
+    ours = inspect.signature(getattr(Queue, method)).parameters
+    assert [*theirs.values()] == [*ours.values()]
 
 
 def test_clients_have_the_same_options():

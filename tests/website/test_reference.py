@@ -7,6 +7,7 @@ from types import FunctionType
 
 import pytest
 
+from support import check_help
 from website import cli_page
 from website.pages import PROJECT
 from website.plain_text import INTERNAL, PACKAGES
@@ -78,6 +79,12 @@ def test_nothing_private_shows(pages):
         if path.startswith("reference/")
     }
     assert {path: names for path, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize("framework", ["aiohttp", "fastapi", "starlette"])
+def test_help_of_an_integration(framework):
+    """`help()` shows nothing internal of a module that needs a web framework."""
+    check_help(f"aiorsmq.integrations.{framework}")
 
 
 def test_no_link_is_left_as_text(pages):
