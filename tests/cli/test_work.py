@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import inspect
 import json
 import os
 import re
@@ -13,6 +14,8 @@ import sys
 import anyio.to_thread
 import psutil
 import pytest
+from aiorsmq import Queue
+from aiorsmq.cli.work import Limits
 
 from support import insist, restart, wait_until
 
@@ -151,6 +154,13 @@ async def ask(where, path):
             return reply.status, reply.read().decode()
 
     return await anyio.to_thread.run_sync(get)
+
+
+def test_defaults():
+    """The options have the defaults of `Queue.worker`."""
+    theirs = inspect.signature(Queue.worker).parameters
+    ours = vars(Limits())
+    assert ours == {name: theirs[name].default for name in ours}
 
 
 class TestWorking:

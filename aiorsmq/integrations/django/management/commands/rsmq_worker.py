@@ -42,7 +42,7 @@ class Command(BaseCommand):
             default="TEXT",
             help="TEXT, BYTES, JSON, or a codec, such as shop.codecs.ORDERS",
         )
-        parser.add_argument("--concurrency", type=int, default=10, help="handlers at a time")
+        parser.add_argument("--concurrency", type=int, help="handlers at a time")
         for option, text in {
             "--vt": "seconds of each lease; otherwise the queue's vt",
             "--timeout": "seconds after which a handler is cancelled",
@@ -51,16 +51,13 @@ class Command(BaseCommand):
         }.items():
             parser.add_argument(option, type=float, help=text)
 
-    def handle(
-        self, *, handler: str, queue: list[str], codec: str, concurrency: int, **options: Any
-    ) -> None:
-        names = ("vt", "timeout", "max_lease", "grace")
+    def handle(self, *, handler: str, queue: list[str], codec: str, **options: Any) -> None:
+        names = ("concurrency", "vt", "timeout", "max_lease", "grace")
         try:
             working = self._work(
                 queue,
                 load("handler", handler),
                 load_codec(codec),
-                concurrency=concurrency,
                 **{name: options[name] for name in names if options[name] is not None},
             )
             asyncio.run(working)
