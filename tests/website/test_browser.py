@@ -10,6 +10,11 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from support import CHROMIUM, CHROMIUM_OPTIONS
+from support import PATIENCE as SECONDS
+
+PATIENCE = 1000 * SECONDS
+"""Milliseconds, as playwright counts."""
+expect.set_options(timeout=PATIENCE)
 
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 1000}
@@ -74,13 +79,18 @@ def open_page(browser, address, problems):
 
     def open_page(path, viewport, scheme="light"):
         context = browser.new_context(viewport=viewport, color_scheme=scheme)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: problems.append(message.text))
+        page.on("console", note_message)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: note(request.url))
         page.goto(f"{address}{path}", wait_until="networkidle")
         return page
+
+    def note_message(message):
+        if message.type in ("error", "warning"):
+            problems.append(message.text)
 
     def note(url):
         if not url.startswith((address, "data:", "blob:")):
@@ -105,10 +115,10 @@ def test_pages(pages, open_page):
 def test_search(open_page):
     """The search finds a method by its name, and shows it at once."""
     page = open_page("", DESKTOP)
-    page.keyboard.press("Control+k")
-    page.keyboard.type("change_visibility")
-    expect(page.get_by_text(re.compile(r"^\d+ results$"))).to_be_visible()
-    page.keyboard.press("Enter")
+    page.locator(".md-search__button").click()
+    page.get_by_role("combobox", name="Search").fill("change_visibility")
+    first = page.get_by_role("option", name=re.compile("^change_visibility")).first
+    first.click()
     page.wait_for_url("**/reference/queue/**#aiorsmq.Queue.change_visibility")
 
 
