@@ -30,10 +30,11 @@ async def drain(
 ) -> int:
     """Run a real worker on a queue until no message is visible.
 
-    Returns how many messages the handler has finished. When it returns, no message is visible, and
-    none is in hand. What the handler has failed waits for its backoff, or is in the dead-letter
-    queue, as with any worker; then the first exception of the handler is raised, at the end.
-    `Retry` and `Reject` are no failures. `advance` makes the retries due, for another `drain`.
+    Returns how many messages are done, as `WorkerStats.succeeded` counts them: not those that the
+    handler has retried, rejected or released. When it returns, no message is visible, and none is
+    in hand. What the handler has failed waits for its backoff, or is in the dead-letter queue, as
+    with any worker; then the first exception of the handler is raised, at the end. `Retry` and
+    `Reject` are not failures. `advance` makes the retries due, for another `drain`.
 
     Args:
         limit: how many messages may be received before this gives up with an AssertionError: a
