@@ -74,6 +74,7 @@ class Command(BaseCommand):
                     await queue.ensure(**queue_settings()[queue.name])
             worker = rsmq.worker(queues, with_connections(handler), **options)
             self.stdout.write(f"working on {', '.join(names)}")
+            self.stdout.flush()
             try:
                 await worker.run()
             except QueueDoesNotExist as error:
