@@ -38,6 +38,14 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     ),
     "operations/rights.md": ("text", "tests/permissions/test_permissions.py"),
 }
+FILES_ELSEWHERE = {
+    "how-to/from-rsmq-worker.md": "tests/interop/test_js_pages.py",
+    "how-to/scheduling.md": "tests/docs/test_schedules.py",
+    "operations/server-settings.md": "tests/test_server_settings.py",
+    "operations/servers.md": "tests/sets/test_page.py",
+    "operations/tls.md": "tests/tls/test_tls.py",
+}
+"""Pages whose files a test of their own runs."""
 INSTALL = re.compile(
     r"(python3? -m )?pip install |python3 -m venv |npm install |apt-get install |apk add |"
     r"docker run |brew install |\. \.venv/bin/activate|source \.venv/bin/activate|uv add |"
@@ -154,3 +162,20 @@ def test_elsewhere():
     for page, (*languages, test) in ELSEWHERE.items():
         assert {block.language for block in blocks(PAGES[page])} >= set(languages), page
         assert PAGES[page].name in (PROJECT / test).read_text(), page
+    for page, test in FILES_ELSEWHERE.items():
+        assert PAGES[page].name in (PROJECT / test).read_text(), page
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.keys() - FILES_ELSEWHERE.keys()))
+def test_files(page):
+    """A session, a program or another file of the page uses each file; none is only written."""
+    found = blocks(PAGES[page])
+    for block in found:
+        if block.name is None or block.language in ELSEWHERE.get(page, ()):
+            continue
+        path = Path(block.name)
+        if path.stem in {"conftest", "tests"} or path.stem.startswith("test_"):
+            continue  # pytest or unittest finds it
+        used_as = path.stem if path.suffix == ".py" else path.name
+        others = [other.text for other in found if other is not block]
+        assert any(re.search(rf"\b{re.escape(used_as)}\b", text) for text in others), block.name
