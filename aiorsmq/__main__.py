@@ -44,10 +44,10 @@ def main() -> None:
 
 def _run_demo() -> None:
     """What works without the extra."""
-    command = next(iter(sys.argv[1:]), "--help")
+    command, *_ = arguments = sys.argv[1:] or ["--help"]
     if command == "--version":
         sys.stdout.write(f"aiorsmq {__version__}\n")
-    elif {command, *sys.argv[1:]} & {"--help", "-h"}:
+    elif "--help" in arguments or "-h" in arguments:
         sys.stdout.write(_HELP.format(version=__version__))
     elif command != "demo":
         sys.stderr.write(f"{ExtraNotInstalled(f'aiorsmq {command}', 'cli')}\n")

@@ -14,9 +14,9 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Final, TypeVar
 
-__all__ = ["Shutdown"]
-
 import anyio
+
+__all__ = ["Shutdown"]
 
 T = TypeVar("T")
 
